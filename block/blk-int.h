@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of BlockBackend share.
+ */
+#ifndef BLK_INT_H
+#define BLK_INT_H
+
+#include "block/block_int.h"
+#include "qemu/main-loop.h"
+#include "system/block-backend.h"
+
+struct BlockBackend {
+    BdrvChild *root;            /* NULL: no node */
+    AioContext *ctx;
+    int refcnt;
+    uint64_t perm;
+    uint64_t shared_perm;
+    bool enable_write_cache;
+    BlockAcctStats stats;
+
+    unsigned in_flight;         /* atomic */
+    int quiesce_counter;        /* > 0: the root is drained */
+    QemuMutex queue_lock;
+    CoQueue queued_requests;    /* wait for quiesce_counter == 0 */
+
+    QTAILQ_ENTRY(BlockBackend) link;
+};
+
+void blk_inc_in_flight(BlockBackend *blk);
+void blk_dec_in_flight(BlockBackend *blk);
+
+/* The requests, already counted in blk->in_flight. */
+int coroutine_fn blk_co_do_preadv(BlockBackend *blk, int64_t offset,
+                                  int64_t bytes, QEMUIOVector *qiov,
+                                  BdrvRequestFlags flags);
+int coroutine_fn blk_co_do_pwritev(BlockBackend *blk, int64_t offset,
+                                   int64_t bytes, QEMUIOVector *qiov,
+                                   BdrvRequestFlags flags);
+int coroutine_fn blk_co_do_pdiscard(BlockBackend *blk, int64_t offset,
+                                    int64_t bytes);
+int coroutine_fn blk_co_do_flush(BlockBackend *blk);
+
+#endif

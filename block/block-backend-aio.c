@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * BlockBackend: requests with callbacks, and requests that wait.
+ *
+ * A request with a callback is a coroutine.  When the coroutine ends after
+ * the call that started it has returned, it calls back itself; when it ends
+ * before, a bottom half does, since a callback never comes before the call
+ * returns.
+ */
+#include "qemu/osdep.h"
+#include "block/blk-int.h"
+
+typedef enum {
+    BLK_AIO_READ,
+    BLK_AIO_WRITE,
+    BLK_AIO_DISCARD,
+    BLK_AIO_FLUSH,
+} BlkAioType;
+
+typedef struct BlkAioEmAIOCB {
+    BlockAIOCB common;
+    BlockBackend *blk;
+    BlkAioType type;
+    BdrvRequestFlags flags;
+    int64_t offset;
+    int64_t bytes;
+    QEMUIOVector *qiov;
+    int ret;
+    bool done;                  /* the coroutine has ended */
+    bool has_returned;          /* the starting call has, too */
+} BlkAioEmAIOCB;
+
+static const AIOCBInfo blk_aio_em_aiocb_info = {
+    .aiocb_size = sizeof(BlkAioEmAIOCB),
+};
+
+static void blk_aio_complete(BlkAioEmAIOCB *acb)
+{
+    BlockBackend *blk = acb->blk;
+
+    acb->common.cb(acb->common.opaque, acb->ret);
+    qemu_aio_unref(acb);
+    blk_dec_in_flight(blk);
+}
+
+static void blk_aio_complete_bh(void *opaque)
+{
+    blk_aio_complete(opaque);
+}
+
+static int coroutine_fn blk_aio_do(BlkAioEmAIOCB *acb)
+{
+    switch (acb->type) {
+    case BLK_AIO_READ:
+        return blk_co_do_preadv(acb->blk, acb->offset, acb->bytes, acb->qiov,
+                                acb->flags);
+    case BLK_AIO_WRITE:
+        return blk_co_do_pwritev(acb->blk, acb->offset, acb->bytes, acb->qiov,
+                                 acb->flags);
+    case BLK_AIO_DISCARD:
+        return blk_co_do_pdiscard(acb->blk, acb->offset, acb->bytes);
+    case BLK_AIO_FLUSH:
+        return blk_co_do_flush(acb->blk);
+    }
+    g_assert_not_reached();
+}
+
+static void coroutine_fn blk_aio_entry(void *opaque)
+{
+    BlkAioEmAIOCB *acb = opaque;
+
+    acb->ret = blk_aio_do(acb);
+    acb->done = true;
+    if (acb->has_returned) {
+        blk_aio_complete(acb);
+    }
+}
+
+static BlockAIOCB *blk_aio_start(BlockBackend *blk, BlkAioType type,
+                                 int64_t offset, int64_t bytes,
+                                 QEMUIOVector *qiov, BdrvRequestFlags flags,
+                                 BlockCompletionFunc *cb, void *opaque)
+{
+    BlkAioEmAIOCB *acb;
+
+    blk_inc_in_flight(blk);
+    acb = qemu_aio_get(&blk_aio_em_aiocb_info, blk_bs(blk), cb, opaque);
+    acb->blk = blk;
+    acb->type = type;
+    acb->flags = flags;
+    acb->offset = offset;
+    acb->bytes = bytes;
+    acb->qiov = qiov;
+    acb->ret = -EINPROGRESS;
+    acb->done = false;
+    acb->has_returned = false;
+
+    aio_co_enter(blk->ctx, qemu_coroutine_create(blk_aio_entry, acb));
+
+    acb->has_returned = true;
+    if (acb->done) {
+        aio_bh_schedule_oneshot(blk->ctx, blk_aio_complete_bh, acb);
+    }
+    return &acb->common;
+}
+
+BlockAIOCB *blk_aio_preadv(BlockBackend *blk, int64_t offset,
+                           QEMUIOVector *qiov, BdrvRequestFlags flags,
+                           BlockCompletionFunc *cb, void *opaque)
+{
+    return blk_aio_start(blk, BLK_AIO_READ, offset, qiov->size, qiov, flags,
+                         cb, opaque);
+}
+
+BlockAIOCB *blk_aio_pwritev(BlockBackend *blk, int64_t offset,
+                            QEMUIOVector *qiov, BdrvRequestFlags flags,
+                            BlockCompletionFunc *cb, void *opaque)
+{
+    return blk_aio_start(blk, BLK_AIO_WRITE, offset, qiov->size, qiov, flags,
+                         cb, opaque);
+}
+
+BlockAIOCB *blk_aio_pwrite_zeroes(BlockBackend *blk, int64_t offset,
+                                  int64_t bytes, BdrvRequestFlags flags,
+                                  BlockCompletionFunc *cb, void *opaque)
+{
+    return blk_aio_start(blk, BLK_AIO_WRITE, offset, bytes, NULL,
+                         flags | BDRV_REQ_ZERO_WRITE, cb, opaque);
+}
+
+BlockAIOCB *blk_aio_pdiscard(BlockBackend *blk, int64_t offset,
+                             int64_t bytes, BlockCompletionFunc *cb,
+                             void *opaque)
+{
+    return blk_aio_start(blk, BLK_AIO_DISCARD, offset, bytes, NULL, 0, cb,
+                         opaque);
+}
+
+BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb,
+                          void *opaque)
+{
+    return blk_aio_start(blk, BLK_AIO_FLUSH, 0, 0, NULL, 0, cb, opaque);
+}
+
+void bdrv_aio_cancel_async(BlockAIOCB *acb)
+{
+    if (acb->aiocb_info->cancel_async) {
+        acb->aiocb_info->cancel_async(acb);
+    }
+}
+
+void bdrv_aio_cancel(BlockAIOCB *acb)
+{
+    qemu_aio_ref(acb);
+    bdrv_aio_cancel_async(acb);
+    while (acb->refcnt > 1) {
+        aio_poll(qemu_get_current_aio_context(), true);
+    }
+    qemu_aio_unref(acb);
+}
+
+void blk_aio_cancel(BlockAIOCB *acb)
+{
+    bdrv_aio_cancel(acb);
+}
+
+/* --- requests that wait --- */
+
+typedef struct {
+    BlockBackend *blk;
+    int64_t offset;
+    int64_t bytes;
+    QEMUIOVector *qiov;
+    BdrvRequestFlags flags;
+    bool exact;
+    PreallocMode prealloc;
+    Error **errp;
+} BlkSyncArgs;
+
+static int coroutine_fn blk_preadv_entry(void *opaque)
+{
+    BlkSyncArgs *a = opaque;
+
+    return blk_co_preadv(a->blk, a->offset, a->bytes, a->qiov, a->flags);
+}
+
+static int coroutine_fn blk_pwritev_entry(void *opaque)
+{
+    BlkSyncArgs *a = opaque;
+
+    return blk_co_pwritev(a->blk, a->offset, a->bytes, a->qiov, a->flags);
+}
+
+static int coroutine_fn blk_pdiscard_entry(void *opaque)
+{
+    BlkSyncArgs *a = opaque;
+
+    return blk_co_pdiscard(a->blk, a->offset, a->bytes);
+}
+
+static int coroutine_fn blk_flush_entry(void *opaque)
+{
+    BlkSyncArgs *a = opaque;
+
+    return blk_co_flush(a->blk);
+}
+
+static int coroutine_fn blk_truncate_entry(void *opaque)
+{
+    BlkSyncArgs *a = opaque;
+
+    return bdrv_co_truncate(a->blk->root, a->offset, a->exact, a->prealloc,
+                            a->flags, a->errp);
+}
+
+int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
+               QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    BlkSyncArgs a = {
+        .blk = blk, .offset = offset, .bytes = bytes, .qiov = qiov,
+        .flags = flags,
+    };
+
+    return bdrv_run_co(blk->ctx, blk_preadv_entry, &a);
+}
+
+int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
+                QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    BlkSyncArgs a = {
+        .blk = blk, .offset = offset, .bytes = bytes, .qiov = qiov,
+        .flags = flags,
+    };
+
+    return bdrv_run_co(blk->ctx, blk_pwritev_entry, &a);
+}
+
+int blk_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf,
+              BdrvRequestFlags flags)
+{
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, bytes);
+
+    return blk_preadv(blk, offset, bytes, &qiov, flags);
+}
+
+int blk_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
+               const void *buf, BdrvRequestFlags flags)
+{
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, (void *)buf, bytes);
+
+    return blk_pwritev(blk, offset, bytes, &qiov, flags);
+}
+
+int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                      BdrvRequestFlags flags)
+{
+    return blk_pwritev(blk, offset, bytes, NULL, flags | BDRV_REQ_ZERO_WRITE);
+}
+
+int blk_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
+                          const void *buf)
+{
+    return blk_pwrite(blk, offset, bytes, buf, BDRV_REQ_WRITE_COMPRESSED);
+}
+
+int blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes)
+{
+    BlkSyncArgs a = { .blk = blk, .offset = offset, .bytes = bytes };
+
+    return bdrv_run_co(blk->ctx, blk_pdiscard_entry, &a);
+}
+
+int blk_flush(BlockBackend *blk)
+{
+    BlkSyncArgs a = { .blk = blk };
+
+    return bdrv_run_co(blk->ctx, blk_flush_entry, &a);
+}
+
+int blk_truncate(BlockBackend *blk, int64_t offset, bool exact,
+                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+{
+    BlkSyncArgs a = {
+        .blk = blk, .offset = offset, .exact = exact, .prealloc = prealloc,
+        .flags = flags, .errp = errp,
+    };
+
+    if (!blk_is_available(blk)) {
+        error_setg(errp, "No medium inserted");
+        return -ENOMEDIUM;
+    }
+    return bdrv_run_co(blk->ctx, blk_truncate_entry, &a);
+}
+
+int64_t blk_getlength(BlockBackend *blk)
+{
+    return blk_is_available(blk) ? bdrv_getlength(blk_bs(blk)) : -ENOMEDIUM;
+}

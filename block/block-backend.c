@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * BlockBackend: life, permissions, accounting, and requests in coroutines.
+ *
+ * blk->in_flight counts the requests that have come in and not ended; while
+ * the root is drained (quiesce_counter) new ones wait in queued_requests.
+ */
+#include "qemu/osdep.h"
+#include "block/aio-wait.h"
+#include "block/blk-int.h"
+
+static QTAILQ_HEAD(, BlockBackend) all_backends =
+    QTAILQ_HEAD_INITIALIZER(all_backends);
+
+BlockBackend *blk_new(AioContext *ctx, uint64_t perm, uint64_t shared_perm)
+{
+    BlockBackend *blk = g_new0(BlockBackend, 1);
+
+    GLOBAL_STATE_CODE();
+    blk->refcnt = 1;
+    blk->ctx = ctx;
+    blk->perm = perm;
+    blk->shared_perm = shared_perm;
+    blk->enable_write_cache = true;
+    qemu_mutex_init(&blk->queue_lock);
+    qemu_co_queue_init(&blk->queued_requests);
+    QTAILQ_INSERT_TAIL(&all_backends, blk, link);
+    return blk;
+}
+
+BlockBackend *blk_new_open(const char *filename, const char *reference,
+                           QOpts *options, int flags, Error **errp)
+{
+    uint64_t perm = 0, shared = BLK_PERM_ALL;
+    BlockDriverState *bs;
+    BlockBackend *blk;
+
+    if (!(flags & BDRV_O_NO_IO)) {
+        perm |= BLK_PERM_CONSISTENT_READ;
+        perm |= flags & BDRV_O_RDWR ? BLK_PERM_WRITE : 0;
+    }
+    perm |= flags & BDRV_O_RESIZE ? BLK_PERM_RESIZE : 0;
+    if (flags & BDRV_O_NO_SHARE) {
+        shared = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED;
+    }
+
+    bs = bdrv_open(filename, reference, options, flags, errp);
+    if (!bs) {
+        return NULL;
+    }
+    blk = blk_new(bdrv_get_aio_context(bs), perm, shared);
+    if (blk_insert_bs(blk, bs, errp) < 0) {
+        blk_unref(blk);
+        blk = NULL;
+    }
+    bdrv_unref(bs);
+    return blk;
+}
+
+int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
+{
+    assert(!blk->root);
+    bdrv_ref(bs);
+    blk->root = bdrv_root_attach_child(bs, "root", blk, blk->perm,
+                                       blk->shared_perm, errp);
+    return blk->root ? 0 : -EPERM;
+}
+
+void blk_remove_bs(BlockBackend *blk)
+{
+    BdrvChild *root = blk->root;
+
+    if (!root) {
+        return;
+    }
+    blk_drain(blk);
+    blk->root = NULL;
+    bdrv_root_unref_child(root);
+}
+
+void blk_ref(BlockBackend *blk)
+{
+    assert(blk->refcnt > 0);
+    blk->refcnt++;
+}
+
+void blk_unref(BlockBackend *blk)
+{
+    if (!blk) {
+        return;
+    }
+    GLOBAL_STATE_CODE();
+    assert(blk->refcnt > 0);
+    if (blk->refcnt > 1) {
+        blk->refcnt--;
+        return;
+    }
+    /* Requests that drain completes may still look at it. */
+    blk_remove_bs(blk);
+    assert(blk->refcnt == 1 && !blk->in_flight);
+    blk->refcnt = 0;
+    QTAILQ_REMOVE(&all_backends, blk, link);
+    qemu_mutex_destroy(&blk->queue_lock);
+    g_free(blk);
+}
+
+BlockDriverState *blk_bs(BlockBackend *blk)
+{
+    return blk->root ? blk->root->bs : NULL;
+}
+
+AioContext *blk_get_aio_context(BlockBackend *blk)
+{
+    return blk->ctx;
+}
+
+const char *blk_name(const BlockBackend *blk)
+{
+    return "";
+}
+
+bool blk_is_available(BlockBackend *blk)
+{
+    return blk->root && bdrv_is_inserted(blk->root->bs);
+}
+
+bool blk_is_writable(BlockBackend *blk)
+{
+    return blk->perm & BLK_PERM_WRITE;
+}
+
+bool blk_enable_write_cache(BlockBackend *blk)
+{
+    return blk->enable_write_cache;
+}
+
+void blk_set_enable_write_cache(BlockBackend *blk, bool wce)
+{
+    blk->enable_write_cache = wce;
+}
+
+int blk_set_perm(BlockBackend *blk, uint64_t perm, uint64_t shared_perm,
+                 Error **errp)
+{
+    if (blk->root) {
+        int ret = bdrv_child_try_set_perm(blk->root, perm, shared_perm, errp);
+
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    blk->perm = perm;
+    blk->shared_perm = shared_perm;
+    return 0;
+}
+
+void blk_get_perm(BlockBackend *blk, uint64_t *perm, uint64_t *shared_perm)
+{
+    *perm = blk->perm;
+    *shared_perm = blk->shared_perm;
+}
+
+int blk_get_flags(BlockBackend *blk)
+{
+    return blk->root ? bdrv_get_flags(blk->root->bs) : 0;
+}
+
+uint32_t blk_get_request_alignment(BlockBackend *blk)
+{
+    return blk->root ? blk->root->bs->bl.request_alignment : BDRV_SECTOR_SIZE;
+}
+
+uint32_t blk_get_max_transfer(BlockBackend *blk)
+{
+    uint32_t max = blk->root ? blk->root->bs->bl.max_transfer : 0;
+
+    return ROUND_DOWN((int64_t)MIN_NON_ZERO(max, INT_MAX),
+                      (int64_t)blk_get_request_alignment(blk));
+}
+
+void *blk_blockalign(BlockBackend *blk, size_t size)
+{
+    return qemu_blockalign(blk_bs(blk), size);
+}
+
+void *blk_try_blockalign(BlockBackend *blk, size_t size)
+{
+    return qemu_try_blockalign(blk_bs(blk), size);
+}
+
+/* --- accounting --- */
+
+BlockAcctStats *blk_get_stats(BlockBackend *blk)
+{
+    return &blk->stats;
+}
+
+void block_acct_start(BlockAcctStats *stats, BlockAcctCookie *cookie,
+                      int64_t bytes, enum BlockAcctType type)
+{
+    assert(type < BLOCK_MAX_IOTYPE);
+    cookie->bytes = bytes;
+    cookie->start_time_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    cookie->type = type;
+}
+
+static void block_acct_end(BlockAcctStats *stats, BlockAcctCookie *cookie,
+                           bool failed)
+{
+    if (failed) {
+        stats->failed_ops[cookie->type]++;
+    } else {
+        stats->nr_bytes[cookie->type] += cookie->bytes;
+        stats->nr_ops[cookie->type]++;
+    }
+    stats->total_time_ns[cookie->type] +=
+        qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - cookie->start_time_ns;
+    cookie->type = BLOCK_ACCT_NONE;
+}
+
+void block_acct_done(BlockAcctStats *stats, BlockAcctCookie *cookie)
+{
+    block_acct_end(stats, cookie, false);
+}
+
+void block_acct_failed(BlockAcctStats *stats, BlockAcctCookie *cookie)
+{
+    block_acct_end(stats, cookie, true);
+}
+
+void block_acct_invalid(BlockAcctStats *stats, enum BlockAcctType type)
+{
+    stats->invalid_ops[type]++;
+}
+
+/* --- drain --- */
+
+void blk_inc_in_flight(BlockBackend *blk)
+{
+    qatomic_inc(&blk->in_flight);
+}
+
+void blk_dec_in_flight(BlockBackend *blk)
+{
+    /* Pairs with the reading in blk_root_in_flight(). */
+    if (qatomic_fetch_dec(&blk->in_flight) == 1) {
+        aio_wait_kick();
+    }
+}
+
+void blk_root_drained_begin(BlockBackend *blk)
+{
+    blk->quiesce_counter++;
+}
+
+void blk_root_drained_end(BlockBackend *blk)
+{
+    assert(blk->quiesce_counter > 0);
+    if (--blk->quiesce_counter == 0) {
+        qemu_co_enter_all(&blk->queued_requests, NULL);
+    }
+}
+
+unsigned blk_root_in_flight(BlockBackend *blk)
+{
+    return qatomic_read(&blk->in_flight);
+}
+
+void blk_drain(BlockBackend *blk)
+{
+    BlockDriverState *bs = blk_bs(blk);
+
+    GLOBAL_STATE_CODE();
+    if (bs) {
+        bdrv_ref(bs);
+        bdrv_drained_begin(bs);
+    }
+    AIO_WAIT_WHILE(blk->ctx, blk_root_in_flight(blk));
+    if (bs) {
+        bdrv_drained_end(bs);
+        bdrv_unref(bs);
+    }
+}
+
+void blk_drain_all(void)
+{
+    BlockBackend *blk;
+
+    QTAILQ_FOREACH(blk, &all_backends, link) {
+        blk_ref(blk);
+        blk_drain(blk);
+        blk_unref(blk);
+    }
+}
+
+/* A request waits here while its backend is drained; it counts as ended. */
+static void coroutine_fn blk_wait_while_drained(BlockBackend *blk)
+{
+    while (unlikely(blk->quiesce_counter)) {
+        blk_dec_in_flight(blk);
+        qemu_co_queue_wait(&blk->queued_requests, NULL);
+        blk_inc_in_flight(blk);
+    }
+}
+
+/* --- requests in coroutines; the caller has counted them in flight --- */
+
+static int blk_check_byte_request(BlockBackend *blk, int64_t offset,
+                                  int64_t bytes)
+{
+    int64_t len;
+
+    if (bytes < 0 || offset < 0) {
+        return -EIO;
+    }
+    if (!blk_is_available(blk)) {
+        return -ENOMEDIUM;
+    }
+    len = bdrv_getlength(blk->root->bs);
+    if (len < 0) {
+        return len;
+    }
+    return offset > len || len - offset < bytes ? -EIO : 0;
+}
+
+int coroutine_fn blk_co_do_preadv(BlockBackend *blk, int64_t offset,
+                                  int64_t bytes, QEMUIOVector *qiov,
+                                  BdrvRequestFlags flags)
+{
+    int ret;
+
+    blk_wait_while_drained(blk);
+    ret = blk_check_byte_request(blk, offset, bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    return bdrv_co_preadv_part(blk->root, offset, bytes, qiov, 0, flags);
+}
+
+int coroutine_fn blk_co_do_pwritev(BlockBackend *blk, int64_t offset,
+                                   int64_t bytes, QEMUIOVector *qiov,
+                                   BdrvRequestFlags flags)
+{
+    int ret;
+
+    blk_wait_while_drained(blk);
+    ret = blk_check_byte_request(blk, offset, bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    if (!blk->enable_write_cache) {
+        flags |= BDRV_REQ_FUA;
+    }
+    if (flags & BDRV_REQ_ZERO_WRITE) {
+        return bdrv_co_pwrite_zeroes(blk->root, offset, bytes, flags);
+    }
+    return bdrv_co_pwritev_part(blk->root, offset, bytes, qiov, 0, flags);
+}
+
+int coroutine_fn blk_co_do_pdiscard(BlockBackend *blk, int64_t offset,
+                                    int64_t bytes)
+{
+    int ret;
+
+    blk_wait_while_drained(blk);
+    ret = blk_check_byte_request(blk, offset, bytes);
+    return ret < 0 ? ret : bdrv_co_pdiscard(blk->root, offset, bytes);
+}
+
+int coroutine_fn blk_co_do_flush(BlockBackend *blk)
+{
+    blk_wait_while_drained(blk);
+    return blk_is_available(blk) ? bdrv_co_flush(blk_bs(blk)) : -ENOMEDIUM;
+}
+
+int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset,
+                               int64_t bytes, QEMUIOVector *qiov,
+                               BdrvRequestFlags flags)
+{
+    int ret;
+
+    blk_inc_in_flight(blk);
+    ret = blk_co_do_preadv(blk, offset, bytes, qiov, flags);
+    blk_dec_in_flight(blk);
+    return ret;
+}
+
+int coroutine_fn blk_co_pwritev(BlockBackend *blk, int64_t offset,
+                                int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags)
+{
+    int ret;
+
+    blk_inc_in_flight(blk);
+    ret = blk_co_do_pwritev(blk, offset, bytes, qiov, flags);
+    blk_dec_in_flight(blk);
+    return ret;
+}
+
+int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset,
+                                      int64_t bytes, BdrvRequestFlags flags)
+{
+    return blk_co_pwritev(blk, offset, bytes, NULL,
+                          flags | BDRV_REQ_ZERO_WRITE);
+}
+
+int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset,
+                                 int64_t bytes)
+{
+    int ret;
+
+    blk_inc_in_flight(blk);
+    ret = blk_co_do_pdiscard(blk, offset, bytes);
+    blk_dec_in_flight(blk);
+    return ret;
+}
+
+int coroutine_fn blk_co_flush(BlockBackend *blk)
+{
+    int ret;
+
+    blk_inc_in_flight(blk);
+    ret = blk_co_do_flush(blk);
+    blk_dec_in_flight(blk);
+    return ret;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the parts of the request path share: io.c, io-rw.c, io-misc.c,
+ * tracked.c.  All in coroutines of the node's AioContext.
+ */
+#ifndef BLOCK_IO_H
+#define BLOCK_IO_H
+
+#include "block/block_int.h"
+
+/* List @req with its node; not serialising. */
+void tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs,
+                           int64_t offset, int64_t bytes,
+                           BdrvTrackedRequestType type);
+/* Take it off and wake those that wait for it. */
+void tracked_request_end(BdrvTrackedRequest *req);
+/*
+ * Let no other request overlap [req rounded to @align] from now on, and wait
+ * for those that do already.
+ */
+void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
+                                                uint64_t align);
+/* Wait for serialising requests that overlap @req. */
+void coroutine_fn bdrv_wait_serialising_requests(BdrvTrackedRequest *req);
+
+/*
+ * Aligned requests, tracked by the caller.  @req of a write that extends the
+ * node updates its length.
+ */
+int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
+                                     BdrvTrackedRequest *req, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
+                                      BdrvTrackedRequest *req, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags);
+
+/* Zeroes by the driver, or written: see io-misc.c. */
+int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
+                                          int64_t offset, int64_t bytes,
+                                          BdrvRequestFlags flags);
+/* To the driver, split at its limits; flags that it lacks are emulated. */
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+
+/* Account for a change of the content, and of the length. */
+void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
+                              int64_t bytes, BdrvTrackedRequestType type,
+                              int ret);
+int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);
+int bdrv_check_request(int64_t offset, int64_t bytes);
+
+/* Called when in_flight has fallen to 0 or a quiesce has ended. */
+void bdrv_wakeup(BlockDriverState *bs);
+
+#endif

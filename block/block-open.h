@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What block.c (nodes), block/open.c and block/reopen.c share.  Main thread.
+ */
+#ifndef BLOCK_OPEN_H
+#define BLOCK_OPEN_H
+
+#include "block/block_int.h"
+
+/* A node without driver, name and options; one reference. */
+BlockDriverState *bdrv_new(void);
+/* Free a node that has no parents. */
+void bdrv_delete(BlockDriverState *bs);
+/* Name it (NULL: invent a name) and list it. */
+int bdrv_assign_node_name(BlockDriverState *bs, const char *node_name,
+                          Error **errp);
+/* The format that @buf looks most like; NULL for none. */
+BlockDriver *bdrv_probe_all(const uint8_t *buf, int buf_size,
+                            const char *filename);
+
+/*
+ * Take the generic options that change flags (cache.*, read-only, ...) out of
+ * @options and apply them to @flags.
+ */
+int bdrv_take_flag_options(QOpts *options, int *flags, bool *force_share,
+                           Error **errp);
+
+#endif

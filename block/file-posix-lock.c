@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": locks, as all programs of the QEMU family take them.
+ *
+ * Open file description locks on single bytes: byte 100 + n is locked for
+ * reading by who uses permission n (1 << n in BLK_PERM_*), byte 200 + n by who
+ * does not share it.  Taking them cannot fail for read locks; whether others
+ * conflict is found out afterwards, by asking for a write lock: on 200 + n
+ * for what one uses, on 100 + n for what one does not share.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+
+#define RAW_LOCK_PERM_BASE   100
+#define RAW_LOCK_SHARED_BASE 200
+
+bool raw_locks_supported(void)
+{
+    static int supported = -1;
+
+    if (supported < 0) {
+        struct flock fl = {
+            .l_whence = SEEK_SET, .l_len = 1, .l_type = F_WRLCK,
+        };
+        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        supported = fd >= 0 && fcntl(fd, F_OFD_GETLK, &fl) == 0;
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    return supported;
+}
+
+static int raw_lock_byte(int fd, off_t byte, short type)
+{
+    struct flock fl = {
+        .l_whence = SEEK_SET, .l_start = byte, .l_len = 1, .l_type = type,
+    };
+
+    return RETRY_ON_EINTR(fcntl(fd, F_OFD_SETLK, &fl)) < 0 ? -errno : 0;
+}
+
+/* 0: nobody else holds @byte; -EAGAIN: somebody does. */
+static int raw_test_byte(int fd, off_t byte)
+{
+    struct flock fl = {
+        .l_whence = SEEK_SET, .l_start = byte, .l_len = 1, .l_type = F_WRLCK,
+    };
+
+    if (RETRY_ON_EINTR(fcntl(fd, F_OFD_GETLK, &fl)) < 0) {
+        return -errno;
+    }
+    return fl.l_type == F_UNLCK ? 0 : -EAGAIN;
+}
+
+/* Make the bytes from @base on locked just as @want says. */
+static int raw_lock_set(int fd, off_t base, uint64_t have, uint64_t want,
+                        bool unlock, Error **errp)
+{
+    int i;
+
+    for (i = 0; (1 << i) <= BLK_PERM_ALL; i++) {
+        uint64_t bit = 1ull << i;
+        int ret = 0;
+
+        if ((want & bit) && !(have & bit)) {
+            ret = raw_lock_byte(fd, base + i, F_RDLCK);
+        } else if (unlock && (have & bit) && !(want & bit)) {
+            ret = raw_lock_byte(fd, base + i, F_UNLCK);
+        }
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Failed to lock byte %d",
+                             (int)base + i);
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int raw_check_bytes(int fd, uint64_t perm, uint64_t shared,
+                           const char *filename, Error **errp)
+{
+    int i;
+
+    for (i = 0; (1 << i) <= BLK_PERM_ALL; i++) {
+        uint64_t bit = 1ull << i;
+        g_autofree char *name = bdrv_perm_names(bit);
+
+        if ((perm & bit) &&
+            raw_test_byte(fd, RAW_LOCK_SHARED_BASE + i) == -EAGAIN) {
+            error_setg(errp, "Failed to get \"%s\" lock", name);
+            goto conflict;
+        }
+        if (!(shared & bit) &&
+            raw_test_byte(fd, RAW_LOCK_PERM_BASE + i) == -EAGAIN) {
+            error_setg(errp, "Failed to get shared \"%s\" lock", name);
+            goto conflict;
+        }
+    }
+    return 0;
+
+conflict:
+    error_append_hint(errp, "Is another process using the image [%s]?\n",
+                      filename);
+    return -EAGAIN;
+}
+
+int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
+                      const char *filename, Error **errp)
+{
+    int ret;
+
+    if (!raw_locks_supported()) {
+        return 0;
+    }
+    ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, 0, perm, false, errp);
+    if (ret == 0) {
+        ret = raw_lock_set(fd, RAW_LOCK_SHARED_BASE, 0,
+                           ~shared & BLK_PERM_ALL, false, errp);
+    }
+    return ret < 0 ? ret : raw_check_bytes(fd, perm, shared, filename, errp);
+}
+
+/* Put the locks of @fd back to what is recorded. */
+static void raw_restore_locks(BDRVRawState *s, int fd, uint64_t perm,
+                              uint64_t shared)
+{
+    raw_lock_set(fd, RAW_LOCK_PERM_BASE, perm, s->locked_perm, true, NULL);
+    raw_lock_set(fd, RAW_LOCK_SHARED_BASE, ~shared & BLK_PERM_ALL,
+                 ~s->locked_shared_perm & BLK_PERM_ALL, true, NULL);
+}
+
+int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
+                   Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+    uint64_t unshared = ~shared & BLK_PERM_ALL;
+    uint64_t have_unshared = ~s->locked_shared_perm & BLK_PERM_ALL;
+    /* A reopen brings a new file description, which has no locks yet. */
+    bool new_fd = s->new_perm_fd >= 0;
+    int fd = new_fd ? s->new_perm_fd : s->fd;
+    int ret;
+
+    if (!s->use_lock) {
+        return 0;
+    }
+    ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, new_fd ? 0 : s->locked_perm,
+                       perm, false, errp);
+    if (ret == 0) {
+        ret = raw_lock_set(fd, RAW_LOCK_SHARED_BASE,
+                           new_fd ? 0 : have_unshared, unshared, false, errp);
+    }
+    if (ret == 0 && !new_fd) {
+        ret = raw_check_bytes(fd, perm & ~s->locked_perm,
+                              shared | have_unshared, bs->filename, errp);
+    }
+    if (ret < 0 && !new_fd) {
+        raw_restore_locks(s, fd, perm, shared);
+    }
+    return ret;
+}
+
+void raw_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared)
+{
+    BDRVRawState *s = bs->opaque;
+    int fd = s->new_perm_fd >= 0 ? s->new_perm_fd : s->fd;
+
+    if (s->use_lock && s->new_perm_fd < 0) {
+        raw_lock_set(fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, true,
+                     NULL);
+        raw_lock_set(fd, RAW_LOCK_SHARED_BASE,
+                     ~s->locked_shared_perm & BLK_PERM_ALL,
+                     ~shared & BLK_PERM_ALL, true, NULL);
+    }
+    s->locked_perm = perm;
+    s->locked_shared_perm = shared;
+}
+
+void raw_abort_perm_update(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+
+    if (s->use_lock && s->new_perm_fd < 0) {
+        raw_restore_locks(s, s->fd, BLK_PERM_ALL, 0);
+    }
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": create, truncate, length, block status.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+#include "block/thread-pool.h"
+
+#include <sys/ioctl.h>
+#include <linux/fs.h>
+
+#ifndef FS_NOCOW_FL
+#define FS_NOCOW_FL 0x00800000
+#endif
+
+const QemuOptsList raw_create_opts = {
+    .name = "raw-create-opts",
+    .desc = {
+        { "size", QEMU_OPT_SIZE, "Virtual disk size" },
+        { "nocow", QEMU_OPT_BOOL,
+          "Turn off copy-on-write (valid only on btrfs)" },
+        { "preallocation", QEMU_OPT_STRING,
+          "Preallocation mode (allowed values: off, falloc, full)" },
+        { "extent_size_hint", QEMU_OPT_SIZE,
+          "Extent size hint for the image file, 0 to disable" },
+        { NULL }
+    },
+};
+
+const char *raw_strip_prefix(const char *filename)
+{
+    const char *prefixes[] = { "file:", "host_device:" };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(prefixes); i++) {
+        if (g_str_has_prefix(filename, prefixes[i])) {
+            return filename + strlen(prefixes[i]);
+        }
+    }
+    return filename;
+}
+
+/* --- in worker threads (or before there is anything to wait for) --- */
+
+/* Write zeroes over what is new. */
+static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
+                             Error **errp)
+{
+    const size_t size = 64 * KiB;
+    g_autofree char *buf = g_try_malloc0(size);
+    int64_t left = offset - current;
+    int ret;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    while (left > 0) {
+        ssize_t n = RETRY_ON_EINTR(pwrite(fd, buf, MIN(left, (int64_t)size),
+                                          offset - left));
+
+        if (n < 0) {
+            ret = -errno;
+            error_setg_errno(errp, -ret, "Could not write zeros for "
+                             "preallocation");
+            return ret;
+        }
+        left -= n;
+    }
+    if (fsync(fd) < 0) {
+        ret = -errno;
+        error_setg_errno(errp, -ret, "Could not flush file to disk");
+        return ret;
+    }
+    return 0;
+}
+
+static int raw_do_resize(int fd, int64_t current, int64_t offset,
+                         PreallocMode prealloc, Error **errp)
+{
+    int ret = 0;
+
+    switch (prealloc) {
+    case PREALLOC_MODE_OFF:
+        if (RETRY_ON_EINTR(ftruncate(fd, offset)) < 0) {
+            ret = -errno;
+            error_setg_errno(errp, -ret, "Failed to resize file");
+        }
+        return ret;
+    case PREALLOC_MODE_FALLOC:
+        if (offset == current) {
+            return 0;
+        }
+        ret = -posix_fallocate(fd, current, offset - current);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not preallocate data");
+        }
+        return ret;
+    case PREALLOC_MODE_FULL:
+        if (RETRY_ON_EINTR(ftruncate(fd, offset)) < 0) {
+            ret = -errno;
+            error_setg_errno(errp, -ret, "Could not resize file");
+            return ret;
+        }
+        return raw_prealloc_full(fd, current, offset, errp);
+    default:
+        error_setg(errp, "Unsupported preallocation mode: %s",
+                   prealloc_mode_names[prealloc]);
+        return -ENOTSUP;
+    }
+}
+
+/* Resize; what failed half-way is undone. */
+static int raw_resize(int fd, int64_t offset, PreallocMode prealloc,
+                      Error **errp)
+{
+    struct stat st;
+    int ret;
+
+    if (fstat(fd, &st) < 0) {
+        ret = -errno;
+        error_setg_errno(errp, -ret, "Could not stat file");
+        return ret;
+    }
+    if (st.st_size > offset && prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation can't be used for shrinking files");
+        return -EINVAL;
+    }
+    ret = raw_do_resize(fd, st.st_size, offset, prealloc, errp);
+    if (ret < 0 && st.st_size < offset &&
+        RETRY_ON_EINTR(ftruncate(fd, st.st_size)) < 0) {
+        error_report("Failed to restore old file length: %s",
+                     strerror(errno));
+    }
+    return ret;
+}
+
+static int handle_aiocb_truncate(void *opaque)
+{
+    RawPosixAIOData *a = opaque;
+
+    return raw_resize(a->fd, a->offset, a->prealloc, a->errp);
+}
+
+/* --- truncate --- */
+
+static int64_t raw_getlength_fd(int fd, bool is_device)
+{
+    struct stat st;
+
+    if (is_device) {
+        uint64_t size;
+
+        return ioctl(fd, BLKGETSIZE64, &size) < 0 ? -errno : (int64_t)size;
+    }
+    return fstat(fd, &st) < 0 ? -errno : st.st_size;
+}
+
+int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
+                                 bool exact, PreallocMode prealloc,
+                                 BdrvRequestFlags flags, Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+    RawPosixAIOData a = {
+        .bs = bs,
+        .fd = s->fd,
+        .type = QEMU_AIO_TRUNCATE,
+        .offset = offset,
+        .prealloc = prealloc,
+        .errp = errp,
+    };
+    int64_t length;
+
+    if (!s->is_device) {
+        return thread_pool_submit_co(handle_aiocb_truncate, &a);
+    }
+    if (prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation mode '%s' unsupported for this "
+                   "non-regular file", prealloc_mode_names[prealloc]);
+        return -ENOTSUP;
+    }
+    length = raw_getlength_fd(s->fd, true);
+    if (offset > length) {
+        error_setg(errp, "Cannot grow device files");
+        return -EINVAL;
+    }
+    if (offset != length && exact) {
+        error_setg(errp, "Cannot resize device files");
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return raw_getlength_fd(s->fd, s->is_device);
+}
+
+int64_t coroutine_fn raw_co_get_allocated_file_size(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+    struct stat st;
+
+    return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
+}
+
+/* --- block status --- */
+
+/*
+ * Where is @start: *@data and *@hole are the next data and hole from there,
+ * one of them equal to @start.  -ENXIO: a hole up to the end of the file.
+ */
+static int raw_find_allocation(int fd, off_t start, off_t *data, off_t *hole)
+{
+    off_t offs = lseek(fd, start, SEEK_DATA);
+
+    if (offs < 0) {
+        return -errno;
+    }
+    if (offs < start) {
+        return -EIO;
+    }
+    if (offs > start) {
+        *hole = start;
+        *data = offs;
+        return 0;
+    }
+    offs = lseek(fd, start, SEEK_HOLE);
+    if (offs < 0) {
+        return -errno;
+    }
+    if (offs <= start) {
+        /* The file has changed in between. */
+        return -EIO;
+    }
+    *data = start;
+    *hole = offs;
+    return 0;
+}
+
+int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
+                                     int64_t offset, int64_t bytes,
+                                     int64_t *pnum, int64_t *map,
+                                     BlockDriverState **file)
+{
+    BDRVRawState *s = bs->opaque;
+    off_t data = 0, hole = 0;
+    int ret;
+
+    *map = offset;
+    *file = bs;
+    *pnum = bytes;
+    if (!want_zero || s->is_device) {
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    }
+    ret = raw_find_allocation(s->fd, offset, &data, &hole);
+    if (ret == -ENXIO) {
+        return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+    }
+    if (ret < 0) {
+        /* Not told is "data". */
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    }
+    if (data == offset) {
+        /* The block that the end of the file is in counts as data. */
+        *pnum = MIN(bytes, QEMU_ALIGN_UP((int64_t)hole - offset,
+                                 (int64_t)bs->bl.request_alignment));
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    }
+    *pnum = MIN(bytes, (int64_t)data - offset);
+    return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+}
+
+/* --- create --- */
+
+static void raw_set_attributes(int fd, QOpts *opts)
+{
+    int attr;
+
+    if (qopts_get_bool(opts, "nocow", false) &&
+        ioctl(fd, FS_IOC_GETFLAGS, &attr) == 0) {
+        /* A wish: file systems without copy-on-write have no such flag. */
+        attr |= FS_NOCOW_FL;
+        ioctl(fd, FS_IOC_SETFLAGS, &attr);
+    }
+#ifdef FS_IOC_FSSETXATTR
+    {
+        uint64_t hint = qopts_get_size(opts, "extent_size_hint", 1 * MiB);
+        struct fsxattr xattr;
+
+        if (hint && ioctl(fd, FS_IOC_FSGETXATTR, &xattr) == 0) {
+            xattr.fsx_xflags |= FS_XFLAG_EXTSIZE;
+            xattr.fsx_extsize = hint;
+            ioctl(fd, FS_IOC_FSSETXATTR, &xattr);
+        }
+    }
+#endif
+}
+
+static int raw_create_fd(int fd, const char *filename, QOpts *opts,
+                         PreallocMode prealloc, Error **errp)
+{
+    uint64_t size = QEMU_ALIGN_UP(qopts_get_size(opts, "size", 0),
+                                  BDRV_SECTOR_SIZE);
+    uint64_t perm = BLK_PERM_WRITE | BLK_PERM_RESIZE;
+    int ret;
+
+    /* It may exist, and be in use: ask before the content goes away. */
+    ret = raw_lock_new_file(fd, perm, BLK_PERM_ALL & ~BLK_PERM_RESIZE,
+                            filename, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if (ftruncate(fd, 0) < 0) {
+        ret = -errno;
+        error_setg_errno(errp, -ret, "Could not clear '%s'", filename);
+        return ret;
+    }
+    raw_set_attributes(fd, opts);
+    return raw_resize(fd, size, prealloc, errp);
+}
+
+int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
+                                    QOpts *opts, Error **errp)
+{
+    int prealloc, fd, ret;
+
+    filename = raw_strip_prefix(filename);
+    if (!qopts_take_enum(opts, "preallocation", prealloc_mode_names,
+                         PREALLOC_MODE_OFF, &prealloc, errp)) {
+        return -EINVAL;
+    }
+    if (qopts_get_size(opts, "size", 0) > BDRV_MAX_LENGTH) {
+        error_setg(errp, "Image size too large: it must be %" PRId64
+                   " bytes at most", BDRV_MAX_LENGTH);
+        return -EFBIG;
+    }
+    fd = qemu_create(filename, O_RDWR | O_BINARY, 0644, errp);
+    if (fd < 0) {
+        return -errno;
+    }
+    ret = raw_create_fd(fd, filename, opts, prealloc, errp);
+    if (close(fd) < 0 && ret == 0) {
+        ret = -errno;
+        error_setg_errno(errp, -ret, "Could not close the new file");
+    }
+    return ret;
+}

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol drivers "file" (regular files) and "host_device" (block devices):
+ * open, close, reopen, limits.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+#include "qemu/cutils.h"
+
+#include <sys/ioctl.h>
+#include <linux/fs.h>
+
+static const char *const aio_names[] = {
+    "threads", "native", "io_uring", NULL
+};
+enum { RAW_AIO_THREADS, RAW_AIO_NATIVE, RAW_AIO_IO_URING };
+
+static const char *const locking_names[] = { "auto", "on", "off", NULL };
+enum { RAW_LOCKING_AUTO, RAW_LOCKING_ON, RAW_LOCKING_OFF };
+
+static const QemuOptsList raw_runtime_opts = {
+    .name = "raw",
+    .desc = {
+        { "filename", QEMU_OPT_STRING, "File name of the image" },
+        { "aio", QEMU_OPT_STRING,
+          "host AIO implementation (threads, native)" },
+        { "aio-max-batch", QEMU_OPT_NUMBER,
+          "AIO max batch size (0 = auto handled by AIO backend, default: 0)" },
+        { "locking", QEMU_OPT_STRING,
+          "file locking mode (on/off/auto, default: auto)" },
+        { NULL }
+    },
+};
+
+static void raw_parse_filename(const char *filename, QOpts *options,
+                               Error **errp)
+{
+    qopts_set_str(options, "filename", raw_strip_prefix(filename));
+}
+
+static void raw_refresh_filename(BlockDriverState *bs)
+{
+    const char *name = qopts_get_str(bs->options, "filename");
+
+    if (name) {
+        g_free(bs->filename);
+        g_free(bs->exact_filename);
+        bs->filename = g_strdup(name);
+        bs->exact_filename = g_strdup(name);
+    }
+}
+
+static int raw_flags_for(int bdrv_flags)
+{
+    return O_BINARY | O_CLOEXEC |
+           (bdrv_flags & BDRV_O_RDWR ? O_RDWR : O_RDONLY) |
+           (bdrv_flags & BDRV_O_NOCACHE ? O_DIRECT : 0);
+}
+
+/* --- engines --- */
+
+static int raw_set_linux_aio(BlockDriverState *bs, BDRVRawState *s,
+                             int bdrv_flags, Error **errp)
+{
+#ifdef CONFIG_LINUX_AIO
+    if (!aio_setup_linux_aio(bdrv_get_aio_context(bs), errp)) {
+        error_prepend(errp, "Unable to use native AIO: ");
+        return -EINVAL;
+    }
+    s->use_linux_aio = true;
+    s->linux_aio_fdsync = laio_has_fdsync(s->fd);
+    if (laio_has_fua()) {
+        bs->supported_write_flags |= BDRV_REQ_FUA;
+    }
+    if (!(bdrv_flags & BDRV_O_NOCACHE)) {
+        warn_report("'%s': aio=native without cache.direct=on: requests "
+                    "complete synchronously", bs->filename);
+    }
+    return 0;
+#else
+    error_setg(errp, "aio=native was specified, but is not supported in this "
+               "build.");
+    return -EINVAL;
+#endif
+}
+
+static int raw_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
+                        Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+
+    switch (aio) {
+    case RAW_AIO_NATIVE:
+        return raw_set_linux_aio(bs, s, bdrv_flags, errp);
+    case RAW_AIO_IO_URING:
+        error_setg(errp, "aio=io_uring was specified, but is not supported "
+                   "in this build (threads and native are).");
+        return -EINVAL;
+    default:
+        return 0;
+    }
+}
+
+static void raw_attach_aio_context(BlockDriverState *bs, AioContext *ctx)
+{
+#ifdef CONFIG_LINUX_AIO
+    BDRVRawState *s = bs->opaque;
+    Error *local_err = NULL;
+
+    if (s->use_linux_aio && !aio_setup_linux_aio(ctx, &local_err)) {
+        error_reportf_err(local_err, "Unable to use native AIO, falling back "
+                          "to thread pool: ");
+        s->use_linux_aio = false;
+    }
+#endif
+}
+
+/* --- open --- */
+
+static int raw_check_type(BlockDriverState *bs, BDRVRawState *s,
+                          const char *filename, Error **errp)
+{
+    struct stat st;
+    int ret;
+
+    if (fstat(s->fd, &st) < 0) {
+        ret = -errno;
+        error_setg_errno(errp, -ret, "Could not stat file");
+        return ret;
+    }
+    s->is_device = S_ISBLK(st.st_mode);
+    if (!strcmp(bs->drv->format_name, "file") && !S_ISREG(st.st_mode)) {
+        error_setg(errp, "'%s' driver requires '%s' to be a regular file",
+                   bs->drv->format_name, filename);
+        return -EINVAL;
+    }
+    if (strcmp(bs->drv->format_name, "file") && !S_ISBLK(st.st_mode)) {
+        error_setg(errp, "'%s' driver requires '%s' to be a block device",
+                   bs->drv->format_name, filename);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int raw_open_fd(BlockDriverState *bs, BDRVRawState *s,
+                       const char *filename, Error **errp)
+{
+    Error *local_err = NULL;
+
+    s->fd = qemu_open(filename, s->open_flags, &local_err);
+    if (s->fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM) &&
+        (s->open_flags & O_RDWR) && (bs->open_flags & BDRV_O_AUTO_RDONLY)) {
+        error_free(local_err);
+        local_err = NULL;
+        bs->open_flags &= ~BDRV_O_RDWR;
+        s->open_flags = raw_flags_for(bs->open_flags);
+        s->fd = qemu_open(filename, s->open_flags, &local_err);
+    }
+    if (s->fd < 0) {
+        error_propagate(errp, local_err);
+        return -errno;
+    }
+    return 0;
+}
+
+static int raw_set_locking(BDRVRawState *s, int locking, Error **errp)
+{
+    bool supported = raw_locks_supported();
+
+    if (locking == RAW_LOCKING_ON && !supported) {
+        error_setg(errp, "locking=on: this system has no open file "
+                   "description locks");
+        return -EINVAL;
+    }
+    s->use_lock = locking != RAW_LOCKING_OFF && supported;
+    s->locked_shared_perm = BLK_PERM_ALL;
+    return 0;
+}
+
+static int raw_open_common(BlockDriverState *bs, QOpts *opts, int aio,
+                           int locking, Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+    const char *filename = qopts_get_str(opts, "filename");
+    int ret;
+
+    s->fd = -1;
+    s->new_perm_fd = -1;
+    if (!filename) {
+        error_setg(errp, "The 'file' block driver requires a file name");
+        return -EINVAL;
+    }
+    qopts_set_str(bs->options, "filename", filename);
+    raw_refresh_filename(bs);
+    s->aio_max_batch = qopts_get_number(opts, "aio-max-batch", 0);
+    ret = raw_set_locking(s, locking, errp);
+    if (ret < 0) {
+        return ret;
+    }
+
+    s->open_flags = raw_flags_for(bs->open_flags);
+    ret = raw_open_fd(bs, s, filename, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = raw_check_type(bs, s, filename, errp);
+    if (ret == 0) {
+        ret = raw_open_aio(bs, aio, bs->open_flags, errp);
+    }
+    if (ret < 0) {
+        close(s->fd);
+        return ret;
+    }
+    s->needs_alignment = s->open_flags & O_DIRECT;
+    s->has_discard = true;
+    bs->supported_write_flags |= BDRV_REQ_FUA;
+    bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
+    return 0;
+}
+
+static int raw_open(BlockDriverState *bs, QOpts *options, int flags,
+                    Error **errp)
+{
+    g_autoptr(QOpts) opts = NULL;
+    int aio_default, aio, locking;
+
+    aio_default = flags & BDRV_O_NATIVE_AIO ? RAW_AIO_NATIVE :
+                  flags & BDRV_O_IO_URING ? RAW_AIO_IO_URING :
+                  RAW_AIO_THREADS;
+    if (!qopts_take_enum(options, "aio", aio_names, aio_default, &aio,
+                         errp) ||
+        !qopts_take_enum(options, "locking", locking_names, RAW_LOCKING_AUTO,
+                         &locking, errp)) {
+        return -EINVAL;
+    }
+    opts = qopts_take_table(&raw_runtime_opts, options, errp);
+    if (!opts) {
+        return -EINVAL;
+    }
+    return raw_open_common(bs, opts, aio, locking, errp);
+}
+
+static void raw_close(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+
+    if (s->fd >= 0) {
+        close(s->fd);
+        s->fd = -1;
+    }
+}
+
+/* --- reopen --- */
+
+typedef struct {
+    int fd;                     /* -1: the old one stays */
+    int open_flags;
+    uint64_t aio_max_batch;
+} BDRVRawReopenState;
+
+static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
+{
+    BlockDriverState *bs = state->bs;
+    BDRVRawState *s = bs->opaque;
+    BDRVRawReopenState *rs = g_new0(BDRVRawReopenState, 1);
+
+    state->opaque = rs;
+    rs->fd = -1;
+    rs->open_flags = raw_flags_for(state->flags);
+    if (!qopts_take_number(state->options, "aio-max-batch", s->aio_max_batch,
+                           &rs->aio_max_batch, errp)) {
+        goto fail;
+    }
+    if (rs->open_flags != s->open_flags) {
+        rs->fd = qemu_open(bs->exact_filename, rs->open_flags, errp);
+        if (rs->fd < 0) {
+            goto fail;
+        }
+    }
+    /* The permissions that come next are for the new description. */
+    s->new_perm_fd = rs->fd;
+    return 0;
+
+fail:
+    g_free(rs);
+    state->opaque = NULL;
+    return -EINVAL;
+}
+
+static void raw_reopen_commit(BDRVReopenState *state)
+{
+    BDRVRawState *s = state->bs->opaque;
+    BDRVRawReopenState *rs = state->opaque;
+
+    if (rs->fd >= 0) {
+        close(s->fd);
+        s->fd = rs->fd;
+        s->open_flags = rs->open_flags;
+        s->needs_alignment = s->open_flags & O_DIRECT;
+    }
+    s->aio_max_batch = rs->aio_max_batch;
+    s->new_perm_fd = -1;
+    g_free(rs);
+    state->opaque = NULL;
+}
+
+static void raw_reopen_abort(BDRVReopenState *state)
+{
+    BDRVRawState *s = state->bs->opaque;
+    BDRVRawReopenState *rs = state->opaque;
+
+    s->new_perm_fd = -1;
+    if (rs->fd >= 0) {
+        close(rs->fd);
+    }
+    g_free(rs);
+    state->opaque = NULL;
+}
+
+/* --- limits --- */
+
+/* What O_DIRECT on @fd wants of offsets and memory, from the kernel. */
+static bool raw_statx_dio(int fd, size_t *offset_align, size_t *mem_align)
+{
+#ifdef STATX_DIOALIGN
+    struct statx stx;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+        (stx.stx_mask & STATX_DIOALIGN) && stx.stx_dio_offset_align) {
+        *offset_align = stx.stx_dio_offset_align;
+        *mem_align = stx.stx_dio_mem_align;
+        return true;
+    }
+#endif
+    return false;
+}
+
+/* The smallest read that works; 0 if none does. */
+static size_t raw_probe_align(int fd, char *buf, size_t max, bool memory)
+{
+    size_t align;
+
+    for (align = memory ? 1 : 512; align <= max; align <<= 1) {
+        size_t skip = memory && align != max ? align : 0;
+        size_t len = memory ? max : align;
+
+        if (pread(fd, buf + skip, len, 0) >= 0 || errno != EINVAL) {
+            return memory ? MAX(align, 512) : align;
+        }
+    }
+    return 0;
+}
+
+static int raw_probe_dio(int fd, size_t *offset_align, size_t *mem_align,
+                         Error **errp)
+{
+    const size_t max = MAX(qemu_real_host_page_size(), 4096);
+    QEMU_AUTO_VFREE char *buf = qemu_memalign(max, 2 * max);
+
+    if (raw_statx_dio(fd, offset_align, mem_align)) {
+        return 0;
+    }
+    *offset_align = raw_probe_align(fd, buf, max, false);
+    *mem_align = raw_probe_align(fd, buf, max, true);
+    if (!*offset_align || !*mem_align) {
+        error_setg(errp, "Could not find working O_DIRECT alignment");
+        error_append_hint(errp, "Try cache.direct=off\n");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static void raw_refresh_limits(BlockDriverState *bs, Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+    size_t offset_align = 1, mem_align = 1;
+
+    if (s->needs_alignment &&
+        raw_probe_dio(s->fd, &offset_align, &mem_align, errp) < 0) {
+        return;
+    }
+    s->buf_align = mem_align;
+    bs->bl.request_alignment = offset_align;
+    bs->bl.min_mem_alignment = mem_align;
+    bs->bl.opt_mem_alignment = MAX(mem_align, qemu_real_host_page_size());
+    bs->bl.max_iov = IOV_MAX;
+    bs->bl.pwrite_zeroes_alignment = offset_align;
+    bs->bl.pdiscard_alignment = offset_align;
+}
+
+static int raw_has_zero_init(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return !s->is_device;
+}
+
+/* Block devices are not for "file". */
+static int hdev_probe_device(const char *filename)
+{
+    struct stat st;
+
+    if (stat(raw_strip_prefix(filename), &st) == 0 && S_ISBLK(st.st_mode)) {
+        return 100;
+    }
+    return g_str_has_prefix(filename, "host_device:") ? 50 : 0;
+}
+
+static BlockDriver bdrv_file = {
+    .format_name = "file",
+    .protocol_name = "file",
+    .instance_size = sizeof(BDRVRawState),
+    .runtime_opts = &raw_runtime_opts,
+    .create_opts = &raw_create_opts,
+    .bdrv_parse_filename = raw_parse_filename,
+    .bdrv_refresh_filename = raw_refresh_filename,
+    .bdrv_open = raw_open,
+    .bdrv_close = raw_close,
+    .bdrv_reopen_prepare = raw_reopen_prepare,
+    .bdrv_reopen_commit = raw_reopen_commit,
+    .bdrv_reopen_abort = raw_reopen_abort,
+    .bdrv_co_create_opts = raw_co_create_opts,
+    .bdrv_co_preadv_part = raw_co_preadv_part,
+    .bdrv_co_pwritev_part = raw_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = raw_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = raw_co_pdiscard,
+    .bdrv_co_flush_to_disk = raw_co_flush_to_disk,
+    .bdrv_co_truncate = raw_co_truncate,
+    .bdrv_co_getlength = raw_co_getlength,
+    .bdrv_co_get_allocated_file_size = raw_co_get_allocated_file_size,
+    .bdrv_co_block_status = raw_co_block_status,
+    .bdrv_refresh_limits = raw_refresh_limits,
+    .bdrv_has_zero_init = raw_has_zero_init,
+    .bdrv_check_perm = raw_check_perm,
+    .bdrv_set_perm = raw_set_perm,
+    .bdrv_abort_perm_update = raw_abort_perm_update,
+    .bdrv_attach_aio_context = raw_attach_aio_context,
+};
+
+static BlockDriver bdrv_host_device;
+
+static void bdrv_file_init(void)
+{
+    bdrv_host_device = bdrv_file;
+    bdrv_host_device.format_name = "host_device";
+    bdrv_host_device.protocol_name = "host_device";
+    bdrv_host_device.create_opts = NULL;
+    bdrv_host_device.bdrv_co_create_opts = NULL;
+    bdrv_host_device.bdrv_probe_device = hdev_probe_device;
+    bdrv_register(&bdrv_file);
+    bdrv_register(&bdrv_host_device);
+}
+
+block_init(bdrv_file_init);

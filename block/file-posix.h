@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol drivers "file" and "host_device": what their files share.
+ *
+ *   file-posix.c        open, close, reopen, limits, the driver tables
+ *   file-posix-io.c     requests, in the engines and in worker threads
+ *   file-posix-size.c   create, truncate, length, block status
+ *   file-posix-lock.c   locks that other programs see
+ */
+#ifndef FILE_POSIX_H
+#define FILE_POSIX_H
+
+#include "block/block_int.h"
+#include "block/raw-aio.h"
+
+typedef struct BDRVRawState {
+    int fd;
+    int open_flags;             /* of open(2) */
+    bool is_device;
+    bool use_linux_aio;
+    bool linux_aio_fdsync;      /* the engine can flush this file */
+    bool needs_alignment;       /* O_DIRECT */
+    bool page_cache_inconsistent;   /* a flush failed: data may be lost */
+    bool has_discard;           /* cleared by the first refusal */
+    uint64_t aio_max_batch;
+    size_t buf_align;           /* of memory, for O_DIRECT */
+
+    bool use_lock;
+    uint64_t locked_perm;       /* of our locks on fd */
+    uint64_t locked_shared_perm;
+    int new_perm_fd;            /* while a reopen changes fd; -1 otherwise */
+} BDRVRawState;
+
+/* Work for a worker thread. */
+typedef struct RawPosixAIOData {
+    BlockDriverState *bs;
+    int fd;
+    int type;                   /* QEMU_AIO_* */
+    int64_t offset;
+    int64_t bytes;
+    struct iovec *iov;
+    int niov;
+    bool fua;
+    PreallocMode prealloc;
+    Error **errp;
+} RawPosixAIOData;
+
+/* file-posix-io.c */
+int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset,
+                                    int64_t bytes, QEMUIOVector *qiov,
+                                    size_t qiov_offset,
+                                    BdrvRequestFlags flags);
+int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, BdrvRequestFlags flags);
+int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                 int64_t bytes);
+int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs);
+
+/* file-posix-size.c */
+extern const QemuOptsList raw_create_opts;
+int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
+                                    QOpts *opts, Error **errp);
+int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
+                                 bool exact, PreallocMode prealloc,
+                                 BdrvRequestFlags flags, Error **errp);
+int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs);
+int64_t coroutine_fn raw_co_get_allocated_file_size(BlockDriverState *bs);
+int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
+                                     int64_t offset, int64_t bytes,
+                                     int64_t *pnum, int64_t *map,
+                                     BlockDriverState **file);
+/* Strip "file:" and the like. */
+const char *raw_strip_prefix(const char *filename);
+
+/* file-posix-lock.c */
+bool raw_locks_supported(void);
+int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
+                   Error **errp);
+void raw_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
+void raw_abort_perm_update(BlockDriverState *bs);
+/*
+ * Would @perm and @shared on @fd get along with the locks of others?  Takes
+ * and leaves locks on @fd as long as it is open.
+ */
+int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
+                      const char *filename, Error **errp);
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The request path: aligned reads and writes, split at the driver's limits,
+ * with the flags that it lacks emulated; and zeroes.
+ */
+#include "qemu/osdep.h"
+#include "block-io.h"
+#include "qemu/cutils.h"
+
+/* Zeroes are written in pieces of this size where no driver does better. */
+#define BDRV_ZERO_BOUNCE_BYTES (1 * MiB)
+
+static int64_t bdrv_max_transfer(BlockDriverState *bs)
+{
+    int64_t align = bs->bl.request_alignment;
+    int64_t max = MIN_NON_ZERO((int64_t)bs->bl.max_transfer,
+                               BDRV_REQUEST_MAX_BYTES);
+
+    return MAX(QEMU_ALIGN_DOWN(max, align), align);
+}
+
+/* The number of bytes from @qiov_offset on that max_iov elements hold. */
+static int64_t bdrv_limit_iov(BlockDriverState *bs, QEMUIOVector *qiov,
+                              size_t qiov_offset, int64_t bytes)
+{
+    int max_iov = bs->bl.max_iov ? bs->bl.max_iov : IOV_MAX;
+
+    if (likely(qiov->niov <= max_iov)) {
+        return bytes;
+    }
+    while (bytes > (int64_t)bs->bl.request_alignment &&
+           qemu_iovec_subvec_niov(qiov, qiov_offset, bytes) > max_iov) {
+        bytes = QEMU_ALIGN_UP(bytes / 2, (int64_t)bs->bl.request_alignment);
+    }
+    return bytes;
+}
+
+static int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           QEMUIOVector *qiov,
+                                           size_t qiov_offset,
+                                           BdrvRequestFlags flags)
+{
+    int64_t max = bdrv_max_transfer(bs);
+
+    flags &= bs->supported_read_flags;
+    while (bytes > 0) {
+        int64_t n = bdrv_limit_iov(bs, qiov, qiov_offset, MIN(bytes, max));
+        int ret = bs->drv->bdrv_co_preadv_part(bs, offset, n, qiov,
+                                               qiov_offset, flags);
+
+        if (ret < 0) {
+            return ret;
+        }
+        offset += n;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    return 0;
+}
+
+int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
+                                     BdrvTrackedRequest *req, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    int64_t align = bs->bl.request_alignment;
+    int64_t length, within;
+    int ret;
+
+    /* One's own read-modify-write is not in one's own way. */
+    if (req->type == BDRV_TRACKED_READ) {
+        bdrv_wait_serialising_requests(req);
+    }
+    if (!bs->drv->bdrv_co_preadv_part) {
+        return -ENOTSUP;
+    }
+
+    length = bs->total_sectors * BDRV_SECTOR_SIZE;
+    if (likely(offset + bytes <= length)) {
+        return bdrv_driver_preadv(bs, offset, bytes, qiov, qiov_offset,
+                                  flags);
+    }
+
+    /* What is past the end reads as zeroes. */
+    within = offset >= length ? 0 : QEMU_ALIGN_UP(length - offset, align);
+    within = MIN(within, bytes);
+    ret = bdrv_driver_preadv(bs, offset, within, qiov, qiov_offset, flags);
+    if (ret == 0 && within < bytes) {
+        qemu_iovec_memset(qiov, qiov_offset + within, 0, bytes - within);
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags)
+{
+    bool emulate_fua = (flags & BDRV_REQ_FUA) &&
+                       !(bs->supported_write_flags & BDRV_REQ_FUA);
+    int64_t max = bdrv_max_transfer(bs);
+    int ret = 0;
+
+    if (!bs->drv->bdrv_co_pwritev_part) {
+        return -ENOTSUP;
+    }
+    if ((flags & BDRV_REQ_WRITE_COMPRESSED) &&
+        !(bs->supported_write_flags & BDRV_REQ_WRITE_COMPRESSED)) {
+        return -ENOTSUP;
+    }
+    flags &= bs->supported_write_flags;
+    while (bytes > 0 && ret == 0) {
+        int64_t n = bdrv_limit_iov(bs, qiov, qiov_offset, MIN(bytes, max));
+
+        /* Only the last piece needs to be on the disk for all to be. */
+        ret = bs->drv->bdrv_co_pwritev_part(bs, offset, n, qiov, qiov_offset,
+                                            flags);
+        offset += n;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    if (ret == 0 && emulate_fua) {
+        ret = bdrv_co_flush(bs);
+    }
+    return ret < 0 ? ret : 0;
+}
+
+/* Write @bytes of zeroes from a buffer. */
+static int coroutine_fn bdrv_co_write_zero_bytes(BlockDriverState *bs,
+                                                 int64_t offset,
+                                                 int64_t bytes,
+                                                 BdrvRequestFlags flags)
+{
+    int64_t chunk = MIN(bytes, MIN(BDRV_ZERO_BOUNCE_BYTES,
+                                   bdrv_max_transfer(bs)));
+    QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(bs, chunk);
+    int ret = 0;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, chunk);
+    while (bytes > 0 && ret == 0) {
+        int64_t n = MIN(bytes, chunk);
+        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, n);
+
+        ret = bdrv_driver_pwritev(bs, offset, n, &qiov, 0, flags);
+        offset += n;
+        bytes -= n;
+    }
+    return ret;
+}
+
+/* How much of a zero write to give to the driver at once. */
+static int64_t bdrv_zero_chunk(BlockDriverState *bs, int64_t offset,
+                               int64_t bytes, int64_t zalign)
+{
+    int64_t max = MIN_NON_ZERO(bs->bl.max_pwrite_zeroes, (int64_t)INT_MAX);
+    int64_t head = offset & (zalign - 1);
+
+    max = MAX(QEMU_ALIGN_DOWN(max, zalign), zalign);
+    if (head) {
+        /* Up to the next boundary; the driver may not take it. */
+        return MIN(bytes, zalign - head);
+    }
+    if (bytes > zalign) {
+        return MIN(QEMU_ALIGN_DOWN(bytes, zalign), max);
+    }
+    return bytes;
+}
+
+int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
+                                          int64_t offset, int64_t bytes,
+                                          BdrvRequestFlags flags)
+{
+    BlockDriver *drv = bs->drv;
+    int64_t zalign = MAX(bs->bl.pwrite_zeroes_alignment,
+                         bs->bl.request_alignment);
+    bool need_flush = (flags & BDRV_REQ_FUA) &&
+                      !(bs->supported_zero_flags & BDRV_REQ_FUA);
+    int ret = 0;
+
+    if ((flags & BDRV_REQ_NO_FALLBACK) &&
+        !(bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK)) {
+        return -ENOTSUP;
+    }
+    while (bytes > 0 && ret == 0) {
+        int64_t n = bdrv_zero_chunk(bs, offset, bytes, zalign);
+
+        ret = -ENOTSUP;
+        if (drv->bdrv_co_pwrite_zeroes) {
+            ret = drv->bdrv_co_pwrite_zeroes(bs, offset, n, flags &
+                                             bs->supported_zero_flags);
+        }
+        if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
+            ret = bdrv_co_write_zero_bytes(bs, offset, n,
+                                           flags & ~(BDRV_REQ_ZERO_WRITE |
+                                                     BDRV_REQ_FUA));
+        }
+        offset += n;
+        bytes -= n;
+    }
+    if (ret == 0 && need_flush) {
+        ret = bdrv_co_flush(bs);
+    }
+    return ret;
+}
+
+void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
+                              int64_t bytes, BdrvTrackedRequestType type,
+                              int ret)
+{
+    int64_t end_sector = DIV_ROUND_UP(offset + bytes,
+                                      (int64_t)BDRV_SECTOR_SIZE);
+
+    qatomic_inc(&bs->write_gen);
+    if (ret < 0) {
+        return;
+    }
+    if (type == BDRV_TRACKED_WRITE) {
+        if (end_sector > bs->total_sectors) {
+            bs->total_sectors = end_sector;
+        }
+        if ((uint64_t)(offset + bytes) > bs->wr_highest_offset) {
+            bs->wr_highest_offset = offset + bytes;
+        }
+    }
+}
+
+/* detect-zeroes: is this write one of zeroes? */
+static BdrvRequestFlags bdrv_detect_zeroes(BlockDriverState *bs,
+                                           QEMUIOVector *qiov,
+                                           size_t qiov_offset, int64_t bytes,
+                                           BdrvRequestFlags flags)
+{
+    if (bs->detect_zeroes != BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF &&
+        !(flags & (BDRV_REQ_ZERO_WRITE | BDRV_REQ_WRITE_COMPRESSED)) &&
+        bs->drv->bdrv_co_pwrite_zeroes &&
+        qemu_iovec_is_zero(qiov, qiov_offset, bytes)) {
+        flags |= BDRV_REQ_ZERO_WRITE;
+        if (bs->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP) {
+            flags |= BDRV_REQ_MAY_UNMAP;
+        }
+    }
+    return flags;
+}
+
+int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
+                                      BdrvTrackedRequest *req, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    int ret;
+
+    bdrv_wait_serialising_requests(req);
+    if ((child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) == 0) {
+        return -EPERM;
+    }
+
+    flags = bdrv_detect_zeroes(bs, qiov, qiov_offset, bytes, flags);
+    if (flags & BDRV_REQ_ZERO_WRITE) {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV_ZERO);
+        ret = bdrv_co_do_pwrite_zeroes(bs, offset, bytes, flags);
+    } else {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV);
+        ret = bdrv_driver_pwritev(bs, offset, bytes, qiov, qiov_offset,
+                                  flags);
+    }
+    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
+    bdrv_co_write_req_finish(bs, offset, bytes, BDRV_TRACKED_WRITE, ret);
+    return ret;
+}

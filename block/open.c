@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening nodes: from a file name, a node name, or options to a tree of nodes.
+ */
+#include "qemu/osdep.h"
+#include "block-io.h"
+#include "block-open.h"
+#include "qemu/cutils.h"
+
+#define BLOCK_PROBE_BUF_SIZE 512
+
+static BlockDriverState *bdrv_open_inherit(const char *filename,
+                                           const char *reference,
+                                           QOpts *options, int flags,
+                                           BlockDriverState *parent,
+                                           BdrvChildRole role, Error **errp);
+
+/* --- options --- */
+
+/* A boolean option that sets or clears @bit; @invert: "on" clears it. */
+static bool bdrv_take_flag(QOpts *options, const char *key, int bit,
+                           bool invert, int *flags, Error **errp)
+{
+    bool value = !!(*flags & bit) != invert;
+
+    if (!qopts_take_bool(options, key, value, &value, errp)) {
+        return false;
+    }
+    *flags = value != invert ? *flags | bit : *flags & ~bit;
+    return true;
+}
+
+int bdrv_take_flag_options(QOpts *options, int *flags, bool *force_share,
+                           Error **errp)
+{
+    g_autofree char *discard = NULL;
+
+    if (!bdrv_take_flag(options, "cache.direct", BDRV_O_NOCACHE, false,
+                        flags, errp) ||
+        !bdrv_take_flag(options, "cache.no-flush", BDRV_O_NO_FLUSH, false,
+                        flags, errp) ||
+        !bdrv_take_flag(options, "read-only", BDRV_O_RDWR, true, flags,
+                        errp) ||
+        !bdrv_take_flag(options, "auto-read-only", BDRV_O_AUTO_RDONLY, false,
+                        flags, errp) ||
+        !qopts_take_bool(options, "force-share", *force_share, force_share,
+                         errp) ||
+        !qopts_take_str(options, "discard", NULL, &discard, errp)) {
+        return -EINVAL;
+    }
+    if (discard && bdrv_parse_discard_flags(discard, flags) < 0) {
+        error_setg(errp, "Invalid discard option");
+        return -EINVAL;
+    }
+    if (*force_share && (*flags & BDRV_O_RDWR)) {
+        error_setg(errp, BDRV_OPT_FORCE_SHARE_RDWR);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int bdrv_take_common_options(BlockDriverState *bs, QOpts *options,
+                                    int *flags, Error **errp)
+{
+    g_autofree char *node_name = NULL;
+    int detect_zeroes, ret;
+
+    if (!qopts_take_str(options, "node-name", NULL, &node_name, errp) ||
+        !qopts_take_enum(options, "detect-zeroes", detect_zeroes_names,
+                         BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF, &detect_zeroes,
+                         errp)) {
+        return -EINVAL;
+    }
+    ret = bdrv_take_flag_options(options, flags, &bs->force_share, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if (detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP &&
+        !(*flags & BDRV_O_UNMAP)) {
+        error_setg(errp, "setting detect-zeroes to unmap is not allowed "
+                   "without setting discard operation to unmap");
+        return -EINVAL;
+    }
+    bs->detect_zeroes = detect_zeroes;
+    return bdrv_assign_node_name(bs, node_name, errp);
+}
+
+/* Flags of a child that has none of its own. */
+static int bdrv_inherited_flags(BlockDriverState *parent, BdrvChildRole role)
+{
+    int flags = parent->open_flags;
+
+    flags &= ~(BDRV_O_SNAPSHOT | BDRV_O_NO_BACKING | BDRV_O_COPY_ON_READ |
+               BDRV_O_CHECK | BDRV_O_TEMPORARY | BDRV_O_NO_IO |
+               BDRV_O_PROTOCOL);
+    if (role & BDRV_CHILD_COW) {
+        return flags & ~(BDRV_O_RDWR | BDRV_O_RESIZE);
+    }
+    if (!parent->drv->is_filter || role & BDRV_CHILD_PRIMARY) {
+        flags |= BDRV_O_PROTOCOL;
+        /* The format decides what is discarded: pass it all on. */
+        flags |= BDRV_O_UNMAP;
+    }
+    return flags;
+}
+
+/* --- one node --- */
+
+static int bdrv_check_leftover(BlockDriver *drv, QOpts *options, Error **errp)
+{
+    const char *key = qopts_first_key(options);
+
+    if (!key) {
+        return 0;
+    }
+    if (drv->protocol_name) {
+        error_setg(errp, "Block protocol '%s' doesn't support the option "
+                   "'%s'", drv->format_name, key);
+    } else {
+        error_setg(errp, "Block format '%s' does not support the option "
+                   "'%s'", drv->format_name, key);
+    }
+    return -EINVAL;
+}
+
+static int coroutine_fn bdrv_refresh_total_sectors_entry(void *opaque)
+{
+    return bdrv_co_refresh_total_sectors(opaque);
+}
+
+/* Let the driver of @bs open; undoes all of it on error. */
+static int bdrv_open_driver(BlockDriverState *bs, BlockDriver *drv,
+                            QOpts *options, Error **errp)
+{
+    Error *local_err = NULL;
+    int ret;
+
+    bs->drv = drv;
+    bs->opaque = g_malloc0(MAX(drv->instance_size, 1));
+    ret = drv->bdrv_open(bs, options, bs->open_flags, &local_err);
+    if (ret < 0) {
+        if (!local_err) {
+            error_setg_errno(&local_err, -ret, "Could not open image");
+        }
+        error_propagate(errp, local_err);
+        goto drop;
+    }
+
+    ret = bdrv_run_co(bs->aio_context, bdrv_refresh_total_sectors_entry, bs);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not refresh total sector count");
+        goto close_driver;
+    }
+    bdrv_refresh_limits(bs, &local_err);
+    if (local_err) {
+        error_propagate(errp, local_err);
+        ret = -EINVAL;
+        goto close_driver;
+    }
+    ret = bdrv_check_leftover(drv, options, errp);
+    if (ret < 0) {
+        goto close_driver;
+    }
+    bdrv_refresh_filename(bs);
+    return 0;
+
+close_driver:
+    if (drv->bdrv_close) {
+        drv->bdrv_close(bs);
+    }
+drop:
+    while (!QLIST_EMPTY(&bs->children)) {
+        bdrv_unref_child(bs, QLIST_FIRST(&bs->children));
+    }
+    bs->drv = NULL;
+    return ret;
+}
+
+/* Read the beginning of @file and guess. */
+static BlockDriver *bdrv_guess_format(BlockDriverState *bs,
+                                      BlockDriverState *file,
+                                      const char *filename, Error **errp)
+{
+    uint8_t buf[BLOCK_PROBE_BUF_SIZE];
+    BdrvChild child = {
+        .bs = file,
+        .perm = BLK_PERM_CONSISTENT_READ,
+        .shared_perm = BLK_PERM_ALL,
+    };
+    int64_t n = MIN(bdrv_getlength(file), (int64_t)sizeof(buf));
+    BlockDriver *drv;
+    int ret;
+
+    if (n > 0) {
+        ret = bdrv_pread(&child, 0, n, buf, 0);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not read image for "
+                             "determining its format");
+            return NULL;
+        }
+    }
+    drv = bdrv_probe_all(buf, MAX(n, 0), filename);
+    if (!drv) {
+        error_setg(errp, "Could not determine image format: No compatible "
+                   "driver found");
+    }
+    bs->probed = true;
+    return drv;
+}
+
+static void bdrv_warn_probed_raw(BlockDriverState *bs, const char *filename)
+{
+    if (!bs->probed || strcmp(bs->drv->format_name, "raw") ||
+        bdrv_is_read_only(bs)) {
+        return;
+    }
+    warn_report("Image format was not specified for '%s' and probing guessed "
+                "raw.", filename ? filename : bs->file->bs->filename);
+    error_printf("         Automatically detecting the format is dangerous "
+                 "for raw images, write operations on block 0 will be "
+                 "restricted.\n"
+                 "         Specify the 'raw' format explicitly to remove the "
+                 "restrictions.\n");
+}
+
+/* The driver by option, if there is one; *@drv stays NULL if not. */
+static int bdrv_take_driver(QOpts *options, BlockDriver **drv, Error **errp)
+{
+    g_autofree char *name = NULL;
+
+    if (!qopts_take_str(options, "driver", NULL, &name, errp)) {
+        return -EINVAL;
+    }
+    if (name) {
+        *drv = bdrv_find_format(name);
+        if (!*drv) {
+            error_setg(errp, "Unknown driver '%s'", name);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+/* A file name for a protocol: into its options. */
+static int bdrv_protocol_filename(BlockDriver **drv, const char *filename,
+                                  bool allow_prefix, QOpts *options,
+                                  Error **errp)
+{
+    Error *local_err = NULL;
+
+    if (!filename) {
+        return 0;
+    }
+    if (!*drv) {
+        *drv = bdrv_find_protocol(filename, allow_prefix, errp);
+        if (!*drv) {
+            return -EINVAL;
+        }
+    }
+    if ((*drv)->bdrv_parse_filename) {
+        (*drv)->bdrv_parse_filename(filename, options, &local_err);
+        if (local_err) {
+            error_propagate(errp, local_err);
+            return -EINVAL;
+        }
+    } else if (!qopts_has(options, "filename")) {
+        qopts_set_str(options, "filename", filename);
+    } else {
+        error_setg(errp, "Can't use 'file' and 'filename' options at the "
+                   "same time");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* The protocol that options without a driver mean. */
+static int bdrv_protocol_by_options(BlockDriver **drv, QOpts *options,
+                                    Error **errp)
+{
+    const char *name;
+
+    if (*drv) {
+        return 0;
+    }
+    name = qopts_get_str(options, "filename");
+    if (!name) {
+        error_setg(errp, "Must specify either driver or file");
+        return -EINVAL;
+    }
+    *drv = bdrv_find_protocol(name, false, errp);
+    return *drv ? 0 : -EINVAL;
+}
+
+/*
+ * Open the file that a format needs and put its node name where the driver
+ * will look for it.  *@file is a reference.
+ */
+static int bdrv_open_file_below(BlockDriverState *bs, BlockDriver **drv,
+                                const char *filename, QOpts *options,
+                                BlockDriverState **file, Error **errp)
+{
+    g_autoptr(QOpts) sub = NULL;
+    BlockDriver fake = { .is_filter = false };
+    int flags;
+
+    if (!filename && (*drv || qopts_get_str(options, "file"))) {
+        /* The driver opens its children by itself, from the options. */
+        if (*drv) {
+            return 0;
+        }
+    }
+    bs->drv = *drv ? *drv : &fake;
+    flags = bdrv_inherited_flags(bs, BDRV_CHILD_IMAGE) | BDRV_O_PROTOCOL;
+    bs->drv = NULL;
+
+    sub = qopts_extract_sub(options, "file.");
+    if (!filename && !qopts_count(sub)) {
+        const char *ref = qopts_get_str(options, "file");
+
+        *file = ref ? bdrv_open_inherit(NULL, ref, NULL, 0, NULL, 0, errp) :
+                NULL;
+        if (!ref) {
+            error_setg(errp, "A block device must be specified for \"file\"");
+        }
+        if (!*file) {
+            return -EINVAL;
+        }
+    } else {
+        if (bs->force_share && !qopts_has(sub, "force-share")) {
+            qopts_set_bool(sub, "force-share", true);
+        }
+        *file = bdrv_open_inherit(filename, NULL, qopts_dup(sub), flags, NULL,
+                                  BDRV_CHILD_IMAGE, errp);
+        if (!*file) {
+            return -EINVAL;
+        }
+    }
+    if (!*drv) {
+        *drv = bdrv_guess_format(bs, *file, filename, errp);
+        if (!*drv) {
+            return -EINVAL;
+        }
+    }
+    qopts_set_str(options, "file", bdrv_get_node_name(*file));
+    return 0;
+}
+
+static int bdrv_open_node(BlockDriverState *bs, const char *filename,
+                          QOpts *options, int flags, Error **errp)
+{
+    BlockDriverState *file = NULL;
+    BlockDriver *drv = NULL;
+    int ret;
+
+    bs->options = qopts_dup(options);
+    ret = bdrv_take_common_options(bs, options, &flags, errp);
+    if (ret == 0) {
+        ret = bdrv_take_driver(options, &drv, errp);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    bs->open_flags = flags;
+
+    if (flags & BDRV_O_PROTOCOL || (drv && drv->protocol_name)) {
+        bool allow_prefix = !drv;
+
+        ret = bdrv_protocol_filename(&drv, filename, allow_prefix, options,
+                                     errp);
+        if (ret == 0) {
+            ret = bdrv_protocol_by_options(&drv, options, errp);
+        }
+    } else {
+        ret = bdrv_open_file_below(bs, &drv, filename, options, &file, errp);
+    }
+    if (ret == 0) {
+        qopts_set_str(bs->options, "driver", drv->format_name);
+        ret = bdrv_open_driver(bs, drv, options, errp);
+    }
+    if (ret == 0) {
+        bdrv_warn_probed_raw(bs, filename);
+    }
+    bdrv_unref(file);
+    return ret;
+}
+
+static BlockDriverState *bdrv_open_inherit(const char *filename,
+                                           const char *reference,
+                                           QOpts *options, int flags,
+                                           BlockDriverState *parent,
+                                           BdrvChildRole role, Error **errp)
+{
+    g_autoptr(QOpts) opts = options ? options : qopts_new();
+    BlockDriverState *bs;
+
+    if (reference) {
+        bs = bdrv_find_node(reference);
+        if (!bs) {
+            error_setg(errp, "Cannot find device='%s' nor node-name='%s'",
+                       reference, reference);
+            return NULL;
+        }
+        if (qopts_count(opts)) {
+            error_setg(errp, "Cannot reference an existing block device with "
+                       "additional options or a new filename");
+            return NULL;
+        }
+        bdrv_ref(bs);
+        return bs;
+    }
+    if (filename && g_str_has_prefix(filename, "json:")) {
+        g_autoptr(QOpts) json = qopts_parse_json(filename + 5, errp);
+
+        if (!json) {
+            error_prepend(errp, "Could not parse the JSON options: ");
+            return NULL;
+        }
+        qopts_join(opts, json, false);
+        filename = NULL;
+    }
+    if (parent) {
+        flags |= bdrv_inherited_flags(parent, role);
+        if (parent->force_share && !qopts_has(opts, "force-share")) {
+            qopts_set_bool(opts, "force-share", true);
+        }
+    }
+
+    bs = bdrv_new();
+    if (bdrv_open_node(bs, filename, opts, flags, errp) < 0) {
+        bdrv_unref(bs);
+        return NULL;
+    }
+    return bs;
+}
+
+BlockDriverState *bdrv_open(const char *filename, const char *reference,
+                            QOpts *options, int flags, Error **errp)
+{
+    GLOBAL_STATE_CODE();
+    return bdrv_open_inherit(filename, reference, options, flags, NULL, 0,
+                             errp);
+}
+
+/* --- children --- */
+
+BdrvChild *bdrv_open_child(const char *filename, QOpts *options,
+                           const char *bdref_key, BlockDriverState *parent,
+                           BdrvChildRole role, bool allow_none, Error **errp)
+{
+    g_autofree char *prefix = g_strdup_printf("%s.", bdref_key);
+    g_autofree char *reference = NULL;
+    BlockDriverState *bs;
+    QOpts *sub;
+
+    if (!qopts_take_str(options, bdref_key, NULL, &reference, errp)) {
+        return NULL;
+    }
+    sub = qopts_extract_sub(options, prefix);
+    if (!filename && !reference && !qopts_count(sub)) {
+        qopts_unref(sub);
+        if (!allow_none) {
+            error_setg(errp, "A block device must be specified for \"%s\"",
+                       bdref_key);
+        }
+        return NULL;
+    }
+    bs = bdrv_open_inherit(reference ? NULL : filename, reference, sub, 0,
+                           parent, role, errp);
+    if (!bs) {
+        return NULL;
+    }
+    return bdrv_attach_child(parent, bs, bdref_key, role, errp);
+}
+
+int bdrv_open_file_child(const char *filename, QOpts *options,
+                         const char *bdref_key, BlockDriverState *parent,
+                         Error **errp)
+{
+    BdrvChildRole role = parent->drv->is_filter ?
+                         BDRV_CHILD_FILTERED | BDRV_CHILD_PRIMARY :
+                         BDRV_CHILD_IMAGE;
+
+    return bdrv_open_child(filename, options, bdref_key, parent, role, false,
+                           errp) ? 0 : -EINVAL;
+}

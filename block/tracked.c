@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Tracked requests: which ranges of a node are being read and written, so
+ * that read-modify-write cycles and other serialising requests have theirs
+ * to themselves.
+ *
+ * The list is under bs->reqs_lock.  A request waits for one other at a time;
+ * it does not wait for one that itself waits, since that one will look again,
+ * and find this one, when it wakes up.
+ */
+#include "qemu/osdep.h"
+#include "block-io.h"
+
+void tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs,
+                           int64_t offset, int64_t bytes,
+                           BdrvTrackedRequestType type)
+{
+    req->bs = bs;
+    req->offset = offset;
+    req->bytes = bytes;
+    req->type = type;
+    req->serialising = false;
+    req->overlap_offset = offset;
+    req->overlap_bytes = bytes;
+    req->co = qemu_coroutine_self();
+    req->waiting_for = NULL;
+    qemu_co_queue_init(&req->wait_queue);
+
+    qemu_mutex_lock(&bs->reqs_lock);
+    QLIST_INSERT_HEAD(&bs->tracked_requests, req, list);
+    qemu_mutex_unlock(&bs->reqs_lock);
+}
+
+void tracked_request_end(BdrvTrackedRequest *req)
+{
+    BlockDriverState *bs = req->bs;
+
+    if (req->serialising) {
+        qatomic_dec(&bs->serialising_in_flight);
+    }
+    qemu_mutex_lock(&bs->reqs_lock);
+    QLIST_REMOVE(req, list);
+    qemu_mutex_unlock(&bs->reqs_lock);
+
+    /* Off the list: nobody can start to wait for it any more. */
+    if (!qemu_co_queue_empty(&req->wait_queue)) {
+        qemu_co_queue_restart_all(&req->wait_queue);
+    }
+}
+
+static bool tracked_request_overlaps(const BdrvTrackedRequest *req,
+                                     int64_t offset, int64_t bytes)
+{
+    return offset < req->overlap_offset + req->overlap_bytes &&
+           req->overlap_offset < offset + bytes;
+}
+
+static BdrvTrackedRequest *
+bdrv_find_conflict_locked(const BdrvTrackedRequest *self)
+{
+    BdrvTrackedRequest *req;
+
+    QLIST_FOREACH(req, &self->bs->tracked_requests, list) {
+        if (req == self || (!req->serialising && !self->serialising)) {
+            continue;
+        }
+        if (tracked_request_overlaps(req, self->overlap_offset,
+                                     self->overlap_bytes)) {
+            /* A coroutine that waited for itself would never wake up. */
+            assert(qemu_coroutine_self() != req->co);
+            if (!req->waiting_for) {
+                return req;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void coroutine_fn
+bdrv_wait_serialising_requests_locked(BdrvTrackedRequest *self)
+{
+    BdrvTrackedRequest *req;
+
+    while ((req = bdrv_find_conflict_locked(self))) {
+        self->waiting_for = req;
+        qemu_co_queue_wait(&req->wait_queue, &self->bs->reqs_lock);
+        self->waiting_for = NULL;
+    }
+}
+
+void coroutine_fn bdrv_wait_serialising_requests(BdrvTrackedRequest *req)
+{
+    BlockDriverState *bs = req->bs;
+
+    if (!qatomic_read(&bs->serialising_in_flight)) {
+        return;
+    }
+    qemu_mutex_lock(&bs->reqs_lock);
+    bdrv_wait_serialising_requests_locked(req);
+    qemu_mutex_unlock(&bs->reqs_lock);
+}
+
+void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
+                                                uint64_t align)
+{
+    BlockDriverState *bs = req->bs;
+    int64_t start = QEMU_ALIGN_DOWN(req->offset, (int64_t)align);
+    int64_t end = QEMU_ALIGN_UP(req->offset + req->bytes, (int64_t)align);
+
+    qemu_mutex_lock(&bs->reqs_lock);
+    if (!req->serialising) {
+        qatomic_inc(&bs->serialising_in_flight);
+        req->serialising = true;
+    }
+    end = MAX(end, req->overlap_offset + req->overlap_bytes);
+    req->overlap_offset = MIN(start, req->overlap_offset);
+    req->overlap_bytes = end - req->overlap_offset;
+    bdrv_wait_serialising_requests_locked(req);
+    qemu_mutex_unlock(&bs->reqs_lock);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Waiting, outside coroutines, for a condition that an event loop makes true.
+ */
+#ifndef QEMU_AIO_WAIT_H
+#define QEMU_AIO_WAIT_H
+
+#include "block/aio.h"
+#include "qemu/main-loop.h"
+
+typedef struct AioWait {
+    unsigned num_waiters;       /* atomic; see aio_wait_kick() */
+} AioWait;
+
+extern AioWait global_aio_wait;
+
+/*
+ * Poll until @cond is false.  @ctx is the context whose progress changes it:
+ * when that is the caller's own it is polled; otherwise the main context is,
+ * and aio_wait_kick() from the other thread wakes it.
+ */
+#define AIO_WAIT_WHILE(ctx, cond) ({                                    \
+        bool waited_ = false;                                           \
+        AioContext *wait_ctx_ = (ctx);                                  \
+        if (wait_ctx_ && in_aio_context_home_thread(wait_ctx_)) {       \
+            while ((cond)) {                                            \
+                aio_poll(wait_ctx_, true);                              \
+                waited_ = true;                                         \
+            }                                                           \
+        } else {                                                        \
+            /* Pairs with the barrier in aio_wait_kick(). */            \
+            qatomic_inc(&global_aio_wait.num_waiters);                  \
+            smp_mb__after_rmw();                                        \
+            while ((cond)) {                                            \
+                aio_poll(qemu_get_current_aio_context(), true);         \
+                waited_ = true;                                         \
+            }                                                           \
+            qatomic_dec(&global_aio_wait.num_waiters);                  \
+        }                                                               \
+        waited_; })
+
+/* Tell waiters to look at their conditions again.  Any thread. */
+void aio_wait_kick(void);
+
+/* Run cb(opaque) in @ctx's home thread and wait for it.  Main thread. */
+void aio_wait_bh_oneshot(AioContext *ctx, QEMUBHFunc *cb, void *opaque);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Flags, limits and types that both users of the block layer and drivers
+ * need.  Offsets and lengths are bytes, in int64_t, everywhere.
+ */
+#ifndef QEMU_BLOCK_COMMON_H
+#define QEMU_BLOCK_COMMON_H
+
+#define BDRV_SECTOR_BITS 9
+#define BDRV_SECTOR_SIZE (1ULL << BDRV_SECTOR_BITS)
+
+/* The longest request: whole sectors, and an int. */
+#define BDRV_REQUEST_MAX_BYTES \
+    ((int64_t)QEMU_ALIGN_DOWN(INT_MAX, (int64_t)BDRV_SECTOR_SIZE))
+#define BDRV_MAX_ALIGNMENT (1L << 30)
+#define BDRV_MAX_LENGTH \
+    ((int64_t)QEMU_ALIGN_DOWN(INT64_MAX, (int64_t)BDRV_MAX_ALIGNMENT))
+
+/* How to open. */
+#define BDRV_O_RDWR         0x0002
+#define BDRV_O_RESIZE       0x0004  /* the size may be changed */
+#define BDRV_O_SNAPSHOT     0x0008  /* writes go to a temporary overlay */
+#define BDRV_O_TEMPORARY    0x0010
+#define BDRV_O_NOCACHE      0x0020  /* cache.direct=on: O_DIRECT */
+#define BDRV_O_NATIVE_AIO   0x0080
+#define BDRV_O_NO_BACKING   0x0100
+#define BDRV_O_NO_FLUSH     0x0200  /* cache.no-flush=on */
+#define BDRV_O_COPY_ON_READ 0x0400
+#define BDRV_O_CHECK        0x1000  /* open for an image check only */
+#define BDRV_O_UNMAP        0x4000  /* discard=unmap */
+#define BDRV_O_PROTOCOL     0x8000  /* no format probing: a protocol layer */
+#define BDRV_O_NO_IO        0x10000 /* metadata only */
+#define BDRV_O_AUTO_RDONLY  0x20000
+#define BDRV_O_IO_URING     0x40000
+#define BDRV_O_NO_SHARE     0x80000 /* as BlockBackend: no other writer */
+#define BDRV_O_CACHE_MASK   (BDRV_O_NOCACHE | BDRV_O_NO_FLUSH)
+
+typedef enum BdrvRequestFlags {
+    BDRV_REQ_COPY_ON_READ       = 0x1,
+    BDRV_REQ_ZERO_WRITE         = 0x2,  /* internal: qiov may be NULL */
+    BDRV_REQ_MAY_UNMAP          = 0x4,  /* zeroes by unmapping are fine */
+    BDRV_REQ_FUA                = 0x10,
+    BDRV_REQ_WRITE_COMPRESSED   = 0x20,
+    BDRV_REQ_WRITE_UNCHANGED    = 0x40,
+    BDRV_REQ_SERIALISING        = 0x80,
+    BDRV_REQ_NO_FALLBACK        = 0x100, /* zeroes: quickly or not at all */
+    BDRV_REQ_PREFETCH           = 0x200,
+    BDRV_REQ_NO_WAIT            = 0x400,
+    BDRV_REQ_REGISTERED_BUF     = 0x800, /* a hint */
+    BDRV_REQ_MASK               = 0xfff,
+} BdrvRequestFlags;
+
+/*
+ * Block status: DATA, ZERO (reads as zeroes), OFFSET_VALID (the map offset
+ * in the returned file), ALLOCATED (this layer decides the content).
+ */
+#define BDRV_BLOCK_DATA         0x01
+#define BDRV_BLOCK_ZERO         0x02
+#define BDRV_BLOCK_OFFSET_VALID 0x04
+#define BDRV_BLOCK_RAW          0x08    /* internal: ask the file child */
+#define BDRV_BLOCK_ALLOCATED    0x10
+#define BDRV_BLOCK_EOF          0x20
+#define BDRV_BLOCK_RECURSE      0x40    /* internal: file may have holes */
+#define BDRV_BLOCK_COMPRESSED   0x80
+
+/* Permissions: what a user of a node does, and what it lets others do. */
+enum {
+    BLK_PERM_CONSISTENT_READ = 0x01,
+    BLK_PERM_WRITE           = 0x02,
+    BLK_PERM_WRITE_UNCHANGED = 0x04,
+    BLK_PERM_RESIZE          = 0x08,
+    BLK_PERM_ALL             = 0x0f,
+};
+
+typedef enum PreallocMode {
+    PREALLOC_MODE_OFF,
+    PREALLOC_MODE_METADATA,
+    PREALLOC_MODE_FALLOC,
+    PREALLOC_MODE_FULL,
+    PREALLOC_MODE__MAX,
+} PreallocMode;
+/* "off", "metadata", "falloc", "full", NULL */
+extern const char *const prealloc_mode_names[];
+
+typedef enum BlockdevDetectZeroesOptions {
+    BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF,
+    BLOCKDEV_DETECT_ZEROES_OPTIONS_ON,
+    BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP,
+} BlockdevDetectZeroesOptions;
+extern const char *const detect_zeroes_names[];
+
+typedef struct BlockDriverInfo {
+    int cluster_size;           /* bytes; 0: not known */
+    int64_t vm_state_offset;
+    bool is_dirty;
+    bool can_write_zeroes_with_unmap;
+    bool needs_compressed_writes;
+} BlockDriverInfo;
+
+/* What a check found; see bdrv_co_check(). */
+typedef struct BdrvCheckResult {
+    int corruptions;
+    int leaks;
+    int check_errors;
+    int corruptions_fixed;
+    int leaks_fixed;
+    int64_t image_end_offset;
+    int64_t allocated_clusters;
+    int64_t total_clusters;
+    int64_t fragmented_clusters;
+    int64_t compressed_clusters;
+} BdrvCheckResult;
+
+typedef enum BdrvCheckMode {
+    BDRV_FIX_LEAKS  = 1,
+    BDRV_FIX_ERRORS = 2,
+} BdrvCheckMode;
+
+/*
+ * Points at which a driver passes that blkdebug can break on; their option
+ * names ("read_aio", ...) are in blkdebug_event_names[].
+ */
+typedef enum BlkdebugEvent {
+    BLKDBG_L1_UPDATE, BLKDBG_L1_GROW_ALLOC_TABLE, BLKDBG_L1_GROW_WRITE_TABLE,
+    BLKDBG_L1_GROW_ACTIVATE_TABLE, BLKDBG_L2_LOAD, BLKDBG_L2_UPDATE,
+    BLKDBG_L2_UPDATE_COMPRESSED, BLKDBG_L2_ALLOC_COW_READ,
+    BLKDBG_L2_ALLOC_WRITE, BLKDBG_READ_AIO, BLKDBG_READ_BACKING_AIO,
+    BLKDBG_READ_COMPRESSED, BLKDBG_WRITE_AIO, BLKDBG_WRITE_COMPRESSED,
+    BLKDBG_VMSTATE_LOAD, BLKDBG_VMSTATE_SAVE, BLKDBG_COW_READ,
+    BLKDBG_COW_WRITE, BLKDBG_REFTABLE_LOAD, BLKDBG_REFTABLE_GROW,
+    BLKDBG_REFTABLE_UPDATE, BLKDBG_REFBLOCK_LOAD, BLKDBG_REFBLOCK_UPDATE,
+    BLKDBG_REFBLOCK_UPDATE_PART, BLKDBG_REFBLOCK_ALLOC,
+    BLKDBG_REFBLOCK_ALLOC_HOOKUP, BLKDBG_REFBLOCK_ALLOC_WRITE,
+    BLKDBG_REFBLOCK_ALLOC_WRITE_BLOCKS, BLKDBG_REFBLOCK_ALLOC_WRITE_TABLE,
+    BLKDBG_REFBLOCK_ALLOC_SWITCH_TABLE, BLKDBG_CLUSTER_ALLOC,
+    BLKDBG_CLUSTER_ALLOC_BYTES, BLKDBG_CLUSTER_FREE, BLKDBG_FLUSH_TO_OS,
+    BLKDBG_FLUSH_TO_DISK, BLKDBG_PWRITEV_RMW_HEAD,
+    BLKDBG_PWRITEV_RMW_AFTER_HEAD, BLKDBG_PWRITEV_RMW_TAIL,
+    BLKDBG_PWRITEV_RMW_AFTER_TAIL, BLKDBG_PWRITEV, BLKDBG_PWRITEV_ZERO,
+    BLKDBG_PWRITEV_DONE, BLKDBG_EMPTY_IMAGE_PREPARE,
+    BLKDBG_L1_SHRINK_WRITE_TABLE, BLKDBG_L1_SHRINK_FREE_L2_CLUSTERS,
+    BLKDBG_COR_WRITE, BLKDBG_CLUSTER_ALLOC_SPACE, BLKDBG_NONE,
+    BLKDBG__MAX,
+} BlkdebugEvent;
+extern const char *const blkdebug_event_names[];
+
+/* What a child is to its parent. */
+typedef enum BdrvChildRole {
+    BDRV_CHILD_DATA     = 0x01, /* guest-visible data */
+    BDRV_CHILD_METADATA = 0x02,
+    BDRV_CHILD_FILTERED = 0x04, /* a filter: the child has the same data */
+    BDRV_CHILD_COW      = 0x08, /* backing: read only */
+    BDRV_CHILD_PRIMARY  = 0x10, /* the "file" of the node */
+    BDRV_CHILD_IMAGE    = BDRV_CHILD_DATA | BDRV_CHILD_METADATA
+                          | BDRV_CHILD_PRIMARY,
+} BdrvChildRole;
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The block layer for its users: nodes, their graph, and requests to them.
+ *
+ * Opening, closing, creating and changing the graph belong to the main thread
+ * outside coroutines.  Request functions with _co_ in their name run in
+ * coroutines of the node's AioContext; those without may be called from
+ * either, and poll the node's AioContext outside coroutines.
+ * All return 0 (or what they say) or -errno.
+ */
+#ifndef QEMU_BLOCK_H
+#define QEMU_BLOCK_H
+
+#include "block/aio.h"
+#include "block/block-common.h"
+#include "qemu/coroutine.h"
+#include "qemu/iov.h"
+#include "qemu/option.h"
+
+/* Register all drivers; once, after qemu_init_main_loop(). */
+void bdrv_init(void);
+
+/* NULL if there is no such driver. */
+BlockDriver *bdrv_find_format(const char *format_name);
+/* The protocol of a file name ("blkdebug:..."); "file" if it names none. */
+BlockDriver *bdrv_find_protocol(const char *filename,
+                                bool allow_protocol_prefix, Error **errp);
+/* Call @it for each driver name, sorted. */
+void bdrv_iterate_format(void (*it)(void *opaque, const char *name),
+                         void *opaque, bool read_only);
+
+/*
+ * The flags of -t MODE: none, directsync, writeback, writethrough, unsafe,
+ * off.  0, or -1 for an unknown name.  @flags keeps its other bits.
+ */
+int bdrv_parse_cache_mode(const char *mode, int *flags, bool *writethrough);
+/* -i: threads, native, io_uring. */
+int bdrv_parse_aio(const char *mode, int *flags);
+/* -d: ignore, off, unmap, on. */
+int bdrv_parse_discard_flags(const char *mode, int *flags);
+
+/*
+ * Open a node.  @filename may be a path, "protocol:...", or "json:{...}";
+ * @reference names an existing node instead; @options is consumed (NULL is
+ * fine).  Returns a reference.
+ */
+BlockDriverState *bdrv_open(const char *filename, const char *reference,
+                            QOpts *options, int flags, Error **errp);
+/*
+ * Open what @options say under "@bdref_key." (or the node it names, or
+ * @filename) and attach it to @parent as child @bdref_key.  NULL without an
+ * error only if @allow_none and nothing was given.
+ */
+BdrvChild *bdrv_open_child(const char *filename, QOpts *options,
+                           const char *bdref_key, BlockDriverState *parent,
+                           BdrvChildRole role, bool allow_none,
+                           Error **errp);
+/* The common case: parent->file. */
+int bdrv_open_file_child(const char *filename, QOpts *options,
+                         const char *bdref_key, BlockDriverState *parent,
+                         Error **errp);
+/* Drop the child and its reference; NULL is fine. */
+void bdrv_unref_child(BlockDriverState *parent, BdrvChild *child);
+
+void bdrv_ref(BlockDriverState *bs);
+void bdrv_unref(BlockDriverState *bs);
+
+BlockDriverState *bdrv_find_node(const char *node_name);
+BlockDriverState *bdrv_next_node(BlockDriverState *bs);
+const char *bdrv_get_node_name(const BlockDriverState *bs);
+const char *bdrv_get_format_name(BlockDriverState *bs);
+const char *bdrv_get_device_or_node_name(const BlockDriverState *bs);
+AioContext *bdrv_get_aio_context(BlockDriverState *bs);
+int bdrv_get_flags(BlockDriverState *bs);
+bool bdrv_is_read_only(BlockDriverState *bs);
+bool bdrv_is_writable(BlockDriverState *bs);
+bool bdrv_is_inserted(BlockDriverState *bs);
+/*
+ * For drivers: turn a node that was to be writable into a read-only one if
+ * BDRV_O_AUTO_RDONLY allows, else -EACCES with @errmsg in @errp.
+ */
+int bdrv_apply_auto_read_only(BlockDriverState *bs, const char *errmsg,
+                              Error **errp);
+/* Rebuild bs->filename from the node's options. */
+void bdrv_refresh_filename(BlockDriverState *bs);
+/* Recompute bs->bl from the driver and the children. */
+void bdrv_refresh_limits(BlockDriverState *bs, Error **errp);
+
+/* Reopen with other flags or options ("-r", "-w", "-c", "-o" of qemu-io). */
+int bdrv_reopen(BlockDriverState *bs, int flags, QOpts *options,
+                Error **errp);
+
+/*
+ * Create an image.  bdrv_create(): by @drv from @opts (consumed), which
+ * create_opts of the driver describes.  bdrv_create_file(): a protocol-level
+ * file of 0 bytes for a format to fill.
+ */
+int bdrv_create(BlockDriver *drv, const char *filename, QOpts *opts,
+                Error **errp);
+int bdrv_create_file(const char *filename, QOpts *opts, Error **errp);
+const QemuOptsList *bdrv_create_opts(BlockDriver *drv);
+
+/* Requests through a child. */
+int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset,
+                                int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset,
+                                 int64_t bytes, QEMUIOVector *qiov,
+                                 BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset,
+                               int64_t bytes, void *buf,
+                               BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset,
+                                int64_t bytes, const void *buf,
+                                BdrvRequestFlags flags);
+/* Write, then flush. */
+int coroutine_fn bdrv_co_pwrite_sync(BdrvChild *child, int64_t offset,
+                                     int64_t bytes, const void *buf,
+                                     BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset,
+                                       int64_t bytes,
+                                       BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset,
+                                  int64_t bytes);
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
+int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
+                                  PreallocMode prealloc,
+                                  BdrvRequestFlags flags, Error **errp);
+int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs);
+int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs);
+int coroutine_fn bdrv_co_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+int coroutine_fn bdrv_co_check(BlockDriverState *bs, BdrvCheckResult *res,
+                               BdrvCheckMode fix);
+/*
+ * Status of [@offset, @offset + *@pnum), at most @bytes: BDRV_BLOCK_* bits or
+ * -errno.  bdrv_co_block_status_above() looks through backing files.
+ */
+int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, int64_t *pnum,
+                                      int64_t *map, BlockDriverState **file);
+/* 1: allocated in this layer; 0: not; -errno. */
+int coroutine_fn bdrv_co_is_allocated(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, int64_t *pnum);
+
+/* The same outside coroutines (or inside). */
+int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
+               BdrvRequestFlags flags);
+int bdrv_pwrite(BdrvChild *child, int64_t offset, int64_t bytes,
+                const void *buf, BdrvRequestFlags flags);
+int bdrv_pwrite_sync(BdrvChild *child, int64_t offset, int64_t bytes,
+                     const void *buf, BdrvRequestFlags flags);
+int bdrv_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
+                       BdrvRequestFlags flags);
+int bdrv_flush(BlockDriverState *bs);
+int bdrv_truncate(BdrvChild *child, int64_t offset, bool exact,
+                  PreallocMode prealloc, BdrvRequestFlags flags,
+                  Error **errp);
+int64_t bdrv_getlength(BlockDriverState *bs);
+int64_t bdrv_get_allocated_file_size(BlockDriverState *bs);
+int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+int bdrv_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix);
+int bdrv_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                      int64_t *pnum, int64_t *map, BlockDriverState **file);
+int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                      int64_t *pnum);
+/*
+ * Format specific information as a JSON object {"type":..., "data":{...}}, a
+ * reference for the caller; NULL if the driver has none.
+ */
+struct json_object *bdrv_get_specific_info(BlockDriverState *bs,
+                                           Error **errp);
+/* 1 if a new image reads as zeroes. */
+int bdrv_has_zero_init(BlockDriverState *bs);
+int bdrv_get_cluster_size(BlockDriverState *bs);
+
+/*
+ * Drain: no new requests from above, and all there are have ended.  Main
+ * thread, outside coroutines; nests.
+ */
+void bdrv_drained_begin(BlockDriverState *bs);
+void bdrv_drained_end(BlockDriverState *bs);
+void bdrv_drain(BlockDriverState *bs);
+void bdrv_drain_all(void);
+
+/* Memory aligned for direct requests to @bs; qemu_vfree() frees it. */
+void *qemu_blockalign(BlockDriverState *bs, size_t size);
+void *qemu_blockalign0(BlockDriverState *bs, size_t size);
+void *qemu_try_blockalign(BlockDriverState *bs, size_t size);
+size_t bdrv_opt_mem_align(BlockDriverState *bs);
+size_t bdrv_min_mem_align(BlockDriverState *bs);
+bool bdrv_qiov_is_aligned(BlockDriverState *bs, QEMUIOVector *qiov,
+                          size_t qiov_offset, size_t bytes);
+
+/* blkdebug: find the node below @bs that knows breakpoints.  -ENOTSUP. */
+int bdrv_debug_breakpoint(BlockDriverState *bs, const char *event,
+                          const char *tag);
+int bdrv_debug_remove_breakpoint(BlockDriverState *bs, const char *tag);
+int bdrv_debug_resume(BlockDriverState *bs, const char *tag);
+bool bdrv_debug_is_suspended(BlockDriverState *bs, const char *tag);
+
+/* Ask for an early end of @acb and wait for its callback. */
+void bdrv_aio_cancel(BlockAIOCB *acb);
+void bdrv_aio_cancel_async(BlockAIOCB *acb);
+
+/*
+ * Check offset and length of a request: -EIO if they are not within what a
+ * request may be.
+ */
+int bdrv_check_request32(int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                         size_t qiov_offset);
+
+/* Run @fn(@arg) in a coroutine of @ctx and poll until it has returned. */
+int bdrv_run_co(AioContext *ctx, int coroutine_fn (*fn)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The block layer for its drivers: the table that a driver fills in, and the
+ * node.
+ */
+#ifndef BLOCK_INT_H
+#define BLOCK_INT_H
+
+#include "block/block.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "qemu/error-report.h"
+
+typedef struct BDRVReopenState {
+    BlockDriverState *bs;
+    int flags;                  /* the new BDRV_O_* */
+    QOpts *options;             /* the driver takes what it accepts */
+    void *opaque;               /* the driver's, from prepare to the end */
+} BDRVReopenState;
+
+/*
+ * Every callback is optional unless it says "required".  Main thread outside
+ * coroutines, unless its name has _co_: then in a coroutine of the node's
+ * AioContext, with requests that lie within the node's limits: offset and
+ * bytes are multiples of bl.request_alignment and bytes does not exceed
+ * bl.max_transfer.  0 or -errno, unless told otherwise.
+ */
+struct BlockDriver {
+    const char *format_name;    /* required */
+    const char *protocol_name;  /* set: a protocol, usable as "NAME:..." */
+    size_t instance_size;       /* of bs->opaque, zeroed before open */
+    bool is_format;             /* has a file child with metadata */
+    bool is_filter;             /* same data as its one child */
+    bool supports_backing;
+
+    /* What open accepts besides the generic options; NULL for none. */
+    const QemuOptsList *runtime_opts;
+    /* What create accepts; NULL: cannot create. */
+    const QemuOptsList *create_opts;
+
+    /* 0..100: how much @buf, the first @buf_size bytes, looks like ours. */
+    int (*bdrv_probe)(const uint8_t *buf, int buf_size, const char *filename);
+    /* 0..100 for protocols: is @filename one (host_device: block devices)? */
+    int (*bdrv_probe_device)(const char *filename);
+
+    /* Fill @options from "NAME:rest", for protocols. */
+    void (*bdrv_parse_filename)(const char *filename, QOpts *options,
+                                Error **errp);
+    /*
+     * Required.  Takes its options out of @options; what is left is an error
+     * of the caller's.  Formats open their file child here
+     * (bdrv_open_file_child(NULL, options, "file", bs, errp)).  On error it
+     * has undone everything; children are dropped by the caller.
+     */
+    int (*bdrv_open)(BlockDriverState *bs, QOpts *options, int flags,
+                     Error **errp);
+    void (*bdrv_close)(BlockDriverState *bs);
+
+    /* Exactly one of commit and abort follows a successful prepare. */
+    int (*bdrv_reopen_prepare)(BDRVReopenState *state, Error **errp);
+    void (*bdrv_reopen_commit)(BDRVReopenState *state);
+    void (*bdrv_reopen_abort)(BDRVReopenState *state);
+
+    /* In a coroutine; @opts has the values of create_opts. */
+    int coroutine_fn (*bdrv_co_create_opts)(BlockDriver *drv,
+                                            const char *filename,
+                                            QOpts *opts, Error **errp);
+
+    int coroutine_fn (*bdrv_co_preadv_part)(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            QEMUIOVector *qiov,
+                                            size_t qiov_offset,
+                                            BdrvRequestFlags flags);
+    /* @flags only from bs->supported_write_flags. */
+    int coroutine_fn (*bdrv_co_pwritev_part)(BlockDriverState *bs,
+                                             int64_t offset, int64_t bytes,
+                                             QEMUIOVector *qiov,
+                                             size_t qiov_offset,
+                                             BdrvRequestFlags flags);
+    /* -ENOTSUP: the caller writes zeroes.  bl.pwrite_zeroes_alignment. */
+    int coroutine_fn (*bdrv_co_pwrite_zeroes)(BlockDriverState *bs,
+                                              int64_t offset, int64_t bytes,
+                                              BdrvRequestFlags flags);
+    /* Advisory: -ENOTSUP is not passed on.  bl.pdiscard_alignment. */
+    int coroutine_fn (*bdrv_co_pdiscard)(BlockDriverState *bs,
+                                         int64_t offset, int64_t bytes);
+    /* Caches of the driver to the OS, then of the OS to the disk. */
+    int coroutine_fn (*bdrv_co_flush_to_os)(BlockDriverState *bs);
+    int coroutine_fn (*bdrv_co_flush_to_disk)(BlockDriverState *bs);
+    int coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset,
+                                         bool exact, PreallocMode prealloc,
+                                         BdrvRequestFlags flags,
+                                         Error **errp);
+    /* Required for protocols; default: bs->total_sectors. */
+    int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
+    int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(
+        BlockDriverState *bs);
+    int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs,
+                                         BlockDriverInfo *bdi);
+    /*
+     * Aligned to bl.request_alignment.  With BDRV_BLOCK_OFFSET_VALID sets
+     * *@map and *@file; 0 < *@pnum <= @bytes on success.  @want_zero false:
+     * only allocation is asked for.
+     */
+    int coroutine_fn (*bdrv_co_block_status)(BlockDriverState *bs,
+                                             bool want_zero, int64_t offset,
+                                             int64_t bytes, int64_t *pnum,
+                                             int64_t *map,
+                                             BlockDriverState **file);
+    int coroutine_fn (*bdrv_co_check)(BlockDriverState *bs,
+                                      BdrvCheckResult *result,
+                                      BdrvCheckMode fix);
+
+    /* {"type":..., "data":{...}}; a new reference. */
+    struct json_object *(*bdrv_get_specific_info)(BlockDriverState *bs,
+                                                  Error **errp);
+    /* Fill bs->bl (zeroed and merged from the children before). */
+    void (*bdrv_refresh_limits)(BlockDriverState *bs, Error **errp);
+    /* Set bs->filename. */
+    void (*bdrv_refresh_filename)(BlockDriverState *bs);
+    int (*bdrv_has_zero_init)(BlockDriverState *bs);
+
+    /*
+     * What to ask of @child for @perm/@shared of the parents; default: by
+     * is_filter and role.
+     */
+    void (*bdrv_child_perm)(BlockDriverState *bs, BdrvChild *child,
+                            BdrvChildRole role, uint64_t parent_perm,
+                            uint64_t parent_shared, uint64_t *nperm,
+                            uint64_t *nshared);
+    /* New cumulative permissions: check, then set or abort. */
+    int (*bdrv_check_perm)(BlockDriverState *bs, uint64_t perm,
+                           uint64_t shared, Error **errp);
+    void (*bdrv_set_perm)(BlockDriverState *bs, uint64_t perm,
+                          uint64_t shared);
+    void (*bdrv_abort_perm_update)(BlockDriverState *bs);
+
+    void (*bdrv_attach_aio_context)(BlockDriverState *bs, AioContext *ctx);
+    void (*bdrv_detach_aio_context)(BlockDriverState *bs);
+    void (*bdrv_drain_begin)(BlockDriverState *bs);
+    void (*bdrv_drain_end)(BlockDriverState *bs);
+
+    /* blkdebug */
+    void coroutine_fn (*bdrv_co_debug_event)(BlockDriverState *bs,
+                                             BlkdebugEvent event);
+    int (*bdrv_debug_breakpoint)(BlockDriverState *bs, const char *event,
+                                 const char *tag);
+    int (*bdrv_debug_remove_breakpoint)(BlockDriverState *bs,
+                                        const char *tag);
+    int (*bdrv_debug_resume)(BlockDriverState *bs, const char *tag);
+    bool (*bdrv_debug_is_suspended)(BlockDriverState *bs, const char *tag);
+
+    QLIST_ENTRY(BlockDriver) list;
+};
+
+/* Bytes; 0 means "no limit" unless told otherwise. */
+typedef struct BlockLimits {
+    uint32_t request_alignment; /* power of 2, >= 1 */
+    int64_t max_pdiscard;
+    uint32_t pdiscard_alignment;    /* 0: request_alignment */
+    int64_t max_pwrite_zeroes;
+    uint32_t pwrite_zeroes_alignment;
+    uint32_t opt_transfer;
+    uint32_t max_transfer;
+    uint64_t max_hw_transfer;
+    int max_iov;
+    size_t min_mem_alignment;
+    size_t opt_mem_alignment;
+} BlockLimits;
+
+struct BdrvChild {
+    BlockDriverState *bs;
+    char *name;                 /* "file", "extents.0" */
+    BdrvChildRole role;
+    BlockDriverState *parent_bs;    /* or parent_blk */
+    BlockBackend *parent_blk;
+    uint64_t perm;
+    uint64_t shared_perm;
+    QLIST_ENTRY(BdrvChild) next;        /* parent_bs->children */
+    QLIST_ENTRY(BdrvChild) next_parent; /* bs->parents */
+};
+
+typedef enum BdrvTrackedRequestType {
+    BDRV_TRACKED_READ,
+    BDRV_TRACKED_WRITE,
+    BDRV_TRACKED_DISCARD,
+    BDRV_TRACKED_TRUNCATE,
+} BdrvTrackedRequestType;
+
+/* On the stack of its coroutine; under bs->reqs_lock while it is listed. */
+typedef struct BdrvTrackedRequest {
+    BlockDriverState *bs;
+    int64_t offset;
+    int64_t bytes;
+    BdrvTrackedRequestType type;
+    bool serialising;
+    int64_t overlap_offset;
+    int64_t overlap_bytes;
+    QLIST_ENTRY(BdrvTrackedRequest) list;
+    Coroutine *co;
+    CoQueue wait_queue;
+    struct BdrvTrackedRequest *waiting_for;
+} BdrvTrackedRequest;
+
+struct BlockDriverState {
+    BlockDriver *drv;           /* NULL after a failed open */
+    void *opaque;               /* the driver's instance */
+    AioContext *aio_context;
+
+    int open_flags;
+    int refcnt;
+    char node_name[32];
+    char *filename;             /* as shown to users; never NULL */
+    char *exact_filename;       /* path or "proto:..." alone; may be "" */
+    QOpts *options;             /* as opened, the driver's own included */
+
+    BdrvChild *file;
+    BdrvChild *backing;
+    QLIST_HEAD(, BdrvChild) children;
+    QLIST_HEAD(, BdrvChild) parents;
+    QTAILQ_ENTRY(BlockDriverState) node_list;
+
+    BlockLimits bl;
+    unsigned supported_read_flags;
+    unsigned supported_write_flags;     /* BDRV_REQ_FUA, ... */
+    unsigned supported_zero_flags;
+    unsigned supported_truncate_flags;
+    BlockdevDetectZeroesOptions detect_zeroes;
+    bool probed;                /* the format was guessed */
+    bool force_share;
+
+    int64_t total_sectors;      /* updated by truncate and writes */
+
+    /* requests: in_flight and write_gen are atomic, lists under reqs_lock */
+    unsigned in_flight;
+    unsigned serialising_in_flight;
+    unsigned write_gen;         /* grows with every write */
+    unsigned flushed_gen;       /* the write_gen of the last flush */
+    bool active_flush_req;
+    CoQueue flush_queue;
+    QemuMutex reqs_lock;
+    QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
+    int quiesce_counter;
+    uint64_t wr_highest_offset;
+
+    uint64_t cumulative_perms;
+    uint64_t cumulative_shared;
+};
+
+/* Called by each driver's constructor, see block_init(). */
+void bdrv_register(BlockDriver *drv);
+
+#define block_init(function) \
+    static void __attribute__((constructor)) do_init_##function(void) \
+    { \
+        function(); \
+    }
+
+/* Keep the node busy for drain while an operation of its own goes on. */
+void bdrv_inc_in_flight(BlockDriverState *bs);
+void bdrv_dec_in_flight(BlockDriverState *bs);
+
+/* Pass a blkdebug event to bs; cheap where there is no blkdebug. */
+void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
+                                      BlkdebugEvent event);
+#define BLKDBG_CO_EVENT(child, evt) do {                                \
+        if (child) {                                                    \
+            bdrv_co_debug_event((child)->bs, (evt));                    \
+        }                                                               \
+    } while (0)
+#define BLKDBG_EVENT BLKDBG_CO_EVENT
+
+/*
+ * Attach @child_bs (consuming the reference) to @parent; checks permissions.
+ * NULL with @errp set on failure, the reference is dropped then too.
+ */
+BdrvChild *bdrv_attach_child(BlockDriverState *parent,
+                             BlockDriverState *child_bs, const char *name,
+                             BdrvChildRole role, Error **errp);
+BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
+                                  const char *name, BlockBackend *blk,
+                                  uint64_t perm, uint64_t shared,
+                                  Error **errp);
+void bdrv_root_unref_child(BdrvChild *child);
+int bdrv_child_try_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared,
+                            Error **errp);
+/* Propagate permissions down from @bs after its flags changed. */
+int bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
+/* "write, resize" for a mask; to be freed. */
+char *bdrv_perm_names(uint64_t perm);
+
+/*
+ * Default child permissions of a format: see block/permissions.c.
+ */
+void bdrv_default_perms(BlockDriverState *bs, BdrvChild *c,
+                        BdrvChildRole role, uint64_t perm, uint64_t shared,
+                        uint64_t *nperm, uint64_t *nshared);
+
+/* Drain as seen by a BlockBackend above: see block/block-backend.c. */
+void blk_root_drained_begin(BlockBackend *blk);
+void blk_root_drained_end(BlockBackend *blk);
+unsigned blk_root_in_flight(BlockBackend *blk);
+
+/* For force-share=on of a writable node. */
+#define BDRV_OPT_FORCE_SHARE_RDWR \
+    "force-share=on can only be used with read-only images"
+
+/* The options every node has: node-name, cache.*, read-only, ... */
+extern const QemuOptsList bdrv_runtime_opts;
+
+#endif

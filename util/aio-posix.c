@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * AioContext: descriptor handlers, busy polling, and the iteration itself.
+ *
+ * One iteration waits (by busy polling first, if that has paid off lately,
+ * then in the fd monitor), then dispatches: BHs, ready handlers, timers.  The
+ * dispatch is one defer_call() section, so that requests which its callbacks
+ * queue go to the kernel in one batch.
+ *
+ * An iteration that does not wait asks the io_poll callbacks only: no system
+ * call.  So that descriptors without io_poll are not forgotten by a loop that
+ * never waits, every AIO_NONBLOCKING_LOOK-th such iteration looks at them.
+ */
+#include "qemu/osdep.h"
+#include <poll.h>
+#include "aio-posix.h"
+#include "qemu/coroutine.h"
+#include "qemu/defer-call.h"
+
+#define AIO_NONBLOCKING_LOOK 64
+#define AIO_POLL_FIRST_NS 4000
+
+int qemu_poll_ns(struct pollfd *fds, unsigned nfds, int64_t timeout)
+{
+    struct timespec ts;
+
+    if (timeout < 0) {
+        return ppoll(fds, nfds, NULL, NULL);
+    }
+    ts.tv_sec = timeout / NANOSECONDS_PER_SECOND;
+    ts.tv_nsec = timeout % NANOSECONDS_PER_SECOND;
+    return ppoll(fds, nfds, &ts, NULL);
+}
+
+/* --- handlers --- */
+
+static AioHandler *find_aio_handler(AioContext *ctx, int fd)
+{
+    AioHandler *node;
+
+    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+        if (node->fd == fd && !node->deleted) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+static void aio_free_deleted_locked(AioContext *ctx)
+{
+    AioHandler *node, *next;
+
+    ctx->deleted_handlers = false;
+    QLIST_FOREACH_SAFE(node, &ctx->aio_handlers, node, next) {
+        if (node->deleted) {
+            QLIST_REMOVE(node, node);
+            g_free(node);
+        }
+    }
+}
+
+static void aio_walk_begin(AioContext *ctx)
+{
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    ctx->walking++;
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+}
+
+static void aio_walk_end(AioContext *ctx)
+{
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    if (!--ctx->walking && ctx->deleted_handlers) {
+        aio_free_deleted_locked(ctx);
+    }
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+}
+
+static void aio_delete_handler_locked(AioContext *ctx, AioHandler *node)
+{
+    if (node->events) {
+        ctx->fdmon_ops->update(ctx, node, node->fd, node->events, 0);
+        ctx->n_fds--;
+    }
+    if (node->io_poll) {
+        ctx->n_poll_handlers--;
+    }
+    node->deleted = true;
+    ctx->deleted_handlers = true;
+    if (!ctx->walking) {
+        aio_free_deleted_locked(ctx);
+    }
+}
+
+static void aio_add_handler_locked(AioContext *ctx, const AioHandler *new)
+{
+    AioHandler *node = g_memdup2(new, sizeof(*new));
+
+    QLIST_INSERT_HEAD(&ctx->aio_handlers, node, node);
+    if (node->events) {
+        ctx->fdmon_ops->update(ctx, node, node->fd, 0, node->events);
+        ctx->n_fds++;
+    }
+    if (node->io_poll) {
+        ctx->n_poll_handlers++;
+    }
+}
+
+void aio_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read,
+                        IOHandler *io_write, AioPollFn *io_poll,
+                        IOHandler *io_poll_ready, void *opaque)
+{
+    AioHandler new = {
+        .fd = fd,
+        .events = (io_read ? POLLIN : 0) | (io_write ? POLLOUT : 0),
+        .io_read = io_read,
+        .io_write = io_write,
+        .io_poll = io_poll,
+        .io_poll_ready = io_poll_ready,
+        .opaque = opaque,
+    };
+    AioHandler *old;
+
+    assert(!io_poll || io_poll_ready);
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    old = find_aio_handler(ctx, fd);
+    if (old) {
+        aio_delete_handler_locked(ctx, old);
+    }
+    if (io_read || io_write || io_poll) {
+        aio_add_handler_locked(ctx, &new);
+    }
+    /* Pairs with the acquire in fdmon_ppoll_wait(). */
+    qatomic_store_release(&ctx->handlers_gen, ctx->handlers_gen + 1);
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+    aio_notify(ctx);
+}
+
+void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin,
+                     IOHandler *io_poll_end)
+{
+    AioHandler *node;
+
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    node = find_aio_handler(ctx, fd);
+    if (node) {
+        node->io_poll_begin = io_poll_begin;
+        node->io_poll_end = io_poll_end;
+    }
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+}
+
+void aio_set_event_notifier(AioContext *ctx, EventNotifier *notifier,
+                            EventNotifierHandler *io_read, AioPollFn *io_poll,
+                            EventNotifierHandler *io_poll_ready)
+{
+    aio_set_fd_handler(ctx, event_notifier_get_fd(notifier),
+                       (IOHandler *)(void (*)(void))io_read, NULL, io_poll,
+                       (IOHandler *)(void (*)(void))io_poll_ready, notifier);
+}
+
+void aio_set_event_notifier_poll(AioContext *ctx, EventNotifier *notifier,
+                                 EventNotifierHandler *io_poll_begin,
+                                 EventNotifierHandler *io_poll_end)
+{
+    aio_set_fd_poll(ctx, event_notifier_get_fd(notifier),
+                    (IOHandler *)(void (*)(void))io_poll_begin,
+                    (IOHandler *)(void (*)(void))io_poll_end);
+}
+
+void aio_add_ready_handler(AioHandlerList *ready, AioHandler *node,
+                           short revents)
+{
+    /* Perhaps from the list of the iteration that this one is nested in. */
+    if (QLIST_IS_INSERTED(node, ready)) {
+        QLIST_REMOVE(node, ready);
+        revents |= node->revents;
+    }
+    node->revents = revents;
+    QLIST_INSERT_HEAD(ready, node, ready);
+}
+
+/* --- dispatch --- */
+
+static bool aio_dispatch_handler(AioContext *ctx, AioHandler *node)
+{
+    short revents = node->revents;
+    bool poll_ready = node->poll_ready;
+    bool progress = false;
+
+    node->revents = 0;
+    node->poll_ready = false;
+    if (node->deleted) {
+        return false;
+    }
+    if (poll_ready) {
+        node->io_poll_ready(node->opaque);
+        progress = node->opaque != &ctx->notifier;
+        if (!revents || node->deleted) {
+            return progress;
+        }
+    }
+    if ((revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL)) &&
+        node->io_read) {
+        node->io_read(node->opaque);
+        /* The notifier only says that there is something elsewhere. */
+        progress |= node->opaque != &ctx->notifier;
+    }
+    if (!node->deleted && (revents & (POLLOUT | POLLERR | POLLHUP)) &&
+        node->io_write) {
+        node->io_write(node->opaque);
+        progress = true;
+    }
+    return progress;
+}
+
+static bool aio_dispatch_ready(AioContext *ctx, AioHandlerList *ready)
+{
+    AioHandler *node;
+    bool progress = false;
+
+    while ((node = QLIST_FIRST(ready))) {
+        QLIST_REMOVE(node, ready);
+        progress |= aio_dispatch_handler(ctx, node);
+    }
+    return progress;
+}
+
+/* --- busy polling --- */
+
+/* Ask the io_poll callbacks once; true if one has something to do. */
+static bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready)
+{
+    AioHandler *node;
+    bool found = false;
+
+    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+        if (node->io_poll && !node->deleted && node->io_poll(node->opaque)) {
+            node->poll_ready = true;
+            aio_add_ready_handler(ready, node, 0);
+            found = true;
+        }
+    }
+    return found;
+}
+
+static void aio_poll_set_started(AioContext *ctx, bool started)
+{
+    AioHandler *node;
+
+    if (ctx->poll_started == started) {
+        return;
+    }
+    ctx->poll_started = started;
+    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+        IOHandler *fn = started ? node->io_poll_begin : node->io_poll_end;
+
+        if (fn && !node->deleted) {
+            fn(node->opaque);
+        }
+    }
+}
+
+/* Busy poll for up to ctx->poll_ns; takes the time off *@timeout. */
+static bool aio_busy_poll(AioContext *ctx, AioHandlerList *ready,
+                          int64_t *timeout)
+{
+    int64_t max_ns = qemu_soonest_timeout(*timeout, ctx->poll_ns);
+    int64_t start, elapsed;
+    bool found;
+
+    aio_poll_set_started(ctx, true);
+    start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    do {
+        found = aio_ask_poll_handlers(ctx, ready);
+        elapsed = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
+    } while (!found && elapsed < max_ns);
+
+    if (found) {
+        *timeout = 0;
+    } else if (*timeout > 0) {
+        *timeout = MAX(*timeout - elapsed, 0);
+    }
+    return found;
+}
+
+/* Poll longer when a little longer would have been enough; else shorter. */
+static void aio_adjust_poll_time(AioContext *ctx, int64_t block_ns)
+{
+    int64_t grow = ctx->poll_grow ? ctx->poll_grow : 2;
+
+    if (block_ns <= ctx->poll_ns) {
+        return;
+    }
+    if (block_ns > ctx->poll_max_ns) {
+        ctx->poll_ns = ctx->poll_shrink ? ctx->poll_ns / ctx->poll_shrink : 0;
+    } else if (ctx->poll_ns < ctx->poll_max_ns) {
+        ctx->poll_ns = ctx->poll_ns ? ctx->poll_ns * grow : AIO_POLL_FIRST_NS;
+        ctx->poll_ns = MIN(ctx->poll_ns, ctx->poll_max_ns);
+    }
+}
+
+/* --- the iteration --- */
+
+/* Wait as told, filling @ready. */
+static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
+                           int64_t timeout)
+{
+    bool adaptive = timeout && ctx->poll_max_ns && ctx->n_poll_handlers > 1;
+    int64_t start = 0;
+    bool found;
+
+    if (adaptive) {
+        start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    }
+    if (adaptive && ctx->poll_ns) {
+        found = aio_busy_poll(ctx, ready, &timeout);
+    } else {
+        found = aio_ask_poll_handlers(ctx, ready);
+        timeout = found ? 0 : timeout;
+    }
+
+    if (timeout || ++ctx->nonblocking_turns >= AIO_NONBLOCKING_LOOK) {
+        ctx->nonblocking_turns = 0;
+        aio_poll_set_started(ctx, false);
+        if (timeout) {
+            /* Notifications are on again: what came before is seen here. */
+            timeout = aio_ask_poll_handlers(ctx, ready) ? 0 : timeout;
+        }
+        ctx->fdmon_ops->wait(ctx, ready, timeout);
+    }
+    if (adaptive) {
+        aio_adjust_poll_time(ctx,
+                             qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start);
+    }
+}
+
+static bool aio_run_callbacks(AioContext *ctx, AioHandlerList *ready)
+{
+    bool progress;
+
+    defer_call_begin();
+    progress = aio_bh_poll(ctx) > 0;
+    progress |= aio_dispatch_ready(ctx, ready);
+    progress |= timerlistgroup_run_timers(&ctx->tlg);
+    defer_call_end();
+    return progress;
+}
+
+bool aio_poll(AioContext *ctx, bool blocking)
+{
+    AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
+    int64_t timeout = 0;
+    bool progress;
+
+    assert(!qemu_in_coroutine());
+    assert(in_aio_context_home_thread(ctx));
+
+    if (unlikely(ctx->n_fds >= EPOLL_ENABLE_THRESHOLD)) {
+        fdmon_epoll_upgrade(ctx);
+    }
+    aio_walk_begin(ctx);
+    if (blocking) {
+        /* Pairs with the barrier in aio_notify(). */
+        qatomic_set(&ctx->notify_me, qatomic_read(&ctx->notify_me) + 2);
+        smp_mb();
+        timeout = aio_compute_timeout(ctx);
+    }
+    aio_wait_ready(ctx, &ready, timeout);
+    if (blocking) {
+        qatomic_store_release(&ctx->notify_me,
+                              qatomic_read(&ctx->notify_me) - 2);
+    }
+    aio_notify_accept(ctx);
+
+    progress = aio_run_callbacks(ctx, &ready);
+    aio_walk_end(ctx);
+    return progress;
+}
+
+bool aio_pending(AioContext *ctx)
+{
+    AioHandler *node;
+    bool pending = false;
+    struct pollfd pfd = { .fd = ctx->epollfd, .events = POLLIN };
+
+    aio_walk_begin(ctx);
+    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+        if (node->io_poll && !node->deleted && node->io_poll(node->opaque)) {
+            pending = true;
+            break;
+        }
+    }
+    aio_walk_end(ctx);
+    return pending || ctx->epollfd < 0 || qemu_poll_ns(&pfd, 1, 0) > 0;
+}
+
+void aio_dispatch(AioContext *ctx)
+{
+    AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
+
+    aio_walk_begin(ctx);
+    aio_ask_poll_handlers(ctx, &ready);
+    ctx->fdmon_ops->wait(ctx, &ready, 0);
+    aio_notify_accept(ctx);
+    aio_run_callbacks(ctx, &ready);
+    aio_walk_end(ctx);
+}
+
+void aio_context_setup(AioContext *ctx)
+{
+    ctx->fdmon_ops = &fdmon_ppoll_ops;
+    ctx->epollfd = -1;
+}
+
+void aio_context_destroy(AioContext *ctx)
+{
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    aio_free_deleted_locked(ctx);
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+    ctx->fdmon_ops->destroy(ctx);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What aio-posix.c and the fd monitors share.
+ *
+ * A handler is changed under ctx->list_lock and freed only while no
+ * aio_poll() frame holds one (ctx->walking == 0).
+ */
+#ifndef AIO_POSIX_H
+#define AIO_POSIX_H
+
+#include <poll.h>
+#include "block/aio.h"
+
+struct AioHandler {
+    int fd;
+    short events;               /* POLLIN, POLLOUT: what is wanted */
+    short revents;              /* what was found; home thread only */
+    bool poll_ready;            /* io_poll said yes; home thread only */
+    bool deleted;               /* under list_lock */
+    IOHandler *io_read;
+    IOHandler *io_write;
+    AioPollFn *io_poll;
+    IOHandler *io_poll_ready;
+    IOHandler *io_poll_begin;
+    IOHandler *io_poll_end;
+    void *opaque;
+    QLIST_ENTRY(AioHandler) node;
+    QLIST_ENTRY(AioHandler) ready;
+};
+
+/* A way of waiting for descriptors.  Home thread, unless told otherwise. */
+struct FDMonOps {
+    const char *name;
+    /*
+     * Wanted events of @fd went from @old to @new (0: none).  Any thread,
+     * under list_lock.
+     */
+    void (*update)(AioContext *ctx, AioHandler *node, int fd, short old,
+                   short new);
+    /*
+     * Wait up to @timeout ns (-1: for ever) and put handlers with something
+     * to do on @ready, revents filled in.
+     */
+    void (*wait)(AioContext *ctx, AioHandlerList *ready, int64_t timeout);
+    /* Free what the monitor keeps. */
+    void (*destroy)(AioContext *ctx);
+};
+
+extern const FDMonOps fdmon_ppoll_ops;
+extern const FDMonOps fdmon_epoll_ops;
+
+/* Descriptors from which epoll is the cheaper one. */
+#define EPOLL_ENABLE_THRESHOLD 64
+
+/* Put @node on @ready with @revents; once per wait. */
+void aio_add_ready_handler(AioHandlerList *ready, AioHandler *node,
+                           short revents);
+
+/* Go over to epoll, for good; false (and ppoll stays) if it fails. */
+bool fdmon_epoll_upgrade(AioContext *ctx);
+
+/* ppoll() with a timeout in ns, -1 for none. */
+int qemu_poll_ns(struct pollfd *fds, unsigned nfds, int64_t timeout);
+
+void aio_context_setup(AioContext *ctx);
+void aio_context_destroy(AioContext *ctx);
+
+#endif
