@@ -143,6 +143,18 @@ static const Worker reader = {
     .requests = 1, .bytes = 4096, .type = QEMU_AIO_READ,
 };
 
+/* L2: nothing is left of what other tests did: inline reaping works. */
+static void check_inline(void)
+{
+    Worker w;
+
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    workers_start(&w, 1, reader);
+    g_assert(w.finished);
+    check_idle();
+}
+
 /* --- a kernel that completes within io_submit() --- */
 
 /*
@@ -336,6 +348,7 @@ static void do_test_refused(unsigned at, int error, bool sync)
     }
     g_assert_cmpuint(failed, ==, 1);
     check_idle();
+    check_inline();
 }
 
 static void test_refused_first(void)
@@ -414,6 +427,41 @@ static void do_test_again_idle(int error)
 static void test_again_idle(void)
 {
     do_test_again_idle(-EAGAIN);
+}
+
+static void test_took_none(void)
+{
+    do_test_again_idle(MOCK_TAKE_NONE);
+}
+
+static int64_t retry_delays[64];
+static unsigned n_retries;
+
+static void note_retry(LinuxAioState *s, int64_t delay_ns)
+{
+    if (n_retries < ARRAY_SIZE(retry_delays)) {
+        retry_delays[n_retries++] = delay_ns;
+    }
+}
+
+/* The delay doubles up to its limit, and begins anew after a success. */
+static void test_back_off(void)
+{
+    static const LaioObserver observer = { .retry = note_retry };
+    unsigned round, i;
+
+    laio_observer = &observer;
+    for (round = 0; round < 2; round++) {
+        n_retries = 0;
+        do_test_again_idle(-EAGAIN);
+        g_assert_cmpuint(n_retries, >=, 4);
+        g_assert_cmpint(retry_delays[0], ==, LAIO_RETRY_MIN_NS);
+        for (i = 1; i < n_retries; i++) {
+            g_assert_cmpint(retry_delays[i], ==,
+                            MIN(retry_delays[i - 1] * 2, LAIO_RETRY_MAX_NS));
+        }
+    }
+    laio_observer = NULL;
 }
 
 static void test_interrupted(void)
@@ -811,6 +859,8 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/refused/last", test_refused_last);
     g_test_add_func("/linux-aio/refused/all", test_refused_all);
     g_test_add_func("/linux-aio/again/idle", test_again_idle);
+    g_test_add_func("/linux-aio/again/took-none", test_took_none);
+    g_test_add_func("/linux-aio/again/back-off", test_back_off);
     g_test_add_func("/linux-aio/again/interrupted", test_interrupted);
     g_test_add_func("/linux-aio/again/in-flight", test_again_in_flight);
     g_test_add_func("/linux-aio/short", test_short);
