@@ -214,13 +214,14 @@ static void bdrv_warn_probed_raw(BlockDriverState *bs, const char *filename)
         bdrv_is_read_only(bs)) {
         return;
     }
-    warn_report("Image format was not specified for '%s' and probing guessed "
-                "raw.", filename ? filename : bs->file->bs->filename);
-    error_printf("         Automatically detecting the format is dangerous "
+    error_printf("WARNING: Image format was not specified for '%s' and "
+                 "probing guessed raw.\n"
+                 "         Automatically detecting the format is dangerous "
                  "for raw images, write operations on block 0 will be "
                  "restricted.\n"
                  "         Specify the 'raw' format explicitly to remove the "
-                 "restrictions.\n");
+                 "restrictions.\n",
+                 filename ? filename : bs->file->bs->filename);
 }
 
 /* The driver by option, if there is one; *@drv stays NULL if not. */

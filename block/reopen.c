@@ -153,16 +153,19 @@ int bdrv_reopen(BlockDriverState *bs, int flags, QOpts *options,
     int ret;
 
     GLOBAL_STATE_CODE();
+    if (!options) {
+        options = qopts_new();
+    }
     bdrv_drained_begin(bs);
     if (bdrv_is_writable(bs)) {
         ret = bdrv_flush(bs);
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Error flushing drive");
+            qopts_unref(options);
             goto out;
         }
     }
-    ret = reopen_queue(queue, bs, flags, options ? options : qopts_new(),
-                       errp);
+    ret = reopen_queue(queue, bs, flags, options, errp);
     for (i = 0; ret == 0 && i < queue->len; i++) {
         ret = reopen_prepare(queue->pdata[i], errp);
     }
@@ -172,6 +175,12 @@ int bdrv_reopen(BlockDriverState *bs, int flags, QOpts *options,
 
         n->state.bs->open_flags = n->state.flags;
         n->state.bs->force_share = n->force_share;
+    }
+    if (ret == 0 && !(flags & BDRV_O_RDWR) &&
+        (bs->cumulative_perms & BLK_PERM_WRITE)) {
+        error_setg(errp, "Read-only block node '%s' cannot support "
+                   "read-write users", bs->node_name);
+        ret = -EPERM;
     }
     if (ret == 0) {
         ret = bdrv_refresh_perms(bs, errp);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Content identifiers: the descriptor of an image has a CID that changes when
+ * the content does, and that of its parent as it was when the image was made.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+
+uint32_t vmdk_new_cid(void)
+{
+    uint32_t cid;
+
+    do {
+        cid = g_random_int();
+    } while (cid == VMDK_NO_PARENT || !cid);
+    return cid;
+}
+
+int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
+{
+    BDRVVmdkState *s = bs->opaque;
+    BlockDriverState *parent = bs->backing->bs;
+    BDRVVmdkState *ps = parent->opaque;
+
+    if (s->parent_checked) {
+        return 0;
+    }
+    if (parent->drv == &bdrv_vmdk && ps->desc.cid != s->desc.parent_cid) {
+        error_report("The backing file '%s' of '%s' has changed: CID %08x"
+                     " instead of %08x", parent->filename, bs->filename,
+                     ps->desc.cid, s->desc.parent_cid);
+        return -EINVAL;
+    }
+    s->parent_checked = true;
+    return 0;
+}
+
+/* Read the descriptor as it is now: others may have changed other lines. */
+static int coroutine_fn write_cid(BlockDriverState *bs, uint32_t cid)
+{
+    BDRVVmdkState *s = bs->opaque;
+    g_autofree char *text = g_try_malloc0(s->desc_bytes + 1);
+    g_autofree char *changed = NULL;
+    size_t length;
+    int ret;
+
+    if (!text) {
+        return -ENOMEM;
+    }
+    ret = bdrv_co_pread(bs->file, s->desc_offset, s->desc_bytes, text, 0);
+    if (ret < 0) {
+        return ret;
+    }
+    changed = vmdk_desc_replace_cid(text, cid);
+    if (!changed) {
+        return -EINVAL;
+    }
+    length = strlen(changed);
+    if (s->desc_embedded && length > (uint64_t)s->desc_bytes) {
+        return -ENOSPC;
+    }
+    return bdrv_co_pwrite(bs->file, s->desc_offset, length, changed, 0);
+}
+
+int coroutine_fn vmdk_update_cid(BlockDriverState *bs)
+{
+    BDRVVmdkState *s = bs->opaque;
+    uint32_t cid;
+    int ret = 0;
+
+    if (likely(s->cid_updated)) {
+        return 0;
+    }
+    qemu_co_mutex_lock(&s->lock);
+    if (!s->cid_updated && s->has_desc) {
+        do {
+            cid = vmdk_new_cid();
+        } while (cid == s->desc.cid);
+        ret = write_cid(bs, cid);
+        if (ret == 0) {
+            s->desc.cid = cid;
+        }
+    }
+    s->cid_updated = ret == 0;
+    qemu_co_mutex_unlock(&s->lock);
+    return ret;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Creating the files of a VMDK image: see create.c for their layout.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/create.h"
+#include "system/block-backend.h"
+
+#define GRAIN_SECTORS 128
+#define GTES 512
+#define GT_SECTORS (GTES * sizeof(uint32_t) / BDRV_SECTOR_SIZE)
+#define DESC_OFFSET 1
+#define DESC_SECTORS 20
+/* Directories are written in pieces of this many entries. */
+#define GD_CHUNK 65536
+
+/* All in sectors, but for the number of tables. */
+typedef struct Layout {
+    uint64_t tables;
+    uint64_t gd_sectors;
+    uint64_t rgd_offset;
+    uint64_t gd_offset;
+    uint64_t grain_offset;
+} Layout;
+
+static bool make_layout(Layout *l, uint64_t sectors, Error **errp)
+{
+    uint64_t copy;
+
+    l->tables = DIV_ROUND_UP(sectors, (uint64_t)GRAIN_SECTORS * GTES);
+    l->gd_sectors = DIV_ROUND_UP(l->tables * sizeof(uint32_t),
+                                 BDRV_SECTOR_SIZE);
+    copy = l->gd_sectors + l->tables * GT_SECTORS;
+    l->rgd_offset = DESC_OFFSET + DESC_SECTORS;
+    l->gd_offset = l->rgd_offset + copy;
+    l->grain_offset = ROUND_UP(l->gd_offset + copy, (uint64_t)GRAIN_SECTORS);
+    if (l->tables > VMDK_MAX_GD_ENTRIES) {
+        error_setg(errp, "Image size is too big: %" PRIu64 " sectors",
+                   sectors);
+        return false;
+    }
+    return true;
+}
+
+/* A new, empty file, open for writing; NULL with @errp set. */
+static BlockBackend *create_file(const char *path, Error **errp)
+{
+    int ret = bdrv_create_file(path, NULL, errp);
+
+    if (ret < 0) {
+        return NULL;
+    }
+    return blk_new_open(path, NULL, NULL,
+                        BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL, errp);
+}
+
+static int write_at(BlockBackend *blk, const char *path, int64_t offset,
+                    int64_t bytes, const void *buf, Error **errp)
+{
+    int ret = blk_pwrite(blk, offset, bytes, buf, 0);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write '%s'", path);
+    }
+    return ret;
+}
+
+int vmdk_create_flat(const char *path, uint64_t sectors, Error **errp)
+{
+    BlockBackend *blk = create_file(path, errp);
+    int ret;
+
+    if (!blk) {
+        return -EIO;
+    }
+    ret = blk_truncate(blk, sectors << BDRV_SECTOR_BITS, false,
+                       PREALLOC_MODE_OFF, 0, errp);
+    blk_unref(blk);
+    return ret;
+}
+
+int vmdk_create_text(const char *path, const char *text, Error **errp)
+{
+    BlockBackend *blk = create_file(path, errp);
+    int ret;
+
+    if (!blk) {
+        return -EIO;
+    }
+    ret = blk_truncate(blk, strlen(text), false, PREALLOC_MODE_OFF, 0, errp);
+    if (ret == 0) {
+        ret = write_at(blk, path, 0, strlen(text), text, errp);
+    }
+    blk_unref(blk);
+    return ret;
+}
+
+static void put32(uint8_t *p, uint32_t value)
+{
+    value = GUINT32_TO_LE(value);
+    memcpy(p, &value, sizeof(value));
+}
+
+static void put64(uint8_t *p, uint64_t value)
+{
+    value = GUINT64_TO_LE(value);
+    memcpy(p, &value, sizeof(value));
+}
+
+/* "Hosted Sparse Extent Header" of the VMDK 5.0 specification. */
+static int write_header(const VmdkCreate *c, BlockBackend *blk,
+                        const char *path, uint64_t sectors, const Layout *l,
+                        Error **errp)
+{
+    uint8_t raw[512] = { 0 };
+    uint32_t flags = VMDK_FLAG_NEWLINE_TEST | VMDK_FLAG_RGD;
+
+    if (c->compressed) {
+        flags |= VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS;
+    }
+    if (c->zeroed_grain) {
+        flags |= VMDK_FLAG_ZERO_GRAIN;
+    }
+    put32(raw, VMDK_KDMV_MAGIC);
+    put32(raw + 4, c->compressed ? 3 : c->zeroed_grain ? 2 : 1);
+    put32(raw + 8, flags);
+    put64(raw + 12, sectors);
+    put64(raw + 20, GRAIN_SECTORS);
+    put64(raw + 28, DESC_OFFSET);
+    put64(raw + 36, DESC_SECTORS);
+    put32(raw + 44, GTES);
+    put64(raw + 48, l->rgd_offset);
+    put64(raw + 56, l->gd_offset);
+    put64(raw + 64, l->grain_offset);
+    memcpy(raw + 73, "\n \r\n", 4);
+    raw[77] = c->compressed ? VMDK_COMPRESSION_DEFLATE : 0;
+    return write_at(blk, path, 0, sizeof(raw), raw, errp);
+}
+
+/* A directory whose tables follow it; the file has zeroes for them. */
+static int write_directory(BlockBackend *blk, const char *path,
+                           uint64_t offset, const Layout *l, Error **errp)
+{
+    g_autofree uint32_t *gd = g_new0(uint32_t, GD_CHUNK);
+    uint64_t table = offset + l->gd_sectors;
+    uint64_t done = 0;
+    int ret = 0;
+
+    while (ret == 0 && done < l->tables) {
+        uint64_t count = MIN(l->tables - done, GD_CHUNK);
+        uint64_t bytes = ROUND_UP(count * sizeof(*gd), BDRV_SECTOR_SIZE);
+        uint64_t i;
+
+        memset(gd, 0, GD_CHUNK * sizeof(*gd));
+        for (i = 0; i < count; i++) {
+            gd[i] = GUINT32_TO_LE(table + (done + i) * GT_SECTORS);
+        }
+        ret = write_at(blk, path, (offset << BDRV_SECTOR_BITS)
+                                  + done * sizeof(*gd), bytes, gd, errp);
+        done += count;
+    }
+    return ret;
+}
+
+static int write_extent(const VmdkCreate *c, BlockBackend *blk,
+                        const char *path, uint64_t sectors, const char *text,
+                        Error **errp)
+{
+    Layout l;
+    int ret;
+
+    if (!make_layout(&l, sectors, errp)) {
+        return -EFBIG;
+    }
+    if (text && strlen(text) > DESC_SECTORS << BDRV_SECTOR_BITS) {
+        error_setg(errp, "The VMDK descriptor of '%s' is too long", path);
+        return -EINVAL;
+    }
+    ret = blk_truncate(blk, l.grain_offset << BDRV_SECTOR_BITS, false,
+                       PREALLOC_MODE_OFF, 0, errp);
+    if (ret == 0) {
+        ret = write_header(c, blk, path, sectors, &l, errp);
+    }
+    if (ret == 0) {
+        ret = write_directory(blk, path, l.rgd_offset, &l, errp);
+    }
+    if (ret == 0) {
+        ret = write_directory(blk, path, l.gd_offset, &l, errp);
+    }
+    if (ret == 0 && text) {
+        ret = write_at(blk, path, DESC_OFFSET << BDRV_SECTOR_BITS,
+                       strlen(text), text, errp);
+    }
+    return ret;
+}
+
+int vmdk_create_sparse(const VmdkCreate *c, const char *path,
+                       uint64_t sectors, const char *text, Error **errp)
+{
+    BlockBackend *blk = create_file(path, errp);
+    int ret;
+
+    if (!blk) {
+        return -EIO;
+    }
+    ret = write_extent(c, blk, path, sectors, text, errp);
+    blk_unref(blk);
+    return ret;
+}

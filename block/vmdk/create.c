@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Creating VMDK images: the descriptor, flat extents, and empty sparse
+ * extents with all their grain tables, in the layout that qemu-img makes:
+ *
+ *   sector 0    header
+ *   sector 1    descriptor, 20 sectors (empty in extents of their own)
+ *   sector 21   redundant grain directory, its tables
+ *               grain directory, its tables
+ *               grains, from a multiple of the grain size on
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/create.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
+
+static const struct {
+    const char *name;
+    bool flat;
+    bool split;
+    bool compressed;
+} subformats[] = {
+    { "monolithicSparse", false, false, false },
+    { "monolithicFlat", true, false, false },
+    { "twoGbMaxExtentSparse", false, true, false },
+    { "twoGbMaxExtentFlat", true, true, false },
+    { "streamOptimized", false, false, true },
+};
+
+const QemuOptsList vmdk_create_opts = {
+    .name = "vmdk-create-opts",
+    .desc = {
+        { "size", QEMU_OPT_SIZE, "Virtual disk size" },
+        { "adapter_type", QEMU_OPT_STRING, "Virtual adapter type, can be one"
+          " of ide (default), lsilogic, buslogic or legacyESX" },
+        { "backing_file", QEMU_OPT_STRING, "File name of a base image" },
+        { "backing_fmt", QEMU_OPT_STRING, "Must be 'vmdk' if present" },
+        { "compat6", QEMU_OPT_BOOL, "VMDK version 6 image", "off" },
+        { "hwversion", QEMU_OPT_STRING, "VMDK hardware version",
+          "undefined" },
+        { "toolsversion", QEMU_OPT_STRING, "VMware guest tools version" },
+        { "subformat", QEMU_OPT_STRING, "VMDK flat extent format, can be one"
+          " of {monolithicSparse (default) | monolithicFlat |"
+          " twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} " },
+        { "zeroed_grain", QEMU_OPT_BOOL, "Enable efficient zero writes using"
+          " the zeroed-grain GTE feature" },
+        { NULL }
+    }
+};
+
+static bool take_subformat(VmdkCreate *c, const char *name, Error **errp)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(subformats); i++) {
+        if (!strcmp(name, subformats[i].name)) {
+            c->subformat = subformats[i].name;
+            c->flat = subformats[i].flat;
+            c->split = subformats[i].split;
+            c->compressed = subformats[i].compressed;
+            return true;
+        }
+    }
+    error_setg(errp, "invalid parameter value: %s", name);
+    return false;
+}
+
+static bool take_adapter(VmdkCreate *c, const char *name, Error **errp)
+{
+    static const char *const names[] = {
+        "ide", "buslogic", "lsilogic", "legacyESX",
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        if (!strcmp(name, names[i])) {
+            c->adapter = names[i];
+            return true;
+        }
+    }
+    error_setg(errp, "invalid parameter value: %s", name);
+    return false;
+}
+
+static bool take_hwversion(VmdkCreate *c, const QOpts *opts, Error **errp)
+{
+    bool compat6 = qopts_get_bool(opts, "compat6", false);
+    const char *version = qopts_get_str(opts, "hwversion");
+    bool given = version && strcmp(version, "undefined");
+
+    if (compat6 && given) {
+        error_setg(errp, "compat6 cannot be enabled with hwversion set");
+        return false;
+    }
+    c->hwversion = given ? version : compat6 ? "6" : "4";
+    return true;
+}
+
+static bool is_one_line(const char *value, const char *key, Error **errp)
+{
+    if (value && value[strcspn(value, "\"\r\n")]) {
+        error_setg(errp, "invalid parameter value: %s=%s", key, value);
+        return false;
+    }
+    return true;
+}
+
+static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
+{
+    const char *subformat = qopts_get_str(opts, "subformat");
+    const char *adapter = qopts_get_str(opts, "adapter_type");
+    const char *tools = qopts_get_str(opts, "toolsversion");
+
+    c->sectors = DIV_ROUND_UP(qopts_get_size(opts, "size", 0),
+                              BDRV_SECTOR_SIZE);
+    c->backing = qopts_get_str(opts, "backing_file");
+    c->zeroed_grain = qopts_get_bool(opts, "zeroed_grain", false);
+    c->toolsversion = tools ? tools : "2147483647";
+    if (!take_adapter(c, adapter ? adapter : "ide", errp)
+        || !take_subformat(c, subformat ? subformat : "monolithicSparse",
+                           errp)
+        || !take_hwversion(c, opts, errp)
+        || !is_one_line(c->hwversion, "hwversion", errp)
+        || !is_one_line(c->toolsversion, "toolsversion", errp)
+        || !is_one_line(c->backing, "backing_file", errp)) {
+        return false;
+    }
+    if (c->flat && c->backing) {
+        error_setg(errp, "Flat image can't have backing file");
+        return false;
+    }
+    if (c->flat && c->zeroed_grain) {
+        error_setg(errp, "Flat image can't enable zeroed grain");
+        return false;
+    }
+    return true;
+}
+
+static int take_parent_cid(VmdkCreate *c, const char *filename, Error **errp)
+{
+    g_autofree char *path = path_combine(filename, c->backing);
+    BlockDriverState *parent = bdrv_open(path, NULL, NULL,
+                                         BDRV_O_NO_BACKING, errp);
+    int ret = 0;
+
+    if (!parent) {
+        return -EINVAL;
+    }
+    if (parent->drv == &bdrv_vmdk) {
+        c->parent_cid = ((BDRVVmdkState *)parent->opaque)->desc.cid;
+    } else {
+        error_setg(errp, "backing_file must be a vmdk image");
+        ret = -EINVAL;
+    }
+    bdrv_unref(parent);
+    return ret;
+}
+
+/* Cut "dir/name.ext" into "dir/", "name" and ".ext". */
+static void split_name(VmdkCreate *c, const char *filename)
+{
+    const char *base = strrchr(filename, '/');
+    const char *ext;
+
+    if (!base) {
+        base = strrchr(filename, ':');
+    }
+    base = base ? base + 1 : filename;
+    ext = strrchr(base, '.');
+    ext = ext ? ext : base + strlen(base);
+    c->dir = g_strndup(filename, base - filename);
+    c->stem = g_strndup(base, ext - base);
+    c->ext = ext;
+}
+
+/* The number of extents, and sectors in extent @index. */
+static uint64_t extent_sectors(const VmdkCreate *c, uint64_t index)
+{
+    uint64_t start = index * VMDK_SPLIT_SECTORS;
+
+    return c->split ? MIN(c->sectors - start, VMDK_SPLIT_SECTORS)
+                    : c->sectors;
+}
+
+static uint64_t extent_count(const VmdkCreate *c)
+{
+    return c->split || !c->sectors
+           ? DIV_ROUND_UP(c->sectors, VMDK_SPLIT_SECTORS) : 1;
+}
+
+static char *extent_name(const VmdkCreate *c, uint64_t index)
+{
+    if (!c->split) {
+        return g_strdup_printf("%s-flat%s", c->stem, c->ext);
+    }
+    return g_strdup_printf("%s-%c%03" PRIu64 "%s", c->stem,
+                           c->flat ? 'f' : 's', index + 1, c->ext);
+}
+
+static int create_extents(VmdkCreate *c, Error **errp)
+{
+    uint64_t count = extent_count(c);
+    int ret = 0;
+    uint64_t i;
+
+    if (count > VMDK_MAX_EXTENTS) {
+        error_setg(errp, "Image size is too big: more than %d extents",
+                   VMDK_MAX_EXTENTS);
+        return -EFBIG;
+    }
+    for (i = 0; ret == 0 && i < count; i++) {
+        g_autofree char *name = extent_name(c, i);
+        g_autofree char *path = g_strconcat(c->dir, name, NULL);
+        uint64_t sectors = extent_sectors(c, i);
+
+        ret = c->flat ? vmdk_create_flat(path, sectors, errp)
+                      : vmdk_create_sparse(c, path, sectors, NULL, errp);
+        g_string_append_printf(c->lines, "RW %" PRIu64 " %s \"%s\"%s\n",
+                               sectors, c->flat ? "FLAT" : "SPARSE", name,
+                               c->flat ? " 0" : "");
+    }
+    return ret;
+}
+
+static char *descriptor_text(const VmdkCreate *c)
+{
+    bool ide = !strcmp(c->adapter, "ide");
+    uint64_t heads = ide ? 16 : 255;
+    GString *text = g_string_new("# Disk DescriptorFile\nversion=1\n");
+
+    g_string_append_printf(text, "CID=%x\nparentCID=%x\n"
+                           "createType=\"%s\"\n", vmdk_new_cid(),
+                           c->parent_cid, c->subformat);
+    if (c->backing) {
+        g_string_append_printf(text, "parentFileNameHint=\"%s\"",
+                               c->backing);
+    }
+    g_string_append_printf(text, "\n# Extent description\n%s\n"
+                           "# The Disk Data Base\n#DDB\n\n", c->lines->str);
+    g_string_append_printf(text, "ddb.virtualHWVersion = \"%s\"\n"
+                           "ddb.geometry.cylinders = \"%" PRIu64 "\"\n"
+                           "ddb.geometry.heads = \"%" PRIu64 "\"\n"
+                           "ddb.geometry.sectors = \"63\"\n", c->hwversion,
+                           c->sectors / (63 * heads), heads);
+    g_string_append_printf(text, "ddb.adapterType = \"%s\"\n"
+                           "ddb.toolsVersion = \"%s\"\n", c->adapter,
+                           c->toolsversion);
+    return g_string_free(text, false);
+}
+
+static int create_image(VmdkCreate *c, const char *filename, Error **errp)
+{
+    g_autofree char *text = NULL;
+    int ret;
+
+    if (c->flat || c->split) {
+        ret = create_extents(c, errp);
+        if (ret < 0) {
+            return ret;
+        }
+        text = descriptor_text(c);
+        return vmdk_create_text(filename, text, errp);
+    }
+    g_string_append_printf(c->lines, "RW %" PRIu64 " SPARSE \"%s%s\"\n",
+                           c->sectors, c->stem, c->ext);
+    text = descriptor_text(c);
+    return vmdk_create_sparse(c, filename, c->sectors, text, errp);
+}
+
+static int create_from_options(const char *filename, const QOpts *opts,
+                               Error **errp)
+{
+    VmdkCreate c = { .parent_cid = VMDK_NO_PARENT };
+    int ret;
+
+    if (!take_options(&c, opts, errp)) {
+        return -EINVAL;
+    }
+    if (c.backing) {
+        ret = take_parent_cid(&c, filename, errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    split_name(&c, filename);
+    if (!is_one_line(c.stem, "filename", errp)
+        || !is_one_line(c.ext, "filename", errp)) {
+        ret = -EINVAL;
+    } else {
+        c.lines = g_string_new("");
+        ret = create_image(&c, filename, errp);
+        g_string_free(c.lines, true);
+    }
+    g_free(c.dir);
+    g_free(c.stem);
+    return ret;
+}
+
+typedef struct CreateCall {
+    Coroutine *co;
+    const char *filename;
+    const QOpts *opts;
+    Error **errp;
+    int ret;
+} CreateCall;
+
+static void create_bh(void *opaque)
+{
+    CreateCall *call = opaque;
+
+    call->ret = create_from_options(call->filename, call->opts, call->errp);
+    aio_co_wake(call->co);
+}
+
+/* Opening and closing what is made has to happen outside coroutines. */
+int coroutine_fn vmdk_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp)
+{
+    CreateCall call = {
+        .co = qemu_coroutine_self(),
+        .filename = filename,
+        .opts = opts,
+        .errp = errp,
+    };
+
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), create_bh, &call);
+    qemu_coroutine_yield();
+    return call.ret;
+}

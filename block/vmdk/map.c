@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From guest offsets to grains: the cache of grain tables, and the lookup.
+ *
+ * extent->tables has a slot for each entry of the grain directory, so that a
+ * lookup is two array accesses and never allocates, locks or waits.  Tables
+ * are loaded, and the one that the hand of a clock finds unused is evicted,
+ * only with extent->lock held; a commit holds it too, so its table stays.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+#include "trace/trace-block.h"
+
+int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
+                                 uint32_t *entries)
+{
+    uint64_t bytes = e->gt_entries * sizeof(uint32_t);
+    uint64_t sectors = DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE);
+
+    if (sector + sectors > e->next_sector) {
+        return -EIO;
+    }
+    BLKDBG_EVENT(e->file, BLKDBG_L2_LOAD);
+    return bdrv_co_pread(e->file, (int64_t)sector << BDRV_SECTOR_BITS, bytes,
+                         entries, 0);
+}
+
+/* A place in e->cached: a free one, or that of a table evicted for it. */
+static uint32_t find_slot(VmdkExtent *e)
+{
+    uint32_t slot;
+
+    if (e->nb_cached < e->max_cached) {
+        return e->nb_cached++;
+    }
+    while (e->cached[e->hand]->used) {
+        e->cached[e->hand]->used = false;
+        e->hand = (e->hand + 1) % e->max_cached;
+    }
+    slot = e->hand;
+    e->hand = (e->hand + 1) % e->max_cached;
+    e->tables[e->cached[slot]->index] = NULL;
+    g_free(e->cached[slot]);
+    return slot;
+}
+
+int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
+                                       VmdkTable **table)
+{
+    VmdkTable *t = e->tables[index];
+    int ret;
+
+    qemu_co_mutex_assert_locked(&e->lock);
+    if (!t) {
+        t = g_try_malloc(sizeof(*t) + e->gt_entries * sizeof(uint32_t));
+        if (!t) {
+            return -ENOMEM;
+        }
+        ret = vmdk_table_read(e, e->gd[index], t->entries);
+        trace_vmdk_table_load(e, index, e->gd[index], ret);
+        if (ret < 0) {
+            g_free(t);
+            return ret;
+        }
+        t->index = index;
+        t->used = true;
+        e->cached[find_slot(e)] = t;
+        e->tables[index] = t;
+    }
+    *table = t;
+    return 0;
+}
+
+static int coroutine_fn load_table(VmdkExtent *e, uint32_t index)
+{
+    VmdkTable *t;
+    int ret;
+
+    qemu_co_mutex_lock(&e->lock);
+    ret = vmdk_table_get_locked(e, index, &t);
+    qemu_co_mutex_unlock(&e->lock);
+    return ret;
+}
+
+static inline VmdkGrainKind classify(const VmdkExtent *e, uint32_t gte)
+{
+    if (!gte) {
+        return VMDK_GRAIN_UNALLOCATED;
+    }
+    if (gte == VMDK_GTE_ZERO && e->has_zero_grain) {
+        return VMDK_GRAIN_ZERO;
+    }
+    return VMDK_GRAIN_DATA;
+}
+
+static inline bool gte_in_file(const VmdkExtent *e, uint32_t gte)
+{
+    return gte >= e->min_grain && gte < e->next_sector;
+}
+
+/*
+ * Count on from the grain @n of @t as long as it goes on like @gte; returns
+ * the number of grains.  *@next is the entry that would go on.
+ */
+static uint32_t count_run(const VmdkExtent *e, const VmdkTable *t, uint32_t n,
+                          uint32_t max, VmdkGrainKind kind, uint64_t *next)
+{
+    uint32_t count = 0;
+
+    max = MIN(max, e->gt_entries - n);
+    while (count < max) {
+        uint32_t gte = GUINT32_FROM_LE(t->entries[n + count]);
+
+        if (classify(e, gte) != kind) {
+            break;
+        }
+        if (kind == VMDK_GRAIN_DATA) {
+            if (gte != *next || !gte_in_file(e, gte)) {
+                break;
+            }
+            *next += e->grain_sectors;
+        }
+        count++;
+    }
+    return count;
+}
+
+/* Grains of @kind from @grain on, up to @max: as far as the cache knows. */
+static int64_t extend_run(VmdkExtent *e, int64_t grain, int64_t max,
+                          VmdkGrainKind kind, uint64_t next)
+{
+    int64_t count = 0;
+
+    while (count < max) {
+        uint32_t index = (grain + count) / e->gt_entries;
+        uint32_t n = (grain + count) % e->gt_entries;
+        VmdkTable *t = e->tables[index];
+        uint32_t found;
+
+        if (!t) {
+            if (e->gd[index] || kind != VMDK_GRAIN_UNALLOCATED) {
+                break;
+            }
+            count += MIN(max - count, e->gt_entries - n);
+            continue;
+        }
+        t->used = true;
+        found = count_run(e, t, n, MIN(max - count, UINT32_MAX), kind, &next);
+        count += found;
+        if (found < e->gt_entries - n) {
+            break;
+        }
+    }
+    return count;
+}
+
+int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
+                          VmdkRun *run)
+{
+    int64_t grain = offset / e->grain_bytes;
+    int64_t in_grain = offset % e->grain_bytes;
+    int64_t max = DIV_ROUND_UP(in_grain + bytes, e->grain_bytes);
+    uint32_t index = grain / e->gt_entries;
+    uint32_t gte = 0;
+    int64_t count;
+    int ret;
+
+    while (e->gd[index] && !e->tables[index]) {
+        ret = load_table(e, index);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    if (e->tables[index]) {
+        gte = e->tables[index]->entries[grain % e->gt_entries];
+        gte = GUINT32_FROM_LE(gte);
+    }
+    run->kind = classify(e, gte);
+    run->file_offset = (int64_t)gte << BDRV_SECTOR_BITS;
+    if (run->kind == VMDK_GRAIN_DATA && !gte_in_file(e, gte)) {
+        return -EIO;
+    }
+    if (run->kind == VMDK_GRAIN_DATA && e->compressed) {
+        count = 1;
+    } else {
+        count = extend_run(e, grain, max, run->kind, gte);
+        run->file_offset += in_grain;
+    }
+    run->bytes = MIN(bytes, count * e->grain_bytes - in_grain);
+    return 0;
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening a VMDK image: find its descriptor, then its extents and its
+ * backing file, which are named relative to the descriptor.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+#include "qemu/cutils.h"
+#include "trace/trace-block.h"
+
+/* What a descriptor of its own may describe. */
+static const char *const text_create_types[] = {
+    "monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse", "vmfs",
+    "vmfsSparse",
+};
+
+/* The text at @s->desc_offset, terminated; NULL with @errp set. */
+static char *read_descriptor(BlockDriverState *bs, Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    char *text;
+    int ret;
+
+    if (s->desc_bytes > VMDK_MAX_DESC_BYTES) {
+        error_setg(errp, "The VMDK descriptor of '%s' is too large: %" PRId64
+                   " bytes", bs->file->bs->filename, s->desc_bytes);
+        return NULL;
+    }
+    text = g_malloc0(s->desc_bytes + 1);
+    ret = bdrv_pread(bs->file, s->desc_offset, s->desc_bytes, text, 0);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read the VMDK descriptor of"
+                         " '%s'", bs->file->bs->filename);
+        g_free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static int parse_descriptor(BlockDriverState *bs, Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    g_autofree char *text = read_descriptor(bs, errp);
+
+    if (!text) {
+        return -EINVAL;
+    }
+    if (!vmdk_desc_parse(&s->desc, text, bs->file->bs->filename, errp)) {
+        return -EINVAL;
+    }
+    s->has_desc = true;
+    return 0;
+}
+
+/* @path as seen from the descriptor; NULL with @errp set. */
+static char *resolve_path(BlockDriverState *bs, const char *path,
+                          Error **errp)
+{
+    const char *base = bs->file->bs->exact_filename;
+    g_autofree char *full = NULL;
+
+    if (path_is_absolute(path)) {
+        return g_strdup(path);
+    }
+    if (!base || !*base) {
+        error_setg(errp, "Cannot use relative paths with VMDK descriptor file"
+                   " '%s'", bs->file->bs->filename);
+        return NULL;
+    }
+    full = path_combine(base, path);
+    /* What is in a descriptor names a file, never a protocol. */
+    if (!path_has_protocol(base) && path_has_protocol(full)) {
+        return g_strconcat("./", full, NULL);
+    }
+    return g_steal_pointer(&full);
+}
+
+/* Whether the user said himself what child @name is. */
+static bool child_is_given(const QOpts *options, const char *name)
+{
+    static const char *const keys[] = {
+        "", ".filename", ".file", ".file.filename", ".file.driver",
+        ".image", ".image.filename", ".image.driver", ".file.image.filename",
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(keys); i++) {
+        g_autofree char *key = g_strconcat(name, keys[i], NULL);
+
+        if (qopts_has(options, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static BdrvChild *open_extent_file(BlockDriverState *bs, QOpts *options,
+                                   const VmdkExtentLine *line, int index,
+                                   Error **errp)
+{
+    g_autofree char *name = g_strdup_printf("extents.%d", index);
+    g_autofree char *path = NULL;
+    BdrvChildRole role = BDRV_CHILD_DATA;
+
+    if (!vmdk_type_is_flat(line->type)) {
+        role |= BDRV_CHILD_METADATA;
+    }
+    if (!child_is_given(options, name)) {
+        path = resolve_path(bs, line->path, errp);
+        if (!path) {
+            return NULL;
+        }
+    }
+    return bdrv_open_child(path, options, name, bs, role, false, errp);
+}
+
+static int check_flat(const VmdkExtent *e, const char *path, Error **errp)
+{
+    int64_t length = bdrv_getlength(e->file->bs);
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not get the size of extent"
+                         " '%s'", path);
+        return length;
+    }
+    if (length < e->bytes || length - e->bytes < e->flat_offset) {
+        error_setg(errp, "Extent '%s' is too small: %" PRId64 " bytes,"
+                   " %" PRId64 " at %" PRId64 " needed", path, length,
+                   e->bytes, e->flat_offset);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int init_sparse_extent(VmdkExtent *e, const char *path, Error **errp)
+{
+    VmdkHeader h;
+    uint32_t magic = e->type == VMDK_SPARSE ? VMDK_KDMV_MAGIC
+                                            : VMDK_COWD_MAGIC;
+    int ret = vmdk_header_read(e->file, &h, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (h.magic != magic) {
+        error_setg(errp, "Extent '%s' is not of type %s", path,
+                   vmdk_type_names[e->type]);
+        return -EINVAL;
+    }
+    if (h.capacity < (uint64_t)e->bytes >> BDRV_SECTOR_BITS) {
+        error_setg(errp, "Extent '%s' is too small: %" PRIu64 " sectors,"
+                   " %" PRId64 " needed", path, h.capacity,
+                   e->bytes >> BDRV_SECTOR_BITS);
+        return -EINVAL;
+    }
+    return vmdk_sparse_init(e, &h, errp);
+}
+
+/* A second use of a sparse file would overwrite what the first allocates. */
+static bool check_unique(const BDRVVmdkState *s, guint count, Error **errp)
+{
+    const VmdkExtentLine *line = &g_array_index(s->desc.lines, VmdkExtentLine,
+                                                count);
+    guint i;
+
+    for (i = 0; i < count; i++) {
+        VmdkExtentLine *other = &g_array_index(s->desc.lines, VmdkExtentLine,
+                                               i);
+
+        if (line->path && other->path && !strcmp(line->path, other->path)
+            && (!vmdk_type_is_flat(line->type)
+                || !vmdk_type_is_flat(other->type))) {
+            error_setg(errp, "Extent '%s' is there twice", line->path);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int open_extent(BlockDriverState *bs, QOpts *options, guint index,
+                       Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    VmdkExtentLine *line = &g_array_index(s->desc.lines, VmdkExtentLine,
+                                          index);
+    VmdkExtent *e = &s->extents[s->nb_extents];
+    int64_t start = bs->total_sectors << BDRV_SECTOR_BITS;
+
+    if (!line->sectors) {
+        return 0;
+    }
+    if (!check_unique(s, index, errp)) {
+        return -EINVAL;
+    }
+    *e = (VmdkExtent) {
+        .access = line->access,
+        .type = line->type,
+        .start = start,
+        .bytes = line->sectors << BDRV_SECTOR_BITS,
+        .flat_offset = line->offset << BDRV_SECTOR_BITS,
+    };
+    s->nb_extents++;
+    bs->total_sectors += line->sectors;
+    if (line->type == VMDK_ZERO || line->access == VMDK_NOACCESS) {
+        return 0;
+    }
+    e->file = open_extent_file(bs, options, line, index, errp);
+    if (!e->file) {
+        return -EINVAL;
+    }
+    return vmdk_type_is_flat(e->type) ? check_flat(e, line->path, errp)
+                                      : init_sparse_extent(e, line->path,
+                                                           errp);
+}
+
+static int open_extents(BlockDriverState *bs, QOpts *options, Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    int ret = 0;
+    guint i;
+
+    s->extents = g_new0(VmdkExtent, s->desc.lines->len);
+    for (i = 0; ret == 0 && i < s->desc.lines->len; i++) {
+        ret = open_extent(bs, options, i, errp);
+    }
+    return ret;
+}
+
+static int check_create_type(const BDRVVmdkState *s, Error **errp)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(text_create_types); i++) {
+        if (!strcmp(s->desc.create_type, text_create_types[i])) {
+            return 0;
+        }
+    }
+    error_setg(errp, "Unsupported image type '%s'", s->desc.create_type);
+    return -ENOTSUP;
+}
+
+static int open_text(BlockDriverState *bs, QOpts *options, int64_t length,
+                     Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    int ret;
+
+    s->desc_bytes = length;
+    ret = parse_descriptor(bs, errp);
+    if (ret == 0) {
+        ret = check_create_type(s, errp);
+    }
+    return ret < 0 ? ret : open_extents(bs, options, errp);
+}
+
+/* The whole disk is in bs->file. */
+static int add_embedded(BlockDriverState *bs, const VmdkHeader *h,
+                        Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    VmdkExtent *e;
+
+    s->extents = g_new0(VmdkExtent, 1);
+    if (!h->capacity) {
+        return 0;
+    }
+    e = &s->extents[s->nb_extents++];
+    e->file = bs->file;
+    e->embedded = true;
+    e->type = h->magic == VMDK_KDMV_MAGIC ? VMDK_SPARSE : VMDK_VMFSSPARSE;
+    e->bytes = h->capacity << BDRV_SECTOR_BITS;
+    if (s->has_desc && s->desc.lines->len == 1) {
+        e->access = g_array_index(s->desc.lines, VmdkExtentLine, 0).access;
+    }
+    bs->total_sectors = h->capacity;
+    return vmdk_sparse_init(e, h, errp);
+}
+
+static int read_embedded_descriptor(BlockDriverState *bs, const VmdkHeader *h,
+                                    int64_t length, Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+
+    if (!h->desc_offset) {
+        error_setg(errp, "'%s' is an extent without a VMDK descriptor",
+                   bs->file->bs->filename);
+        return -EINVAL;
+    }
+    if (h->desc_offset >= (uint64_t)length >> BDRV_SECTOR_BITS
+        || h->desc_sectors > ((uint64_t)length >> BDRV_SECTOR_BITS)
+                             - h->desc_offset) {
+        error_setg(errp, "The VMDK descriptor, sector %" PRIu64 ", is not in"
+                   " the file '%s'", h->desc_offset, bs->file->bs->filename);
+        return -EINVAL;
+    }
+    s->desc_offset = h->desc_offset << BDRV_SECTOR_BITS;
+    s->desc_bytes = h->desc_sectors << BDRV_SECTOR_BITS;
+    s->desc_embedded = true;
+    return parse_descriptor(bs, errp);
+}
+
+static bool describes_data(const BDRVVmdkState *s)
+{
+    guint i;
+
+    for (i = 0; i < s->desc.lines->len; i++) {
+        if (g_array_index(s->desc.lines, VmdkExtentLine, i).sectors) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int open_binary(BlockDriverState *bs, QOpts *options, int64_t length,
+                       Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    VmdkHeader h;
+    int ret = vmdk_header_read(bs->file, &h, errp);
+
+    if (ret == 0 && h.magic == VMDK_KDMV_MAGIC) {
+        ret = read_embedded_descriptor(bs, &h, length, errp);
+        if (ret == 0 && !h.capacity && describes_data(s)) {
+            return open_extents(bs, options, errp);
+        }
+    } else if (ret == 0) {
+        s->desc.create_type = g_strdup("vmfsSparse");
+        s->desc.cid = VMDK_NO_PARENT;
+        s->desc.parent_cid = VMDK_NO_PARENT;
+    }
+    return ret < 0 ? ret : add_embedded(bs, &h, errp);
+}
+
+/* "backing": null or "" says that there is to be none. */
+static bool backing_is_off(QOpts *options)
+{
+    const char *value = qopts_get_str(options, "backing");
+
+    if (qopts_is_null(options, "backing") || (value && !*value)) {
+        qopts_del(options, "backing");
+        return true;
+    }
+    return false;
+}
+
+static int open_backing(BlockDriverState *bs, QOpts *options, int flags,
+                        Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    g_autofree char *path = NULL;
+    bool given = child_is_given(options, "backing");
+
+    if (backing_is_off(options) || (flags & BDRV_O_NO_BACKING)
+        || (!given && !s->desc.parent_hint)) {
+        return 0;
+    }
+    if (!given) {
+        path = resolve_path(bs, s->desc.parent_hint, errp);
+        if (!path) {
+            return -EINVAL;
+        }
+    }
+    if (!bdrv_open_child(path, options, "backing", bs, BDRV_CHILD_COW, false,
+                         errp)) {
+        error_prepend(errp, "Could not open backing file: ");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int open_image(BlockDriverState *bs, QOpts *options, Error **errp)
+{
+    const char *name = bs->file->bs->filename;
+    int64_t length = bdrv_getlength(bs->file->bs);
+    uint32_t magic = 0;
+    int ret;
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not get the size of '%s'",
+                         name);
+        return length;
+    }
+    if (length >= (int64_t)sizeof(magic)) {
+        ret = bdrv_pread(bs->file, 0, sizeof(magic), &magic, 0);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not read '%s'", name);
+            return ret;
+        }
+    }
+    magic = GUINT32_FROM_LE(magic);
+    return magic == VMDK_KDMV_MAGIC || magic == VMDK_COWD_MAGIC
+           ? open_binary(bs, options, length, errp)
+           : open_text(bs, options, length, errp);
+}
+
+int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
+{
+    ERRP_GUARD();
+    BDRVVmdkState *s = bs->opaque;
+    int ret = bdrv_open_file_child(NULL, options, "file", bs, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    qemu_co_mutex_init(&s->lock);
+    bs->total_sectors = 0;
+    ret = open_image(bs, options, errp);
+    if (ret == 0) {
+        ret = open_backing(bs, options, flags, errp);
+    }
+    if (ret < 0) {
+        vmdk_close(bs);
+        return ret;
+    }
+    bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
+    if (s->nb_extents == 1 && s->extents[0].compressed) {
+        bs->supported_write_flags = BDRV_REQ_WRITE_COMPRESSED;
+    }
+    trace_vmdk_open(bs, s->desc.create_type, s->nb_extents,
+                    bs->total_sectors);
+    return 0;
+}
+
+void vmdk_close(BlockDriverState *bs)
+{
+    BDRVVmdkState *s = bs->opaque;
+    int i;
+
+    for (i = 0; i < s->nb_extents; i++) {
+        vmdk_sparse_free(&s->extents[i]);
+    }
+    g_free(s->extents);
+    s->extents = NULL;
+    s->nb_extents = 0;
+    vmdk_desc_clear(&s->desc);
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Headers of sparse extents: "KDMV" (hosted, VMDK 5.0 specification, "Hosted
+ * Sparse Extent Header") and "COWD" (ESX, "ESX Server Sparse Extents").
+ *
+ * Nothing of a header is used before it was checked against the limits and
+ * the length of the file.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+
+typedef struct QEMU_PACKED KdmvHeader {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t flags;
+    uint64_t capacity;
+    uint64_t granularity;
+    uint64_t desc_offset;
+    uint64_t desc_size;
+    uint32_t num_gtes_per_gt;
+    uint64_t rgd_offset;
+    uint64_t gd_offset;
+    uint64_t overhead;
+    uint8_t unclean;
+    char newlines[4];
+    uint16_t compress_algorithm;
+    uint8_t pad[433];
+} KdmvHeader;
+QEMU_BUILD_BUG_ON(sizeof(KdmvHeader) != 512);
+
+typedef struct QEMU_PACKED CowdHeader {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t flags;
+    uint32_t capacity;
+    uint32_t granularity;
+    uint32_t gd_offset;
+    uint32_t gd_entries;
+    uint32_t next_free;
+    uint8_t pad[480];
+} CowdHeader;
+QEMU_BUILD_BUG_ON(sizeof(CowdHeader) != 512);
+
+/* The last three sectors of a stream-optimized file with its GD at the end. */
+typedef struct QEMU_PACKED FooterArea {
+    struct QEMU_PACKED {
+        uint64_t val;
+        uint32_t size;
+        uint32_t type;
+        uint8_t pad[496];
+    } footer_marker, end_marker;
+} FooterArea;
+QEMU_BUILD_BUG_ON(sizeof(FooterArea) != 1024);
+
+#define MARKER_END_OF_STREAM 0
+#define MARKER_FOOTER 3
+
+static void decode_kdmv(VmdkHeader *h, const KdmvHeader *raw)
+{
+    *h = (VmdkHeader) {
+        .magic = VMDK_KDMV_MAGIC,
+        .version = GUINT32_FROM_LE(raw->version),
+        .flags = GUINT32_FROM_LE(raw->flags),
+        .capacity = GUINT64_FROM_LE(raw->capacity),
+        .grain_sectors = GUINT64_FROM_LE(raw->granularity),
+        .desc_offset = GUINT64_FROM_LE(raw->desc_offset),
+        .desc_sectors = GUINT64_FROM_LE(raw->desc_size),
+        .gt_entries = GUINT32_FROM_LE(raw->num_gtes_per_gt),
+        .rgd_offset = GUINT64_FROM_LE(raw->rgd_offset),
+        .gd_offset = GUINT64_FROM_LE(raw->gd_offset),
+        .overhead = GUINT64_FROM_LE(raw->overhead),
+        .compression = GUINT16_FROM_LE(raw->compress_algorithm),
+        .unclean = raw->unclean == 1,
+    };
+}
+
+static void decode_cowd(VmdkHeader *h, const CowdHeader *raw)
+{
+    *h = (VmdkHeader) {
+        .magic = VMDK_COWD_MAGIC,
+        .version = GUINT32_FROM_LE(raw->version),
+        .flags = GUINT32_FROM_LE(raw->flags),
+        .capacity = GUINT32_FROM_LE(raw->capacity),
+        .grain_sectors = GUINT32_FROM_LE(raw->granularity),
+        .gt_entries = VMDK_COWD_GTES,
+        .gd_offset = GUINT32_FROM_LE(raw->gd_offset),
+        .gd_entries = GUINT32_FROM_LE(raw->gd_entries),
+        .overhead = 1,
+    };
+}
+
+/* Replace @h by the copy of the header in the footer of @length bytes. */
+static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
+                       Error **errp)
+{
+    struct QEMU_PACKED {
+        uint8_t marker[512];
+        KdmvHeader header;
+        uint8_t end[512];
+    } raw;
+    FooterArea area;
+    int ret;
+
+    QEMU_BUILD_BUG_ON(sizeof(raw) != 1536);
+    if (length < (int64_t)sizeof(raw)) {
+        error_setg(errp, "Truncated VMDK file '%s': no room for a footer",
+                   file->bs->filename);
+        return -EINVAL;
+    }
+    ret = bdrv_pread(file, ROUND_DOWN(length, 512) - 1536, sizeof(raw), &raw,
+                     0);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Failed to read footer of '%s'",
+                         file->bs->filename);
+        return ret;
+    }
+    memcpy(&area.footer_marker, raw.marker, 512);
+    memcpy(&area.end_marker, raw.end, 512);
+    if (GUINT32_FROM_LE(raw.header.magic) != VMDK_KDMV_MAGIC
+        || area.footer_marker.size
+        || GUINT32_FROM_LE(area.footer_marker.type) != MARKER_FOOTER
+        || area.end_marker.val || area.end_marker.size
+        || GUINT32_FROM_LE(area.end_marker.type) != MARKER_END_OF_STREAM) {
+        error_setg(errp, "Invalid footer in '%s'", file->bs->filename);
+        return -EINVAL;
+    }
+    decode_kdmv(h, &raw.header);
+    h->has_footer = true;
+    if (h->gd_offset == VMDK_GD_AT_END) {
+        error_setg(errp, "Invalid footer in '%s': no grain directory",
+                   file->bs->filename);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static bool check_geometry(VmdkHeader *h, const char *name, Error **errp)
+{
+    uint64_t table_sectors;
+
+    if (h->grain_sectors < 1 || h->grain_sectors > VMDK_MAX_GRAIN_SECTORS
+        || !is_power_of_2(h->grain_sectors) || !h->gt_entries) {
+        error_setg(errp, "L1 entry size is invalid: grains of %" PRIu64
+                   " sectors, %u entries per table in '%s'",
+                   h->grain_sectors, h->gt_entries, name);
+        return false;
+    }
+    if (h->magic == VMDK_KDMV_MAGIC && h->gt_entries > VMDK_MAX_GTES) {
+        error_setg(errp, "L2 table size too big: %u entries in '%s'",
+                   h->gt_entries, name);
+        return false;
+    }
+    table_sectors = h->grain_sectors * h->gt_entries;
+    if (h->capacity > BDRV_MAX_LENGTH >> BDRV_SECTOR_BITS
+        || DIV_ROUND_UP(h->capacity, table_sectors) > VMDK_MAX_GD_ENTRIES) {
+        error_setg(errp, "L1 size too big: %" PRIu64 " sectors in '%s'",
+                   h->capacity, name);
+        return false;
+    }
+    if (h->magic == VMDK_COWD_MAGIC
+        && h->gd_entries < DIV_ROUND_UP(h->capacity, table_sectors)) {
+        error_setg(errp, "L1 size too small: %" PRIu64 " entries for %" PRIu64
+                   " sectors in '%s'", h->gd_entries, h->capacity, name);
+        return false;
+    }
+    h->gd_entries = DIV_ROUND_UP(h->capacity, table_sectors);
+    return true;
+}
+
+static bool check_compression(const VmdkHeader *h, const char *name,
+                              Error **errp)
+{
+    bool deflate = h->compression == VMDK_COMPRESSION_DEFLATE;
+
+    if ((h->flags & VMDK_FLAG_COMPRESSED) && !deflate) {
+        error_setg(errp, "Unsupported compression algorithm %u in '%s'",
+                   h->compression, name);
+        return false;
+    }
+    if (deflate && h->grain_sectors << BDRV_SECTOR_BITS
+                   > VMDK_MAX_COMPRESSED_GRAIN) {
+        error_setg(errp, "Compressed grains of %" PRIu64 " sectors in '%s'"
+                   " are too large", h->grain_sectors, name);
+        return false;
+    }
+    return true;
+}
+
+/* That @entries of 4 bytes at sector @offset are in the file. */
+static bool check_directory(uint64_t offset, uint64_t entries, int64_t length,
+                            const char *what, const char *name, Error **errp)
+{
+    uint64_t bytes = entries * sizeof(uint32_t);
+
+    if (bytes && (offset < 1 || offset > length >> BDRV_SECTOR_BITS
+                  || bytes > length - (offset << BDRV_SECTOR_BITS))) {
+        error_setg(errp, "%s at sector %" PRIu64 " is not in the file '%s'",
+                   what, offset, name);
+        return false;
+    }
+    return true;
+}
+
+static bool check_header(VmdkHeader *h, int64_t length, const char *name,
+                         Error **errp)
+{
+    if (h->version > 3 || !h->version) {
+        error_setg(errp, "Unsupported VMDK version %u in '%s'", h->version,
+                   name);
+        return false;
+    }
+    if (!check_geometry(h, name, errp)
+        || !check_compression(h, name, errp)) {
+        return false;
+    }
+    if (!check_directory(h->gd_offset, h->gd_entries, length,
+                         "Grain directory", name, errp)) {
+        return false;
+    }
+    return !(h->flags & VMDK_FLAG_RGD) || h->magic != VMDK_KDMV_MAGIC
+           || !h->rgd_offset || h->has_footer
+           || check_directory(h->rgd_offset, h->gd_entries, length,
+                              "Redundant grain directory", name, errp);
+}
+
+/* The first sector of the file, of @length bytes. */
+static int read_first(BdrvChild *file, VmdkHeader *h, int64_t length,
+                      Error **errp)
+{
+    const char *name = file->bs->filename;
+    union {
+        uint32_t magic;
+        KdmvHeader kdmv;
+        CowdHeader cowd;
+    } raw;
+    uint32_t magic;
+    int ret;
+
+    ret = length < (int64_t)sizeof(raw) ? -EINVAL
+          : bdrv_pread(file, 0, sizeof(raw), &raw, 0);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read header from file '%s'",
+                         name);
+        return ret;
+    }
+    magic = GUINT32_FROM_LE(raw.magic);
+    if (magic == VMDK_COWD_MAGIC) {
+        decode_cowd(h, &raw.cowd);
+    } else if (magic == VMDK_KDMV_MAGIC) {
+        decode_kdmv(h, &raw.kdmv);
+    } else {
+        error_setg(errp, "Image not in VMDK format: '%s'", name);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp)
+{
+    const char *name = file->bs->filename;
+    int64_t length = bdrv_getlength(file->bs);
+    int ret;
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not get the size of '%s'",
+                         name);
+        return length;
+    }
+    ret = read_first(file, h, length, errp);
+    if (ret == 0 && h->gd_offset == VMDK_GD_AT_END) {
+        uint64_t desc_offset = h->desc_offset;
+        uint64_t desc_sectors = h->desc_sectors;
+
+        ret = read_footer(file, h, length, errp);
+        /* Some writers leave these out of the footer. */
+        h->desc_offset = desc_offset;
+        h->desc_sectors = desc_sectors;
+    }
+    if (ret == 0 && !check_header(h, length, name, errp)) {
+        ret = -EINVAL;
+    }
+    return ret;
+}
+
+/* Read a grain directory into host order; NULL with @errp set. */
+static uint32_t *read_directory(VmdkExtent *e, int64_t offset, Error **errp)
+{
+    size_t bytes = e->gd_entries * sizeof(uint32_t);
+    uint32_t *gd = g_try_malloc(bytes);
+    uint32_t i;
+    int ret = -ENOMEM;
+
+    if (gd) {
+        ret = bdrv_pread(e->file, offset, bytes, gd, 0);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read l1 table from extent"
+                         " '%s'", e->file->bs->filename);
+        g_free(gd);
+        return NULL;
+    }
+    for (i = 0; i < e->gd_entries; i++) {
+        gd[i] = GUINT32_FROM_LE(gd[i]);
+    }
+    return gd;
+}
+
+static int read_directories(VmdkExtent *e, Error **errp)
+{
+    if (!e->gd_entries) {
+        return 0;
+    }
+    e->gd = read_directory(e, e->gd_offset, errp);
+    if (!e->gd) {
+        return -EIO;
+    }
+    if (e->rgd_offset) {
+        e->rgd = read_directory(e, e->rgd_offset, errp);
+        if (!e->rgd) {
+            return -EIO;
+        }
+    }
+    return 0;
+}
+
+static int init_cache(VmdkExtent *e, Error **errp)
+{
+    size_t table_bytes = e->gt_entries * sizeof(uint32_t);
+
+    e->max_cached = MIN(e->gd_entries, VMDK_CACHE_BYTES / table_bytes);
+    e->scratch = qemu_try_blockalign(e->file->bs, table_bytes);
+    e->tables = g_try_new0(VmdkTable *, e->gd_entries);
+    e->cached = g_try_new0(VmdkTable *, e->max_cached);
+    if (!e->scratch || (e->gd_entries && (!e->tables || !e->cached))) {
+        error_setg(errp, "No memory for the grain tables of '%s'",
+                   e->file->bs->filename);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
+{
+    int64_t length = bdrv_getlength(e->file->bs);
+    int ret;
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not get the size of '%s'",
+                         e->file->bs->filename);
+        return length;
+    }
+    e->magic = h->magic;
+    e->compressed = h->compression == VMDK_COMPRESSION_DEFLATE;
+    e->has_markers = h->flags & VMDK_FLAG_MARKERS;
+    e->has_zero_grain = h->magic == VMDK_KDMV_MAGIC
+                        && (h->flags & VMDK_FLAG_ZERO_GRAIN);
+    e->has_footer = h->has_footer;
+    e->unclean = h->unclean;
+    e->grain_sectors = h->grain_sectors;
+    e->grain_bytes = h->grain_sectors << BDRV_SECTOR_BITS;
+    e->gt_entries = h->gt_entries;
+    e->gd_entries = h->gd_entries;
+    e->gd_offset = h->gd_offset << BDRV_SECTOR_BITS;
+    if ((h->flags & VMDK_FLAG_RGD) && h->magic == VMDK_KDMV_MAGIC
+        && !h->has_footer) {
+        e->rgd_offset = h->rgd_offset << BDRV_SECTOR_BITS;
+    }
+    e->next_sector = DIV_ROUND_UP(length, BDRV_SECTOR_SIZE);
+    if (!e->compressed) {
+        e->next_sector = ROUND_UP(e->next_sector, (uint64_t)e->grain_sectors);
+    }
+    e->min_grain = h->overhead && h->overhead <= e->next_sector
+                   ? h->overhead : 1;
+    qemu_co_mutex_init(&e->lock);
+    QLIST_INIT(&e->allocs);
+    QSIMPLEQ_INIT(&e->pending);
+    ret = read_directories(e, errp);
+    return ret < 0 ? ret : init_cache(e, errp);
+}
+
+void vmdk_sparse_free(VmdkExtent *e)
+{
+    uint32_t i;
+
+    for (i = 0; i < e->nb_cached; i++) {
+        g_free(e->cached[i]);
+    }
+    g_free(e->cached);
+    g_free(e->tables);
+    qemu_vfree(e->scratch);
+    g_free(e->gd);
+    g_free(e->rgd);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The "vmdk" block driver: its table, and probing.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+
+static int vmdk_probe(const uint8_t *buf, int buf_size, const char *filename)
+{
+    uint32_t magic;
+
+    if (buf_size < (int)sizeof(magic)) {
+        return 0;
+    }
+    memcpy(&magic, buf, sizeof(magic));
+    magic = GUINT32_FROM_LE(magic);
+    if (magic == VMDK_KDMV_MAGIC || magic == VMDK_COWD_MAGIC) {
+        return 100;
+    }
+    return vmdk_desc_probe((const char *)buf, buf_size);
+}
+
+/* Nothing of the driver depends on what a reopen changes. */
+static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
+{
+    return 0;
+}
+
+static void vmdk_refresh_limits(BlockDriverState *bs, Error **errp)
+{
+    bs->bl.request_alignment = 1;
+}
+
+BlockDriver bdrv_vmdk = {
+    .format_name = "vmdk",
+    .instance_size = sizeof(BDRVVmdkState),
+    .is_format = true,
+    .supports_backing = true,
+    .create_opts = &vmdk_create_opts,
+    .bdrv_probe = vmdk_probe,
+    .bdrv_open = vmdk_open,
+    .bdrv_close = vmdk_close,
+    .bdrv_reopen_prepare = vmdk_reopen_prepare,
+    .bdrv_co_create_opts = vmdk_co_create_opts,
+    .bdrv_co_preadv_part = vmdk_co_preadv_part,
+    .bdrv_co_pwritev_part = vmdk_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = vmdk_co_pwrite_zeroes,
+    .bdrv_co_get_allocated_file_size = vmdk_co_get_allocated_file_size,
+    .bdrv_co_get_info = vmdk_co_get_info,
+    .bdrv_co_block_status = vmdk_co_block_status,
+    .bdrv_co_check = vmdk_co_check,
+    .bdrv_get_specific_info = vmdk_get_specific_info,
+    .bdrv_refresh_limits = vmdk_refresh_limits,
+    .bdrv_has_zero_init = vmdk_has_zero_init,
+};
+
+static void bdrv_vmdk_init(void)
+{
+    bdrv_register(&bdrv_vmdk);
+}
+
+block_init(bdrv_vmdk_init);

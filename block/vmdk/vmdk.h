@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Private to the VMDK driver: the state of an open image and what its files
+ * offer each other.
+ *
+ * Format: VMware "Virtual Disk Format 5.0".  A sector is 512 bytes.  A sparse
+ * extent maps guest grains through a grain directory (GD, kept in memory) to
+ * grain tables (GT, cached) of 32 bit little-endian sector numbers.
+ *
+ * All of this belongs to the home thread of the node.  Three rules keep
+ * concurrent requests right:
+ *  - A grain that has data keeps its place until the image is closed, so who
+ *    has looked it up may read and write it without any lock.
+ *  - Who fills a grain announces it in extent->allocs; others wait there and
+ *    look it up again.
+ *  - extent->lock is held while tables are loaded, changed or written.  The
+ *    cache shows a new entry only when it is in the file.
+ */
+#ifndef BLOCK_VMDK_H
+#define BLOCK_VMDK_H
+
+#include "block/block_int.h"
+
+#define VMDK_KDMV_MAGIC 0x564d444bU     /* "KDMV" */
+#define VMDK_COWD_MAGIC 0x44574f43U     /* "COWD" */
+#define VMDK_NO_PARENT  0xffffffffU
+#define VMDK_GD_AT_END  UINT64_MAX
+
+#define VMDK_FLAG_NEWLINE_TEST  (1U << 0)
+#define VMDK_FLAG_RGD           (1U << 1)
+#define VMDK_FLAG_ZERO_GRAIN    (1U << 2)
+#define VMDK_FLAG_COMPRESSED    (1U << 16)
+#define VMDK_FLAG_MARKERS       (1U << 17)
+#define VMDK_COMPRESSION_DEFLATE 1
+
+/* A grain table entry that says "zeroes" if the header allows it. */
+#define VMDK_GTE_ZERO 1
+
+#define VMDK_MAX_DESC_BYTES MiB
+#define VMDK_MAX_EXTENTS 4096
+#define VMDK_MAX_GTES 512
+#define VMDK_COWD_GTES 4096
+/* Where the header of a COWD extent has its next free sector. */
+#define VMDK_COWD_NEXT_FREE 28
+#define VMDK_MAX_GD_ENTRIES (16 * MiB)
+#define VMDK_MAX_GRAIN_SECTORS 0x200000
+/* A compressed grain and its copy are in memory as a whole. */
+#define VMDK_MAX_COMPRESSED_GRAIN (16 * MiB)
+/* Grain tables kept in memory, per extent. */
+#define VMDK_CACHE_BYTES (8 * MiB)
+
+typedef enum VmdkAccess {
+    VMDK_RW,
+    VMDK_RDONLY,
+    VMDK_NOACCESS,
+} VmdkAccess;
+
+typedef enum VmdkExtentType {
+    VMDK_FLAT,
+    VMDK_SPARSE,
+    VMDK_ZERO,
+    VMDK_VMFS,
+    VMDK_VMFSSPARSE,
+    VMDK_TYPE__MAX,
+} VmdkExtentType;
+
+/* "FLAT", "SPARSE", ... as in descriptors. */
+extern const char *const vmdk_type_names[VMDK_TYPE__MAX];
+
+/* One "RW 4192256 SPARSE "name"" line. */
+typedef struct VmdkExtentLine {
+    VmdkAccess access;
+    VmdkExtentType type;
+    int64_t sectors;
+    int64_t offset;             /* sectors, in the file; flat types only */
+    char *path;                 /* NULL for ZERO without one */
+} VmdkExtentLine;
+
+typedef struct VmdkDescriptor {
+    char *create_type;
+    char *parent_hint;          /* NULL: none */
+    uint32_t cid;
+    uint32_t parent_cid;
+    GArray *lines;              /* of VmdkExtentLine */
+} VmdkDescriptor;
+
+/* The header of a sparse extent, of either kind, in host order; sectors. */
+typedef struct VmdkHeader {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t flags;
+    uint64_t capacity;
+    uint64_t grain_sectors;
+    uint64_t desc_offset;
+    uint64_t desc_sectors;
+    uint32_t gt_entries;
+    uint64_t rgd_offset;
+    uint64_t gd_offset;
+    uint64_t gd_entries;
+    uint64_t overhead;          /* where grains begin */
+    uint16_t compression;
+    bool unclean;
+    bool has_footer;
+} VmdkHeader;
+
+typedef enum VmdkGrainKind {
+    VMDK_GRAIN_UNALLOCATED,
+    VMDK_GRAIN_ZERO,
+    VMDK_GRAIN_DATA,
+} VmdkGrainKind;
+
+typedef struct VmdkTable {
+    uint32_t index;             /* in the grain directory */
+    bool used;                  /* looked up since the cache's hand passed */
+    uint32_t entries[];         /* little-endian */
+} VmdkTable;
+
+/*
+ * Grains being filled.  On extent->allocs from the reservation to the end;
+ * on extent->pending from "data is in the file" until its table was written.
+ */
+typedef struct VmdkAlloc {
+    int64_t first;              /* grain number in the extent */
+    int64_t count;
+    uint32_t sector;            /* in the file; 0: they become zero grains */
+    uint32_t step;              /* sectors from grain to grain */
+    bool was_zero;              /* zero grains: the backing file is hidden */
+    bool done;                  /* @ret is valid */
+    int ret;
+    CoQueue waiters;
+    QLIST_ENTRY(VmdkAlloc) next;
+    QSIMPLEQ_ENTRY(VmdkAlloc) next_pending;
+} VmdkAlloc;
+
+typedef struct VmdkExtent {
+    BdrvChild *file;            /* NULL: nothing to read (ZERO, NOACCESS) */
+    VmdkAccess access;
+    VmdkExtentType type;
+    bool embedded;              /* bs->file itself */
+    int64_t start;              /* in the disk, bytes */
+    int64_t bytes;
+    int64_t flat_offset;        /* flat: in the file, bytes */
+
+    /* Sparse types only, from here on; fixed after open. */
+    uint32_t magic;
+    bool compressed;
+    bool has_markers;
+    bool has_zero_grain;
+    bool has_footer;            /* appending would hide it: read only */
+    bool unclean;
+    uint32_t grain_sectors;
+    int64_t grain_bytes;
+    uint32_t gt_entries;
+    uint32_t gd_entries;
+    int64_t gd_offset;          /* bytes */
+    int64_t rgd_offset;         /* bytes; 0: no redundant copy */
+    uint32_t min_grain;         /* first sector a grain may be at */
+
+    uint32_t *gd;               /* sectors of the tables, host order */
+    uint32_t *rgd;              /* NULL: no redundant copy */
+    uint64_t next_sector;       /* where the next grain goes */
+
+    CoMutex lock;
+    VmdkTable **tables;         /* by GD index; NULL: not cached */
+    VmdkTable **cached;         /* those that are, for eviction */
+    uint32_t nb_cached;
+    uint32_t max_cached;
+    uint32_t hand;
+    uint32_t *scratch;          /* one table, for writing; under @lock */
+    QLIST_HEAD(, VmdkAlloc) allocs;
+    QSIMPLEQ_HEAD(, VmdkAlloc) pending;
+} VmdkExtent;
+
+typedef struct BDRVVmdkState {
+    VmdkExtent *extents;        /* by start, without gaps */
+    int nb_extents;
+    VmdkDescriptor desc;
+    int64_t desc_offset;        /* bytes, in bs->file */
+    int64_t desc_bytes;
+    bool desc_embedded;
+    bool has_desc;              /* false: a COWD extent by itself */
+    CoMutex lock;               /* of what follows */
+    bool cid_updated;
+    bool parent_checked;
+} BDRVVmdkState;
+
+/* What a lookup found: grains of one kind, and if DATA next to each other. */
+typedef struct VmdkRun {
+    VmdkGrainKind kind;
+    int64_t bytes;              /* from the offset that was asked for */
+    int64_t file_offset;        /* DATA: of that offset; compressed: of the
+                                   grain's marker or data */
+} VmdkRun;
+
+extern BlockDriver bdrv_vmdk;
+
+static inline bool vmdk_type_is_flat(VmdkExtentType type)
+{
+    return type == VMDK_FLAT || type == VMDK_VMFS;
+}
+
+static inline bool vmdk_extent_is_sparse(const VmdkExtent *e)
+{
+    return e->type == VMDK_SPARSE || e->type == VMDK_VMFSSPARSE;
+}
+
+/* descriptor.c: no I/O, any thread. */
+
+/*
+ * Read the NUL-terminated @text of the file @name.  True, and @desc is to be
+ * cleared; or false with @errp set.
+ */
+bool vmdk_desc_parse(VmdkDescriptor *desc, const char *text,
+                     const char *name, Error **errp);
+void vmdk_desc_clear(VmdkDescriptor *desc);
+/*
+ * A copy of @text with another CID; never shorter than @text, so that it
+ * covers the old one.  NULL if there is no CID line.
+ */
+char *vmdk_desc_replace_cid(const char *text, uint32_t cid);
+/* 0..100: how much the @size bytes at @buf look like a descriptor. */
+int vmdk_desc_probe(const char *buf, int size);
+
+/* sparse.c: main thread, or the coroutine of a caller that may wait. */
+
+/*
+ * Read and check the header of @file, footer included.  0 or -errno with
+ * @errp set.
+ */
+int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp);
+/* Make @e a sparse extent over e->file as described by the checked @h. */
+int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp);
+void vmdk_sparse_free(VmdkExtent *e);
+
+/* open.c: the callbacks of the driver. */
+int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp);
+void vmdk_close(BlockDriverState *bs);
+
+/* map.c: coroutines of the node's AioContext. */
+
+/*
+ * What is at @offset of the sparse extent, for at most @bytes.  Waits only
+ * if the table of @offset is not in the cache.  0 or -errno: -EIO for tables
+ * and grains that lie outside of the file.
+ */
+int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
+                          VmdkRun *run);
+/* The table @index, which must exist.  With e->lock held. */
+int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
+                                       VmdkTable **table);
+/* Read table @index at @sector into @entries, without the cache. */
+int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
+                                 uint32_t *entries);
+
+/* alloc.c: coroutines of the node's AioContext. */
+
+/*
+ * Announce that up to *@count grains of @kind (not DATA) from @first on get
+ * filled; *@count becomes what is free to take, within one table.  False if
+ * somebody is filling @first: then that has been waited for, and the caller
+ * looks it up again.  Does not wait if it returns true.
+ */
+bool coroutine_fn vmdk_alloc_begin(VmdkExtent *e, VmdkAlloc *a,
+                                   VmdkGrainKind kind, int64_t first,
+                                   int64_t *count);
+/*
+ * Reserve @sectors of the file for each grain.  -EFBIG if the format's 32
+ * bit sector numbers are used up.  Does not wait.
+ */
+int vmdk_alloc_reserve(VmdkExtent *e, VmdkAlloc *a, uint32_t sectors);
+/* The data is in the file: make the table entries point to it. */
+int coroutine_fn vmdk_alloc_commit(VmdkExtent *e, VmdkAlloc *a);
+/* After a commit or a failure: let others at the grains. */
+void coroutine_fn vmdk_alloc_end(VmdkAlloc *a);
+
+/* cow.c: coroutines of the node's AioContext. */
+
+/*
+ * Read from the backing file, with zeroes beyond its end (or all zeroes, if
+ * there is none).  @offset is of the disk.
+ */
+int coroutine_fn vmdk_read_backing(BlockDriverState *bs, int64_t offset,
+                                   int64_t bytes, QEMUIOVector *qiov,
+                                   size_t qiov_offset);
+/*
+ * Write a new run of grains in one request where possible: @bytes at @offset
+ * of the extent from @qiov (NULL: zeroes), around it what reads as the old
+ * content.
+ */
+int coroutine_fn vmdk_write_new(BlockDriverState *bs, VmdkExtent *e,
+                                VmdkAlloc *a, int64_t offset, int64_t bytes,
+                                QEMUIOVector *qiov, size_t qiov_offset,
+                                BdrvRequestFlags flags);
+
+/* io.c */
+int coroutine_fn vmdk_co_preadv_part(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+int coroutine_fn vmdk_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags);
+int coroutine_fn vmdk_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, BdrvRequestFlags flags);
+int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
+                                      int64_t offset, int64_t bytes,
+                                      int64_t *pnum, int64_t *map,
+                                      BlockDriverState **file);
+
+/* cid.c */
+
+/* Once per open image: -EINVAL if the backing file is not what it was. */
+int coroutine_fn vmdk_check_parent(BlockDriverState *bs);
+/* Before the first write: a new CID, since the content changes. */
+int coroutine_fn vmdk_update_cid(BlockDriverState *bs);
+/* A random one that is not VMDK_NO_PARENT. */
+uint32_t vmdk_new_cid(void);
+
+/* stream.c: compressed grains; coroutines of the node's AioContext. */
+int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
+                                  const VmdkRun *run, int64_t bytes,
+                                  QEMUIOVector *qiov, size_t qiov_offset);
+/* One grain: [@offset, @offset + @bytes) does not cross its end. */
+int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
+                                   int64_t offset, int64_t bytes,
+                                   QEMUIOVector *qiov, size_t qiov_offset);
+
+/* create.c */
+extern const QemuOptsList vmdk_create_opts;
+int coroutine_fn vmdk_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp);
+
+/* check.c */
+int coroutine_fn vmdk_co_check(BlockDriverState *bs, BdrvCheckResult *result,
+                               BdrvCheckMode fix);
+
+/* info.c */
+int coroutine_fn vmdk_co_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+struct json_object *vmdk_get_specific_info(BlockDriverState *bs,
+                                           Error **errp);
+int64_t coroutine_fn vmdk_co_get_allocated_file_size(BlockDriverState *bs);
+int vmdk_has_zero_init(BlockDriverState *bs);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qemu-img: what its subcommands share.
+ */
+#include "qemu/osdep.h"
+#include <json-c/json.h>
+#include "qapi/error.h"
+#include "qemu-img.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+
+/* --- command line --- */
+
+void error_exit(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_vreport(fmt, ap);
+    va_end(ap);
+    error_printf("Try 'qemu-img --help' for more information\n");
+    exit(EXIT_FAILURE);
+}
+
+int img_getopt(int argc, char **argv, const char *optstring,
+               const struct option *options)
+{
+    int c = getopt_long(argc, argv, optstring, options, NULL);
+
+    switch (c) {
+    case ':':
+        error_exit("missing argument for option '%s'", argv[optind - 1]);
+    case '?':
+        error_exit("unrecognized option '%s'", argv[optind - 1]);
+    case 'h':
+        help();
+    }
+    return c;
+}
+
+OutputFormat img_parse_output(const char *arg)
+{
+    if (!strcmp(arg, "json")) {
+        return OFORMAT_JSON;
+    }
+    if (strcmp(arg, "human")) {
+        error_report("--output must be used with human or json as argument.");
+        exit(EXIT_FAILURE);
+    }
+    return OFORMAT_HUMAN;
+}
+
+int64_t cvtnum_full(const char *what, const char *value, int64_t min,
+                    int64_t max)
+{
+    uint64_t number;
+    int ret = qemu_strtosz(value, NULL, &number);
+
+    if (ret == -EINVAL) {
+        error_report("Invalid %s specified. You may use k, M, G, T, P or E "
+                     "suffixes for", what);
+        error_report("kilobytes, megabytes, gigabytes, terabytes, petabytes "
+                     "and exabytes.");
+        return -EINVAL;
+    }
+    if (ret < 0 || number > (uint64_t)max || number < (uint64_t)min) {
+        error_report("Invalid %s specified. Must be between %" PRId64
+                     " and %" PRId64 ".", what, min, max);
+        return -EINVAL;
+    }
+    return number;
+}
+
+int64_t cvtnum(const char *what, const char *value)
+{
+    return cvtnum_full(what, value, 0, INT64_MAX);
+}
+
+/* --- images --- */
+
+static QOpts *img_open_options(bool image_opts, const char *filename,
+                               const char *fmt, Error **errp)
+{
+    QOpts *options;
+
+    if (image_opts) {
+        return qopts_parse(filename, NULL, errp);
+    }
+    options = qopts_new();
+    if (fmt) {
+        qopts_set_str(options, "driver", fmt);
+    }
+    return options;
+}
+
+BlockBackend *img_open(bool image_opts, const char *filename,
+                       const char *fmt, int flags, bool writethrough,
+                       bool quiet, bool force_share)
+{
+    Error *local_err = NULL;
+    BlockBackend *blk = NULL;
+    QOpts *options;
+
+    if (image_opts && fmt) {
+        error_report("--image-opts and --format are mutually exclusive");
+        return NULL;
+    }
+    options = img_open_options(image_opts, filename, fmt, &local_err);
+    if (options) {
+        if (force_share) {
+            qopts_set_str(options, "force-share", "on");
+        }
+        blk = blk_new_open(image_opts ? NULL : filename, NULL, options, flags,
+                           &local_err);
+    }
+    if (!blk) {
+        error_reportf_err(local_err, "Could not open '%s': ", filename);
+        return NULL;
+    }
+    blk_set_enable_write_cache(blk, !writethrough);
+    return blk;
+}
+
+/* --- JSON as QEMU prints it: 4 spaces a level, ": " after a key --- */
+
+static void print_value(struct json_object *value, int level);
+
+static void print_newline(int level)
+{
+    printf("\n%*s", level * 4, "");
+}
+
+static void print_object(struct json_object *object, int level)
+{
+    bool first = true;
+
+    printf("{");
+    json_object_object_foreach(object, key, value) {
+        printf("%s", first ? "" : ",");
+        print_newline(level + 1);
+        printf("\"%s\": ", key);
+        print_value(value, level + 1);
+        first = false;
+    }
+    print_newline(level);
+    printf("}");
+}
+
+static void print_array(struct json_object *array, int level)
+{
+    size_t i, len = json_object_array_length(array);
+
+    printf("[");
+    for (i = 0; i < len; i++) {
+        printf("%s", i ? "," : "");
+        print_newline(level + 1);
+        print_value(json_object_array_get_idx(array, i), level + 1);
+    }
+    print_newline(level);
+    printf("]");
+}
+
+static void print_value(struct json_object *value, int level)
+{
+    if (json_object_is_type(value, json_type_object)) {
+        print_object(value, level);
+    } else if (json_object_is_type(value, json_type_array)) {
+        print_array(value, level);
+    } else {
+        printf("%s", json_object_to_json_string_ext(
+            value, JSON_C_TO_STRING_NOSLASHESCAPE));
+    }
+}
+
+void img_print_json(struct json_object *value)
+{
+    print_value(value, 0);
+    printf("\n");
+}

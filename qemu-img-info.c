@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qemu-img info: what an image is, and its backing chain.
+ *
+ * Each image becomes one JSON object (QMP's ImageInfo); the human form is
+ * printed from that.
+ */
+#include "qemu/osdep.h"
+#include <json-c/json.h>
+#include "block/block_int.h"
+#include "qemu-img.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+
+typedef struct {
+    const char *fmt;
+    OutputFormat output;
+    bool image_opts;
+    bool backing_chain;
+    bool force_share;
+} InfoArgs;
+
+static void add_str(struct json_object *obj, const char *name,
+                    const char *value)
+{
+    json_object_object_add(obj, name, json_object_new_string(value));
+}
+
+static void add_int(struct json_object *obj, const char *name, int64_t value)
+{
+    json_object_object_add(obj, name, json_object_new_int64(value));
+}
+
+/* The ImageInfo of @bs; NULL after an error was reported. */
+static struct json_object *info_collect(BlockDriverState *bs)
+{
+    BlockDriverState *backing = bs->backing ? bs->backing->bs : NULL;
+    BlockDriverInfo bdi = { .cluster_size = 0 };
+    int64_t length = bdrv_getlength(bs);
+    int64_t allocated = bdrv_get_allocated_file_size(bs);
+    bool has_bdi = bdrv_get_info(bs, &bdi) >= 0;
+    struct json_object *obj, *specific;
+
+    if (length < 0) {
+        error_report("Can't get image size '%s': %s", bs->filename,
+                     strerror(-length));
+        return NULL;
+    }
+    obj = json_object_new_object();
+    if (backing) {
+        add_str(obj, "backing-filename-format",
+                bdrv_get_format_name(backing));
+    }
+    add_int(obj, "virtual-size", length);
+    add_str(obj, "filename", bs->filename);
+    if (bdi.cluster_size) {
+        add_int(obj, "cluster-size", bdi.cluster_size);
+    }
+    add_str(obj, "format", bdrv_get_format_name(bs));
+    if (allocated >= 0) {
+        add_int(obj, "actual-size", allocated);
+    }
+    specific = bdrv_get_specific_info(bs, NULL);
+    if (specific) {
+        json_object_object_add(obj, "format-specific", specific);
+    }
+    if (backing) {
+        add_str(obj, "full-backing-filename", backing->filename);
+        add_str(obj, "backing-filename", backing->filename);
+    }
+    if (has_bdi) {
+        json_object_object_add(obj, "dirty-flag",
+                               json_object_new_boolean(bdi.is_dirty));
+    }
+    return obj;
+}
+
+/* --- human form --- */
+
+static void print_members(struct json_object *value, int level);
+
+/* What follows a name and its colon: on the same line, or below. */
+static void print_member(struct json_object *value, int level)
+{
+    if (json_object_is_type(value, json_type_object) ||
+        json_object_is_type(value, json_type_array)) {
+        printf("\n");
+        print_members(value, level + 1);
+    } else {
+        printf(" %s\n", value ? json_object_get_string(value) : "null");
+    }
+}
+
+static void print_members(struct json_object *value, int level)
+{
+    size_t i, len;
+
+    if (json_object_is_type(value, json_type_array)) {
+        len = json_object_array_length(value);
+        for (i = 0; i < len; i++) {
+            printf("%*s[%zu]:", level * 4, "", i);
+            print_member(json_object_array_get_idx(value, i), level);
+        }
+        return;
+    }
+    json_object_object_foreach(value, key, member) {
+        g_autofree char *name = g_strdelimit(g_strdup(key), "-", ' ');
+
+        printf("%*s%s:", level * 4, "", name);
+        print_member(member, level);
+    }
+}
+
+static void print_specific(struct json_object *specific)
+{
+    struct json_object *data;
+
+    if (json_object_object_get_ex(specific, "data", &data) &&
+        json_object_object_length(data)) {
+        printf("Format specific information:\n");
+        print_members(data, 1);
+    }
+}
+
+static const char *get_str(struct json_object *obj, const char *name)
+{
+    return json_object_get_string(json_object_object_get(obj, name));
+}
+
+static int64_t get_int(struct json_object *obj, const char *name)
+{
+    return json_object_get_int64(json_object_object_get(obj, name));
+}
+
+static void print_human(struct json_object *info)
+{
+    struct json_object *member;
+    int64_t length = get_int(info, "virtual-size");
+    g_autofree char *size = size_to_str(length);
+    g_autofree char *allocated = NULL;
+
+    if (json_object_object_get_ex(info, "actual-size", &member)) {
+        allocated = size_to_str(json_object_get_int64(member));
+    }
+    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRId64
+           " bytes)\ndisk size: %s\n", get_str(info, "filename"),
+           get_str(info, "format"), size, length,
+           allocated ?: "unavailable");
+    if (json_object_object_get_ex(info, "cluster-size", &member)) {
+        printf("cluster_size: %" PRId64 "\n", json_object_get_int64(member));
+    }
+    if (json_object_get_boolean(json_object_object_get(info,
+                                                       "dirty-flag"))) {
+        printf("cleanly shut down: no\n");
+    }
+    if (json_object_object_get_ex(info, "backing-filename", &member)) {
+        printf("backing file: %s\nbacking file format: %s\n",
+               json_object_get_string(member),
+               get_str(info, "backing-filename-format"));
+    }
+    if (json_object_object_get_ex(info, "format-specific", &member)) {
+        print_specific(member);
+    }
+}
+
+/* --- the command --- */
+
+/* An array of the ImageInfo of @bs and, for a chain, of what is below. */
+static struct json_object *info_collect_all(BlockDriverState *bs, bool chain)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (; bs; bs = chain && bs->backing ? bs->backing->bs : NULL) {
+        struct json_object *info = info_collect(bs);
+
+        if (!info) {
+            json_object_put(list);
+            return NULL;
+        }
+        json_object_array_add(list, info);
+    }
+    return list;
+}
+
+static void info_print(const InfoArgs *a, struct json_object *list)
+{
+    size_t i, len = json_object_array_length(list);
+
+    if (a->output == OFORMAT_JSON) {
+        img_print_json(a->backing_chain ? list
+                       : json_object_array_get_idx(list, 0));
+        return;
+    }
+    for (i = 0; i < len; i++) {
+        printf("%s", i ? "\n" : "");
+        print_human(json_object_array_get_idx(list, i));
+    }
+}
+
+static void info_option(InfoArgs *a, int c)
+{
+    switch (c) {
+    case 'f':
+        a->fmt = optarg;
+        break;
+    case 'U':
+        a->force_share = true;
+        break;
+    case OPTION_OUTPUT:
+        a->output = img_parse_output(optarg);
+        break;
+    case OPTION_BACKING_CHAIN:
+        a->backing_chain = true;
+        break;
+    case OPTION_IMAGE_OPTS:
+        a->image_opts = true;
+        break;
+    }
+}
+
+static const struct option info_options[] = {
+    { "help", no_argument, NULL, 'h' },
+    { "format", required_argument, NULL, 'f' },
+    { "output", required_argument, NULL, OPTION_OUTPUT },
+    { "backing-chain", no_argument, NULL, OPTION_BACKING_CHAIN },
+    { "image-opts", no_argument, NULL, OPTION_IMAGE_OPTS },
+    { "force-share", no_argument, NULL, 'U' },
+    { NULL }
+};
+
+int img_info(int argc, char **argv)
+{
+    InfoArgs a = { .fmt = NULL };
+    struct json_object *list;
+    BlockBackend *blk;
+    int c;
+
+    while ((c = img_getopt(argc, argv, ":hf:U", info_options)) != -1) {
+        info_option(&a, c);
+    }
+    if (optind != argc - 1) {
+        error_exit("Expecting one image file name");
+    }
+    blk = img_open(a.image_opts, argv[optind], a.fmt, BDRV_O_NO_IO, false,
+                   false, a.force_share);
+    if (!blk) {
+        return EXIT_FAILURE;
+    }
+    list = info_collect_all(blk_bs(blk), a.backing_chain);
+    if (list) {
+        info_print(&a, list);
+        json_object_put(list);
+    }
+    blk_unref(blk);
+    return list ? EXIT_SUCCESS : EXIT_FAILURE;
+}

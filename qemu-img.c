@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qemu-img: create, inspect, check and measure disk images.
+ *
+ * This file has the standard options and the table of subcommands; each
+ * subcommand is a file of its own.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu-img.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/trace.h"
+
+typedef struct img_cmd_t {
+    const char *name;
+    int (*handler)(int argc, char **argv);  /* NULL: not in this version */
+    const char *usage;
+} img_cmd_t;
+
+static const img_cmd_t img_cmds[] = {
+    { "amend" },
+    { "bench", img_bench,
+      "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] "
+      "[-i aio] [-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] "
+      "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename" },
+    { "bitmap" },
+    { "check", img_check,
+      "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "
+      "[-T src_cache] [-U] filename" },
+    { "commit" },
+    { "compare" },
+    { "convert" },
+    { "create", img_create,
+      "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "
+      "filename [size]" },
+    { "dd" },
+    { "info", img_info,
+      "[--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] "
+      "filename" },
+    { "map" },
+    { "measure" },
+    { "rebase" },
+    { "resize" },
+    { "snapshot" },
+};
+
+static const char version_text[] = "qemu-img version " QEMU_VERSION "\n";
+
+static const char help_head[] =
+    "usage: qemu-img [standard options] command [command options]\n"
+    "QEMU disk image utility\n"
+    "\n"
+    "    '-h', '--help'       display this help and exit\n"
+    "    '-V', '--version'    output version information and exit\n"
+    "    '-T', '--trace'      [[enable=]<pattern>][,events=<file>]"
+    "[,file=<file>]\n"
+    "                         specify tracing options\n"
+    "\n"
+    "Command syntax:\n";
+
+static const char help_parameters[] =
+    "\n"
+    "Command parameters:\n"
+    "  'filename' is a disk image; with --image-opts its options\n"
+    "    (driver=vmdk,file.filename=x.vmdk)\n"
+    "  'fmt' is the disk image format; without it the content tells\n"
+    "  'cache' is the cache mode: 'none', 'writeback' (default),\n"
+    "    'writethrough', 'directsync' or 'unsafe'; 'src_cache' likewise, for\n"
+    "    images that are read\n"
+    "  'aio' is the engine: 'threads' (default) or 'native'; -n stands for\n"
+    "    'native'\n"
+    "  'size' is in bytes; suffixes k, M, G, T, P and E multiply by powers\n"
+    "    of 1024\n"
+    "  'options' are name=value[,name=value...]; -o help lists those of a\n"
+    "    format\n"
+    "  'ofmt' is 'human' (default) or 'json'\n"
+    "  '-b', '-F' name a backing file and its format; with '-u' it need not\n"
+    "    be there yet\n"
+    "  '-r leaks' repairs leaked clusters, '-r all' everything that it can\n"
+    "  '-q' prints nothing but errors\n"
+    "  '-U' opens an image that others may be writing to (force-share)\n"
+    "  '-w' of bench writes instead of reading; '--flush-interval' flushes\n"
+    "    after so many requests, having waited for them unless\n"
+    "    '--no-drain'; '-d' is how many requests are in flight\n"
+    "\n"
+    "Supported formats:";
+
+static void help_format(void *opaque, const char *name)
+{
+    printf(" %s", name);
+}
+
+void help(void)
+{
+    size_t i;
+
+    printf("%s%s", version_text, help_head);
+    for (i = 0; i < ARRAY_SIZE(img_cmds); i++) {
+        if (img_cmds[i].handler) {
+            printf("  %s %s\n", img_cmds[i].name, img_cmds[i].usage);
+        }
+    }
+    printf("%s", help_parameters);
+    bdrv_iterate_format(help_format, NULL, false);
+    printf("\n");
+    exit(EXIT_SUCCESS);
+}
+
+/* The standard options; leaves optind at the command. */
+static void parse_standard_options(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { "trace", required_argument, NULL, 'T' },
+        { NULL }
+    };
+    Error *local_err = NULL;
+    int c;
+
+    while ((c = img_getopt(argc, argv, "+:hVT:", options)) != -1) {
+        if (c == 'V') {
+            printf("%s", version_text);
+            exit(EXIT_SUCCESS);
+        }
+        if (c == 'T' && !trace_opt_parse(optarg, &local_err)) {
+            error_report_err(local_err);
+            exit(EXIT_FAILURE);
+        }
+    }
+}
+
+static const img_cmd_t *find_command(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(img_cmds); i++) {
+        if (!strcmp(name, img_cmds[i].name)) {
+            return &img_cmds[i];
+        }
+    }
+    return NULL;
+}
+
+static int run_command(int argc, char **argv)
+{
+    const img_cmd_t *cmd = find_command(argv[0]);
+
+    if (!cmd) {
+        error_exit("Command not found: %s", argv[0]);
+    }
+    if (!cmd->handler) {
+        error_report("%s: this version does not have this command",
+                     argv[0]);
+        return EXIT_FAILURE;
+    }
+    /* GNU getopt: begin anew, with another option string. */
+    optind = 0;
+    return cmd->handler(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    Error *local_err = NULL;
+    int ret;
+
+    signal(SIGPIPE, SIG_IGN);
+    error_set_progname(argv[0]);
+    if (qemu_init_main_loop(&local_err) < 0) {
+        error_report_err(local_err);
+        return EXIT_FAILURE;
+    }
+    bdrv_init();
+
+    parse_standard_options(argc, argv);
+    if (optind >= argc) {
+        error_exit("Not enough arguments");
+    }
+    ret = run_command(argc - optind, argv + optind);
+    if (fflush(stdout) != 0) {
+        error_report("Could not write to standard output: %s",
+                     strerror(errno));
+        ret = EXIT_FAILURE;
+    }
+    bdrv_drain_all();
+    qemu_cleanup_main_loop();
+    return ret;
+}

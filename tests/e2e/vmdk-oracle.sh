@@ -1,0 +1,207 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# VMDK in both directions: images of this tree read, checked and written by a
+# stock qemu-img and qemu-io, and the other way round.
+#
+# QEMU_IMG_PROG and QEMU_IO_PROG are the programs under test.
+
+ORACLE_IMG=${ORACLE_IMG_PROG:-/usr/bin/qemu-img}
+ORACLE_IO=${ORACLE_IO_PROG:-/usr/bin/qemu-io}
+IMG=${QEMU_IMG_PROG:-./qemu-img}
+IO=${QEMU_IO_PROG:-./qemu-io}
+
+skip()
+{
+    echo "SKIP: $*"
+    exit 77
+}
+
+[ -x "$ORACLE_IMG" ] || skip "no stock qemu-img at $ORACLE_IMG"
+[ -x "$ORACLE_IO" ] || skip "no stock qemu-io at $ORACLE_IO"
+[ -x "$IMG" ] || skip "no qemu-img at '$IMG': set QEMU_IMG_PROG"
+[ -x "$IO" ] || skip "no qemu-io at '$IO': set QEMU_IO_PROG"
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/vmdk-oracle.XXXXXX") || exit 1
+trap 'rm -rf "$dir"' EXIT
+case $IMG in /*) ;; *) IMG=$PWD/$IMG ;; esac
+case $IO in /*) ;; *) IO=$PWD/$IO ;; esac
+cd "$dir" || exit 1
+
+failures=0
+fail()
+{
+    echo "FAIL: $*"
+    failures=$((failures + 1))
+}
+
+# run WHAT COMMAND...: the command must succeed.
+run()
+{
+    run_what=$1
+    shift
+    if ! "$@" > run.log 2>&1; then
+        fail "$run_what: $*"
+        sed 's/^/    /' run.log
+    fi
+}
+
+# io PROGRAM IMAGE COMMAND...: qemu-io, whose commands must all succeed.
+io()
+{
+    io_prog=$1
+    io_image=$2
+    shift 2
+    for io_cmd in "$@"; do
+        "$io_prog" -f vmdk -c "$io_cmd" "$io_image" > io.log 2>&1
+        io_rc=$?
+        if [ $io_rc -ne 0 ] || grep -q 'failed' io.log; then
+            fail "$io_prog $io_image: $io_cmd"
+            sed 's/^/    /' io.log
+        fi
+    done
+}
+
+# Descriptors must be the same but for the CID.
+descriptor()
+{
+    strings -n 3 "$1" | grep -a -e '^[a-zA-Z]*=' -e '^ddb' -e '^RW ' |
+        sed 's/^CID=.*/CID=/'
+}
+
+# The JSON of "info" without what differs by nature.
+info()
+{
+    "$1" info -f vmdk --output=json "$2" |
+        grep -e '"virtual-size"' -e '"cluster-size"' -e '"create-type"' \
+             -e '"format"' -e '"compressed"' |
+        sed 's/,$//; s/^ *//' | sort
+}
+
+# Set $writes, and $reads that check them, for a subformat.
+set_commands()
+{
+    case $1 in
+    streamOptimized*)
+        writes='write -P 1 0 64k|write -P 2 128k 128k|write -P 3 32M 64k'
+        reads='read -P 1 0 64k|read -P 0 64k 64k|read -P 2 128k 128k'
+        reads="$reads|read -P 3 32M 64k|read -P 0 33M 64k" ;;
+    *)
+        writes='write -P 1 0 64k|write -P 2 70000 200000|write -P 3 33550000 9k'
+        writes="$writes|write -z 100k 80k|write -P 4 39999k 1k"
+        reads='read -P 1 0 64k|read -P 0 64k 4464|read -P 2 70000 32400'
+        reads="$reads|read -P 0 100k 80k|read -P 2 180k 85680"
+        reads="$reads|read -P 3 33550000 9k|read -P 4 39999k 1k" ;;
+    esac
+}
+
+# each PROGRAM IMAGE "command|command|..."
+each()
+{
+    each_prog=$1
+    each_image=$2
+    old_ifs=$IFS
+    IFS='|'
+    # shellcheck disable=SC2086
+    set -- $3
+    IFS=$old_ifs
+    io "$each_prog" "$each_image" "$@"
+}
+
+one_subformat()
+{
+    opts=$1
+    name=${1#subformat=}
+    set_commands "$name"
+    mkdir ours theirs
+    run "$name" "$IMG" create -q -f vmdk -o "$opts" ours/x.vmdk 40M
+    run "$name" "$ORACLE_IMG" create -q -f vmdk -o "$opts" theirs/x.vmdk 40M
+    for file in theirs/x*; do
+        ours=ours/${file#theirs/}
+        # A CID may lack leading zeroes: 8 digits or less.
+        grep -aq KDMV "$file" &&
+            [ "$(stat -c %s "$ours")" != "$(stat -c %s "$file")" ] &&
+            fail "$name: size of $ours"
+        [ "$(descriptor "$ours")" = "$(descriptor "$file")" ] ||
+            fail "$name: descriptor of $ours"
+    done
+    [ "$(info "$IMG" ours/x.vmdk)" = "$(info "$ORACLE_IMG" ours/x.vmdk)" ] ||
+        fail "$name: info of our image"
+    [ "$(info "$IMG" theirs/x.vmdk)" = \
+      "$(info "$ORACLE_IMG" theirs/x.vmdk)" ] ||
+        fail "$name: info of their image"
+
+    each "$IO" ours/x.vmdk "$writes"
+    each "$ORACLE_IO" ours/x.vmdk "$reads"
+    each "$ORACLE_IO" theirs/x.vmdk "$writes"
+    each "$IO" theirs/x.vmdk "$reads"
+    for image in ours/x.vmdk theirs/x.vmdk; do
+        run "$name" "$ORACLE_IMG" check -q -f vmdk $image
+        run "$name" "$IMG" check -q -f vmdk $image
+    done
+    for prog in "$IMG" "$ORACLE_IMG"; do
+        run "$name" "$prog" compare -q -f vmdk -F vmdk ours/x.vmdk \
+            theirs/x.vmdk
+    done
+    rm -rf ours theirs
+}
+
+# One writes what the other has allocated, in turns.
+alternate()
+{
+    run alternate "$IMG" create -q -f vmdk alt.vmdk 40M
+    run alternate "$IMG" create -q -f raw alt.raw 40M
+    i=0
+    while [ $i -lt 12 ]; do
+        cmd="write -P $((i + 1)) $((i * 50))k 70k"
+        [ $((i % 2)) = 0 ] && prog=$IO || prog=$ORACLE_IO
+        io "$prog" alt.vmdk "$cmd"
+        "$ORACLE_IO" -f raw -c "$cmd" alt.raw > /dev/null 2>&1
+        i=$((i + 1))
+    done
+    run alternate "$ORACLE_IMG" check -q -f vmdk alt.vmdk
+    run alternate "$ORACLE_IMG" compare -q -f vmdk -F raw alt.vmdk alt.raw
+    run alternate "$IMG" compare -q -f vmdk -F raw alt.vmdk alt.raw
+}
+
+backing()
+{
+    for maker in "$IMG" "$ORACLE_IMG"; do
+        rm -f base.vmdk top.vmdk
+        run backing "$maker" create -q -f vmdk base.vmdk 40M
+        io "$IO" base.vmdk 'write -P 9 0 1M'
+        run backing "$maker" create -q -f vmdk -b base.vmdk -F vmdk top.vmdk
+        io "$IO" top.vmdk 'write -P 8 100k 10k'
+        for prog in "$ORACLE_IO" "$IO"; do
+            io "$prog" top.vmdk 'read -P 9 0 100k' 'read -P 8 100k 10k' \
+                'read -P 9 110k 914k' 'read -P 0 1M 1M'
+        done
+        run backing "$ORACLE_IMG" check -q -f vmdk top.vmdk
+    done
+}
+
+# The same words for the same mistakes.
+messages()
+{
+    for opts in subformat=foo adapter_type=foo compat6=on,hwversion=9 \
+        subformat=monolithicFlat,zeroed_grain=on; do
+        "$IMG" create -q -f vmdk -o $opts m.vmdk 1M > ours.log 2>&1 &&
+            fail "create -o $opts succeeds"
+        "$ORACLE_IMG" create -q -f vmdk -o $opts m.vmdk 1M > theirs.log 2>&1
+        cmp -s ours.log theirs.log || fail "create -o $opts: message"
+    done
+}
+
+for opts in subformat=monolithicSparse subformat=monolithicFlat \
+    subformat=twoGbMaxExtentSparse subformat=twoGbMaxExtentFlat \
+    subformat=streamOptimized subformat=monolithicSparse,zeroed_grain=on; do
+    one_subformat $opts
+done
+alternate
+backing
+messages
+
+if [ $failures -ne 0 ]; then
+    echo "$failures failures"
+    exit 1
+fi
+echo "PASS: vmdk-oracle"
