@@ -215,7 +215,7 @@ BlockDriverState *bdrv_new(void)
     QLIST_INIT(&bs->children);
     QLIST_INIT(&bs->parents);
     QLIST_INIT(&bs->tracked_requests);
-    qemu_mutex_init(&bs->reqs_lock);
+    qemu_spin_init(&bs->reqs_lock);
     qemu_co_queue_init(&bs->flush_queue);
     return bs;
 }
@@ -255,7 +255,7 @@ void bdrv_delete(BlockDriverState *bs)
         QTAILQ_REMOVE(&all_nodes, bs, node_list);
     }
     assert(QLIST_EMPTY(&bs->tracked_requests));
-    qemu_mutex_destroy(&bs->reqs_lock);
+    qemu_spin_destroy(&bs->reqs_lock);
     qopts_unref(bs->options);
     g_free(bs->opaque);
     g_free(bs->filename);
@@ -461,7 +461,7 @@ bool bdrv_qiov_is_aligned(BlockDriverState *bs, QEMUIOVector *qiov,
             continue;
         }
         n = MIN(elem - qiov_offset, bytes);
-        if ((base + qiov_offset) % align || n % len) {
+        if (((base + qiov_offset) & (align - 1)) || (n & (len - 1))) {
             return false;
         }
         bytes -= n;
@@ -471,14 +471,6 @@ bool bdrv_qiov_is_aligned(BlockDriverState *bs, QEMUIOVector *qiov,
 }
 
 /* --- blkdebug --- */
-
-void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
-                                      BlkdebugEvent event)
-{
-    if (unlikely(bs->drv && bs->drv->bdrv_co_debug_event)) {
-        bs->drv->bdrv_co_debug_event(bs, event);
-    }
-}
 
 static BlockDriverState *bdrv_find_debug_node(BlockDriverState *bs)
 {

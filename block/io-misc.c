@@ -144,20 +144,20 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     }
 
     bdrv_inc_in_flight(bs);
-    qemu_mutex_lock(&bs->reqs_lock);
+    qemu_spin_lock(&bs->reqs_lock);
     gen = qatomic_read(&bs->write_gen);
     /* One at a time: a later one may find that it has nothing to do. */
     while (bs->active_flush_req) {
         qemu_co_queue_wait(&bs->flush_queue, &bs->reqs_lock);
     }
     bs->active_flush_req = true;
-    qemu_mutex_unlock(&bs->reqs_lock);
+    qemu_spin_unlock(&bs->reqs_lock);
 
     ret = bdrv_co_flush_layer(bs, gen);
 
-    qemu_mutex_lock(&bs->reqs_lock);
+    qemu_spin_lock(&bs->reqs_lock);
     bs->active_flush_req = false;
-    qemu_mutex_unlock(&bs->reqs_lock);
+    qemu_spin_unlock(&bs->reqs_lock);
     qemu_co_queue_next(&bs->flush_queue);
     bdrv_dec_in_flight(bs);
     return ret;

@@ -16,7 +16,7 @@ static int64_t bdrv_max_transfer(BlockDriverState *bs)
     int64_t max = MIN_NON_ZERO((int64_t)bs->bl.max_transfer,
                                BDRV_REQUEST_MAX_BYTES);
 
-    return MAX(QEMU_ALIGN_DOWN(max, align), align);
+    return MAX(ROUND_DOWN(max, align), align);
 }
 
 /* The number of bytes from @qiov_offset on that max_iov elements hold. */

@@ -22,13 +22,12 @@ void tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs,
     req->serialising = false;
     req->overlap_offset = offset;
     req->overlap_bytes = bytes;
-    req->co = qemu_coroutine_self();
     req->waiting_for = NULL;
     qemu_co_queue_init(&req->wait_queue);
 
-    qemu_mutex_lock(&bs->reqs_lock);
+    qemu_spin_lock(&bs->reqs_lock);
     QLIST_INSERT_HEAD(&bs->tracked_requests, req, list);
-    qemu_mutex_unlock(&bs->reqs_lock);
+    qemu_spin_unlock(&bs->reqs_lock);
 }
 
 void tracked_request_end(BdrvTrackedRequest *req)
@@ -38,9 +37,9 @@ void tracked_request_end(BdrvTrackedRequest *req)
     if (req->serialising) {
         qatomic_dec(&bs->serialising_in_flight);
     }
-    qemu_mutex_lock(&bs->reqs_lock);
+    qemu_spin_lock(&bs->reqs_lock);
     QLIST_REMOVE(req, list);
-    qemu_mutex_unlock(&bs->reqs_lock);
+    qemu_spin_unlock(&bs->reqs_lock);
 
     /* Off the list: nobody can start to wait for it any more. */
     if (!qemu_co_queue_empty(&req->wait_queue)) {
@@ -66,8 +65,6 @@ bdrv_find_conflict_locked(const BdrvTrackedRequest *self)
         }
         if (tracked_request_overlaps(req, self->overlap_offset,
                                      self->overlap_bytes)) {
-            /* A coroutine that waited for itself would never wake up. */
-            assert(qemu_coroutine_self() != req->co);
             if (!req->waiting_for) {
                 return req;
             }
@@ -95,9 +92,9 @@ void coroutine_fn bdrv_wait_serialising_requests(BdrvTrackedRequest *req)
     if (!qatomic_read(&bs->serialising_in_flight)) {
         return;
     }
-    qemu_mutex_lock(&bs->reqs_lock);
+    qemu_spin_lock(&bs->reqs_lock);
     bdrv_wait_serialising_requests_locked(req);
-    qemu_mutex_unlock(&bs->reqs_lock);
+    qemu_spin_unlock(&bs->reqs_lock);
 }
 
 void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
@@ -107,7 +104,7 @@ void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
     int64_t start = QEMU_ALIGN_DOWN(req->offset, (int64_t)align);
     int64_t end = QEMU_ALIGN_UP(req->offset + req->bytes, (int64_t)align);
 
-    qemu_mutex_lock(&bs->reqs_lock);
+    qemu_spin_lock(&bs->reqs_lock);
     if (!req->serialising) {
         qatomic_inc(&bs->serialising_in_flight);
         req->serialising = true;
@@ -116,5 +113,5 @@ void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
     req->overlap_offset = MIN(start, req->overlap_offset);
     req->overlap_bytes = end - req->overlap_offset;
     bdrv_wait_serialising_requests_locked(req);
-    qemu_mutex_unlock(&bs->reqs_lock);
+    qemu_spin_unlock(&bs->reqs_lock);
 }

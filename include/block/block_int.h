@@ -197,7 +197,6 @@ typedef struct BdrvTrackedRequest {
     int64_t overlap_offset;
     int64_t overlap_bytes;
     QLIST_ENTRY(BdrvTrackedRequest) list;
-    Coroutine *co;
     CoQueue wait_queue;
     struct BdrvTrackedRequest *waiting_for;
 } BdrvTrackedRequest;
@@ -238,7 +237,7 @@ struct BlockDriverState {
     unsigned flushed_gen;       /* the write_gen of the last flush */
     bool active_flush_req;
     CoQueue flush_queue;
-    QemuMutex reqs_lock;
+    QemuSpin reqs_lock;
     QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
     int quiesce_counter;
     uint64_t wr_highest_offset;
@@ -261,8 +260,13 @@ void bdrv_inc_in_flight(BlockDriverState *bs);
 void bdrv_dec_in_flight(BlockDriverState *bs);
 
 /* Pass a blkdebug event to bs; cheap where there is no blkdebug. */
-void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
-                                      BlkdebugEvent event);
+static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
+                                                    BlkdebugEvent event)
+{
+    if (unlikely(bs->drv && bs->drv->bdrv_co_debug_event)) {
+        bs->drv->bdrv_co_debug_event(bs, event);
+    }
+}
 #define BLKDBG_CO_EVENT(child, evt) do {                                \
         if (child) {                                                    \
             bdrv_co_debug_event((child)->bs, (evt));                    \
