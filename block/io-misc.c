@@ -107,8 +107,11 @@ static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
     if (bs->open_flags & BDRV_O_NO_FLUSH) {
         return 0;
     }
-    /* Nothing written since the last flush: nothing to do for this node. */
-    if (bs->flushed_gen == gen) {
+    /*
+     * Nothing written since a flush that another request has made: nothing to
+     * do for this node.  The difference is right when the counters wrap.
+     */
+    if ((int)(bs->flushed_gen - gen) >= 0) {
         return 0;
     }
     bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_DISK);

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": locks, zeroes, discard, creation, alignment.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
+#include "system/block-backend.h"
+
+static char *dir;
+
+static char *image_path(const char *name)
+{
+    return g_build_filename(dir, name, NULL);
+}
+
+static void create(const char *path, const char *options)
+{
+    bdrv_create(bdrv_find_format("file"), path,
+                qopts_parse(options, NULL, &error_abort), &error_abort);
+}
+
+static BlockBackend *open_with(const char *path, const char *options,
+                               int flags, Error **errp)
+{
+    QOpts *opts = qopts_parse(options, NULL, &error_abort);
+
+    return blk_new_open(path, NULL, opts, flags, errp);
+}
+
+/* Held by a node that lets nobody else write, as a format does. */
+static BlockBackend *open_exclusive(const char *path, Error **errp)
+{
+    return open_with(path, "driver=raw", BDRV_O_RDWR | BDRV_O_NO_SHARE, errp);
+}
+
+static void check_refused(const char *path, int flags, const char *options,
+                          const char *message)
+{
+    Error *err = NULL;
+
+    g_assert(!open_with(path, options, flags, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==, message);
+    error_free_or_abort(&err);
+}
+
+/* Locks are of file descriptions: two nodes are as two programs. */
+static void test_locks(void)
+{
+    g_autofree char *path = image_path("locks");
+    BlockBackend *a, *b;
+    Error *err = NULL;
+
+    create(path, "size=64k");
+    a = open_exclusive(path, &error_abort);
+    check_refused(path, BDRV_O_RDWR, "driver=raw",
+                  "Failed to get \"write\" lock");
+    check_refused(path, BDRV_O_RDWR | BDRV_O_NO_SHARE, "driver=raw",
+                  "Failed to get \"write\" lock");
+    /* A reader that shares everything is fine; so is locking=off. */
+    b = open_with(path, "driver=raw", 0, &error_abort);
+    blk_unref(b);
+    b = open_with(path, "driver=raw,file.locking=off", BDRV_O_RDWR,
+                  &error_abort);
+    blk_unref(b);
+    g_assert(!open_exclusive(path, &err));
+    error_free_or_abort(&err);
+    blk_unref(a);
+
+    /* A writer first; somebody who allows none comes second. */
+    a = open_with(path, "driver=raw", BDRV_O_RDWR, &error_abort);
+    check_refused(path, BDRV_O_NO_SHARE, "driver=raw",
+                  "Failed to get shared \"write\" lock");
+    blk_unref(a);
+    /* What was refused has left no lock behind. */
+    a = open_exclusive(path, &error_abort);
+    blk_unref(a);
+    unlink(path);
+}
+
+/* Creating does not destroy an image that is in use. */
+static void test_create_locked(void)
+{
+    g_autofree char *path = image_path("create-locked");
+    uint8_t buf[512] = { 1, 2, 3 };
+    BlockBackend *blk;
+    Error *err = NULL;
+
+    create(path, "size=64k");
+    blk = open_exclusive(path, &error_abort);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, 0), ==, 0);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("file"), path,
+                                qopts_parse("size=32k", NULL, &error_abort),
+                                &err), <, 0);
+    g_assert(strstr(error_get_pretty(err), "lock"));
+    error_free_or_abort(&err);
+    g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, 0);
+    g_assert_cmpuint(buf[1], ==, 2);
+    blk_unref(blk);
+    unlink(path);
+}
+
+static int64_t allocated(const char *path)
+{
+    struct stat st;
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    return st.st_blocks * 512;
+}
+
+static void test_create(void)
+{
+    static const struct {
+        const char *options;
+        int64_t size, min_allocated;
+    } cases[] = {
+        { "size=1M", 1 * MiB, 0 },
+        { "size=1000", 1024, 0 },
+        { "size=0", 0, 0 },
+        { "size=256k,preallocation=falloc", 256 * KiB, 256 * KiB },
+        { "size=256k,preallocation=full", 256 * KiB, 256 * KiB },
+    };
+    g_autofree char *path = image_path("create");
+    Error *err = NULL;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct stat st;
+
+        create(path, cases[i].options);
+        g_assert_cmpint(stat(path, &st), ==, 0);
+        g_assert_cmpint(st.st_size, ==, cases[i].size);
+        g_assert_cmpint(allocated(path), >=, cases[i].min_allocated);
+        unlink(path);
+    }
+    g_assert_cmpint(bdrv_create(bdrv_find_format("file"), path,
+                                qopts_parse("size=1M,preallocation=metadata",
+                                            NULL, &error_abort), &err), <, 0);
+    error_free_or_abort(&err);
+    unlink(path);
+}
+
+static void check_zero(BlockBackend *blk, int64_t offset, int64_t bytes)
+{
+    g_autofree uint8_t *buf = g_malloc(bytes);
+
+    memset(buf, 1, bytes);
+    g_assert_cmpint(blk_pread(blk, offset, bytes, buf, 0), ==, 0);
+    g_assert(buffer_is_zero(buf, bytes));
+}
+
+/* Zeroes read as zeroes; unmapped ones take no space, the others do. */
+static void do_test_zeroes(const char *options)
+{
+    g_autofree char *path = image_path("zeroes");
+    g_autofree uint8_t *buf = g_malloc(1 * MiB);
+    BlockBackend *blk;
+    int64_t full;
+
+    create(path, "size=1M");
+    blk = open_with(path, options, BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
+    memset(buf, 7, 1 * MiB);
+    g_assert_cmpint(blk_pwrite(blk, 0, 1 * MiB, buf, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    full = allocated(path);
+
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, 256 * KiB, 0), ==, 0);
+    check_zero(blk, 0, 256 * KiB);
+    g_assert_cmpint(allocated(path), ==, full);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 256 * KiB, 256 * KiB,
+                                      BDRV_REQ_MAY_UNMAP), ==, 0);
+    check_zero(blk, 256 * KiB, 256 * KiB);
+    g_assert_cmpint(allocated(path), <=, full - 256 * KiB);
+    g_assert_cmpint(blk_pdiscard(blk, 512 * KiB, 256 * KiB), ==, 0);
+    g_assert_cmpint(allocated(path), <=, full - 512 * KiB);
+    g_assert_cmpint(blk_pread(blk, 768 * KiB, 4096, buf, 0), ==, 0);
+    g_assert_cmpuint(buf[0], ==, 7);
+    blk_unref(blk);
+    unlink(path);
+}
+
+static void test_zeroes(void)
+{
+    do_test_zeroes("driver=raw");
+}
+
+static void test_zeroes_direct(void)
+{
+    do_test_zeroes("driver=raw,cache.direct=on");
+}
+
+/* detect-zeroes=unmap: writes of zeroes free space. */
+static void test_detect_zeroes(void)
+{
+    g_autofree char *path = image_path("detect");
+    g_autofree uint8_t *buf = g_malloc(256 * KiB);
+    BlockBackend *blk;
+    int64_t full;
+
+    create(path, "size=256k,preallocation=full");
+    full = allocated(path);
+    blk = open_with(path, "driver=raw,discard=unmap,detect-zeroes=unmap",
+                    BDRV_O_RDWR, &error_abort);
+    memset(buf, 0, 256 * KiB);
+    g_assert_cmpint(blk_pwrite(blk, 0, 256 * KiB, buf, 0), ==, 0);
+    g_assert_cmpint(allocated(path), <=, full - 256 * KiB);
+    blk_unref(blk);
+    unlink(path);
+}
+
+static void test_types(void)
+{
+    g_autofree char *message =
+        g_strdup_printf("'file' driver requires '%s' to be a regular file",
+                        dir);
+
+    check_refused(dir, 0, "driver=raw", message);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    dir = g_dir_make_tmp("test-file-posix-XXXXXX", NULL);
+    g_assert(dir);
+
+    g_test_add_func("/file-posix/locks", test_locks);
+    g_test_add_func("/file-posix/create", test_create);
+    g_test_add_func("/file-posix/create-locked", test_create_locked);
+    g_test_add_func("/file-posix/zeroes", test_zeroes);
+    g_test_add_func("/file-posix/zeroes-direct", test_zeroes_direct);
+    g_test_add_func("/file-posix/detect-zeroes", test_detect_zeroes);
+    g_test_add_func("/file-posix/types", test_types);
+    ret = g_test_run();
+
+    rmdir(dir);
+    g_free(dir);
+    qemu_cleanup_main_loop();
+    return ret;
+}
