@@ -190,28 +190,25 @@ static bool laio_has_events(LinuxAioState *s)
 static bool laio_next_event(LinuxAioState *s, LaioRequest **req, ssize_t *res)
 {
     struct aio_ring *ring = laio_ring(s);
-    struct io_event *event;
-    unsigned head;
+    struct io_event event;
 
     if (!laio_has_events(s)) {
         return false;
     }
-    if (unlikely(!s->use_ring)) {
-        event = &s->events[s->event_idx++];
-    } else {
-        head = ring->head;
-        event = &ring->io_events[head];
-        head = head + 1 == ring->nr ? 0 : head + 1;
-    }
-
-    *req = container_of(event->obj, LaioRequest, iocb);
-    /* res2 is the kernel's own business; res is a long with -errno. */
-    *res = (ssize_t)event->res;
-
     if (likely(s->use_ring)) {
+        unsigned head = ring->head;
+
+        event = ring->io_events[head];
+        head = head + 1 == ring->nr ? 0 : head + 1;
         /* The event is read before the kernel may write over it. */
         qatomic_store_release(&ring->head, head);
+    } else {
+        event = s->events[s->event_idx++];
     }
+
+    *req = container_of(event.obj, LaioRequest, iocb);
+    /* A long with -errno; res2 is the kernel's own business. */
+    *res = (ssize_t)event.res;
     s->io_q.in_flight--;
     /*
      * This is what blocked requests have waited for.  Said before any
