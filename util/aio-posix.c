@@ -343,7 +343,11 @@ static bool aio_run_callbacks(AioContext *ctx, AioHandlerList *ready)
     progress |= aio_dispatch_ready(ctx, ready);
     progress |= timerlistgroup_run_timers(&ctx->tlg);
     defer_call_end();
-    return progress;
+    /*
+     * The end of the section may have run calls that a caller of a nested
+     * aio_poll() had deferred; "no progress" means that none is to be had now.
+     */
+    return progress || aio_compute_timeout(ctx) == 0;
 }
 
 bool aio_poll(AioContext *ctx, bool blocking)
