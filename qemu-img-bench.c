@@ -234,10 +234,9 @@ static int parse_int(const char *arg, int min, int *value, const char *what)
     return 0;
 }
 
-static int parse_size(const char *arg, int64_t min, int *value,
-                      const char *what)
+static int parse_size(const char *arg, int *value, const char *what)
 {
-    int64_t size = cvtnum_full(what, arg, min, INT_MAX);
+    int64_t size = cvtnum_full(what, arg, 0, INT_MAX);
 
     if (size < 0) {
         return -EINVAL;
@@ -298,9 +297,9 @@ static int bench_option(BenchArgs *a, int c)
         b->quiet = true;
         return 0;
     case 's':
-        return parse_size(optarg, 1, &b->bufsize, "buffer size");
+        return parse_size(optarg, &b->bufsize, "buffer size");
     case 'S':
-        return parse_size(optarg, 0, &b->step, "step_size");
+        return parse_size(optarg, &b->step, "step_size");
     case 't':
         return parse_cache(optarg, &a->flags, &a->writethrough);
     case 'w':
@@ -372,7 +371,7 @@ int img_bench(int argc, char **argv)
         return EXIT_FAILURE;
     }
     a.b.blk = img_open(a.image_opts, argv[optind], a.fmt, a.flags,
-                       a.writethrough, a.b.quiet, a.force_share);
+                       a.writethrough, a.force_share);
     if (!a.b.blk) {
         return EXIT_FAILURE;
     }

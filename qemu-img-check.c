@@ -211,7 +211,7 @@ int img_check(int argc, char **argv)
     }
     a.filename = argv[optind];
     blk = img_open(a.image_opts, a.filename, a.fmt, a.flags, a.writethrough,
-                   a.quiet, a.force_share);
+                   a.force_share);
     if (!blk) {
         return EXIT_FAILURE;
     }

@@ -95,7 +95,7 @@ static QOpts *img_open_options(bool image_opts, const char *filename,
 
 BlockBackend *img_open(bool image_opts, const char *filename,
                        const char *fmt, int flags, bool writethrough,
-                       bool quiet, bool force_share)
+                       bool force_share)
 {
     Error *local_err = NULL;
     BlockBackend *blk = NULL;

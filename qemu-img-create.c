@@ -202,6 +202,7 @@ static bool check_backing(const CreateArgs *a, QOpts *opts, Error **errp)
     int64_t length;
 
     if (!backing || !*backing) {
+        qopts_del(opts, "backing_file");
         return true;
     }
     path = path_combine(a->filename, backing);

@@ -38,9 +38,10 @@ static struct json_object *info_collect(BlockDriverState *bs)
     BlockDriverInfo bdi = { .cluster_size = 0 };
     int64_t length = bdrv_getlength(bs);
     int64_t allocated = bdrv_get_allocated_file_size(bs);
-    bool has_bdi = bdrv_get_info(bs, &bdi) >= 0;
     struct json_object *obj, *specific;
 
+    /* A driver without information: no clusters, not dirty. */
+    bdrv_get_info(bs, &bdi);
     if (length < 0) {
         error_report("Can't get image size '%s': %s", bs->filename,
                      strerror(-length));
@@ -68,10 +69,8 @@ static struct json_object *info_collect(BlockDriverState *bs)
         add_str(obj, "full-backing-filename", backing->filename);
         add_str(obj, "backing-filename", backing->filename);
     }
-    if (has_bdi) {
-        json_object_object_add(obj, "dirty-flag",
-                               json_object_new_boolean(bdi.is_dirty));
-    }
+    json_object_object_add(obj, "dirty-flag",
+                           json_object_new_boolean(bdi.is_dirty));
     return obj;
 }
 
@@ -242,7 +241,7 @@ int img_info(int argc, char **argv)
         error_exit("Expecting one image file name");
     }
     blk = img_open(a.image_opts, argv[optind], a.fmt, BDRV_O_NO_IO, false,
-                   false, a.force_share);
+                   a.force_share);
     if (!blk) {
         return EXIT_FAILURE;
     }

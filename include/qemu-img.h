@@ -61,7 +61,7 @@ int64_t cvtnum(const char *what, const char *value);
  */
 BlockBackend *img_open(bool image_opts, const char *filename,
                        const char *fmt, int flags, bool writethrough,
-                       bool quiet, bool force_share);
+                       bool force_share);
 
 /* Print @value as QEMU's JSON output looks, and a newline. */
 void img_print_json(struct json_object *value);

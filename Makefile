@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Short names for what the scripts and meson do; the build is in build/.
+all: build/build.ninja
+	ninja -C build
+
+build/build.ninja:
+	./configure
+
+demo:
+	scripts/demo
+
+check:
+	scripts/check
+
+check-quick:
+	scripts/check --quick
+
+style:
+	scripts/style-check
+
+bench: all
+	meson test -C build --benchmark --verbose
+
+clean:
+	rm -rf build build-*
+
+.PHONY: all demo check check-quick style bench clean
