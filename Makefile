@@ -15,6 +15,9 @@ check:
 check-quick:
 	scripts/check --quick
 
+check-planted: all
+	scripts/check-planted
+
 style:
 	scripts/style-check
 
@@ -24,4 +27,4 @@ bench: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo check check-quick style bench clean
+.PHONY: all demo check check-quick check-planted style bench clean

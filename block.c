@@ -258,6 +258,9 @@ void bdrv_delete(BlockDriverState *bs)
     qemu_spin_destroy(&bs->reqs_lock);
     qopts_unref(bs->options);
     g_free(bs->opaque);
+    g_free(bs->backing_file);
+    g_free(bs->full_backing_file);
+    g_free(bs->backing_format);
     g_free(bs->filename);
     g_free(bs->exact_filename);
     g_free(bs);

@@ -34,7 +34,6 @@ static void add_int(struct json_object *obj, const char *name, int64_t value)
 /* The ImageInfo of @bs; NULL after an error was reported. */
 static struct json_object *info_collect(BlockDriverState *bs)
 {
-    BlockDriverState *backing = bs->backing ? bs->backing->bs : NULL;
     BlockDriverInfo bdi = { .cluster_size = 0 };
     int64_t length = bdrv_getlength(bs);
     int64_t allocated = bdrv_get_allocated_file_size(bs);
@@ -48,9 +47,8 @@ static struct json_object *info_collect(BlockDriverState *bs)
         return NULL;
     }
     obj = json_object_new_object();
-    if (backing) {
-        add_str(obj, "backing-filename-format",
-                bdrv_get_format_name(backing));
+    if (bs->backing_format) {
+        add_str(obj, "backing-filename-format", bs->backing_format);
     }
     add_int(obj, "virtual-size", length);
     add_str(obj, "filename", bs->filename);
@@ -65,9 +63,9 @@ static struct json_object *info_collect(BlockDriverState *bs)
     if (specific) {
         json_object_object_add(obj, "format-specific", specific);
     }
-    if (backing) {
-        add_str(obj, "full-backing-filename", backing->filename);
-        add_str(obj, "backing-filename", backing->filename);
+    if (bs->backing_file) {
+        add_str(obj, "full-backing-filename", bs->full_backing_file);
+        add_str(obj, "backing-filename", bs->backing_file);
     }
     json_object_object_add(obj, "dirty-flag",
                            json_object_new_boolean(bdi.is_dirty));
@@ -153,8 +151,14 @@ static void print_human(struct json_object *info)
         printf("cleanly shut down: no\n");
     }
     if (json_object_object_get_ex(info, "backing-filename", &member)) {
-        printf("backing file: %s\nbacking file format: %s\n",
-               json_object_get_string(member),
+        const char *name = json_object_get_string(member);
+        const char *full = get_str(info, "full-backing-filename");
+
+        printf("backing file: %s", name);
+        if (strcmp(name, full)) {
+            printf(" (actual path: %s)", full);
+        }
+        printf("\nbacking file format: %s\n",
                get_str(info, "backing-filename-format"));
     }
     if (json_object_object_get_ex(info, "format-specific", &member)) {
@@ -164,21 +168,66 @@ static void print_human(struct json_object *info)
 
 /* --- the command --- */
 
-/* An array of the ImageInfo of @bs and, for a chain, of what is below. */
-static struct json_object *info_collect_all(BlockDriverState *bs, bool chain)
+/*
+ * Add the ImageInfo of one image, opened alone: what is below it need not be
+ * there.  False after an error was reported.  *@next is the file below, or
+ * NULL.
+ */
+static bool info_add(struct json_object *list, const InfoArgs *a,
+                     const char *filename, const char *fmt, char **next)
+{
+    bool first = json_object_array_length(list) == 0;
+    struct json_object *info;
+    BlockBackend *blk;
+
+    blk = img_open(first && a->image_opts, filename, fmt,
+                   BDRV_O_NO_IO | BDRV_O_NO_BACKING, false, a->force_share);
+    if (!blk) {
+        return false;
+    }
+    info = info_collect(blk_bs(blk));
+    *next = g_strdup(blk_bs(blk)->full_backing_file);
+    blk_unref(blk);
+    if (!info) {
+        return false;
+    }
+    json_object_array_add(list, info);
+    return true;
+}
+
+/* An array of the ImageInfo of @filename and, for a chain, of what is below. */
+static struct json_object *info_collect_all(const InfoArgs *a,
+                                            const char *filename)
 {
     struct json_object *list = json_object_new_array();
+    g_autoptr(GHashTable) seen =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    char *name = g_strdup(filename);
+    const char *fmt = a->fmt;
 
-    for (; bs; bs = chain && bs->backing ? bs->backing->bs : NULL) {
-        struct json_object *info = info_collect(bs);
+    while (name) {
+        char *next = NULL;
 
-        if (!info) {
-            json_object_put(list);
-            return NULL;
+        if (!g_hash_table_add(seen, name)) {
+            error_report("Backing file '%s' creates an infinite loop.", name);
+            goto fail;
         }
-        json_object_array_add(list, info);
+        if (!info_add(list, a, name, fmt, &next)) {
+            g_free(next);
+            goto fail;
+        }
+        name = next;
+        fmt = NULL;
+        if (!a->backing_chain) {
+            g_free(next);
+            break;
+        }
     }
     return list;
+
+fail:
+    json_object_put(list);
+    return NULL;
 }
 
 static void info_print(const InfoArgs *a, struct json_object *list)
@@ -231,7 +280,6 @@ int img_info(int argc, char **argv)
 {
     InfoArgs a = { .fmt = NULL };
     struct json_object *list;
-    BlockBackend *blk;
     int c;
 
     while ((c = img_getopt(argc, argv, ":hf:U", info_options)) != -1) {
@@ -240,16 +288,10 @@ int img_info(int argc, char **argv)
     if (optind != argc - 1) {
         error_exit("Expecting one image file name");
     }
-    blk = img_open(a.image_opts, argv[optind], a.fmt, BDRV_O_NO_IO, false,
-                   a.force_share);
-    if (!blk) {
-        return EXIT_FAILURE;
-    }
-    list = info_collect_all(blk_bs(blk), a.backing_chain);
+    list = info_collect_all(&a, argv[optind]);
     if (list) {
         info_print(&a, list);
         json_object_put(list);
     }
-    blk_unref(blk);
     return list ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -413,7 +413,6 @@ static BlockDriverState *bdrv_open_inherit(const char *filename,
         g_autoptr(QOpts) json = qopts_parse_json(filename + 5, errp);
 
         if (!json) {
-            error_prepend(errp, "Could not parse the JSON options: ");
             return NULL;
         }
         qopts_join(opts, json, false);

@@ -350,15 +350,23 @@ static int open_backing(BlockDriverState *bs, QOpts *options, int flags,
     g_autofree char *path = NULL;
     bool given = child_is_given(options, "backing");
 
-    if (backing_is_off(options) || (flags & BDRV_O_NO_BACKING)
-        || (!given && !s->desc.parent_hint)) {
-        return 0;
-    }
-    if (!given) {
+    if (s->desc.parent_hint) {
         path = resolve_path(bs, s->desc.parent_hint, errp);
         if (!path) {
             return -EINVAL;
         }
+        bs->backing_file = g_strdup(s->desc.parent_hint);
+        bs->full_backing_file = g_strdup(path);
+        /* The only format that the descriptor provides for. */
+        bs->backing_format = g_strdup("vmdk");
+    }
+    if (backing_is_off(options) || (flags & BDRV_O_NO_BACKING)
+        || (!given && !path)) {
+        return 0;
+    }
+    if (given) {
+        g_free(path);
+        path = NULL;
     }
     if (!bdrv_open_child(path, options, "backing", bs, BDRV_CHILD_COW, false,
                          errp)) {

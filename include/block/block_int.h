@@ -212,6 +212,9 @@ struct BlockDriverState {
     char *filename;             /* as shown to users; never NULL */
     char *exact_filename;       /* path or "proto:..." alone; may be "" */
     QOpts *options;             /* as opened, the driver's own included */
+    char *backing_file;         /* as the image names it; NULL: none */
+    char *full_backing_file;    /* the same as a path to open */
+    char *backing_format;       /* NULL: not told */
 
     BdrvChild *file;
     BdrvChild *backing;
