@@ -91,9 +91,26 @@ int coroutine_fn bdrv_co_check(BlockDriverState *bs, BdrvCheckResult *res,
 
 /* --- flush --- */
 
-static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
+static int coroutine_fn bdrv_co_flush_children(BlockDriverState *bs)
 {
     BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        int ret;
+
+        if (!(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED))) {
+            continue;
+        }
+        ret = bdrv_co_flush(child->bs);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
+{
     int ret;
 
     bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_OS);
@@ -109,10 +126,12 @@ static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
     }
     /*
      * Nothing written since a flush that another request has made: nothing to
-     * do for this node.  The difference is right when the counters wrap.
+     * do for this node; its children are asked all the same, since a driver
+     * may have written to them on its own account.  The difference is right
+     * when the counters wrap.
      */
     if ((int)(bs->flushed_gen - gen) >= 0) {
-        return 0;
+        return bdrv_co_flush_children(bs);
     }
     bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_DISK);
     if (bs->drv->bdrv_co_flush_to_disk) {
@@ -121,14 +140,9 @@ static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
             return ret;
         }
     }
-    QLIST_FOREACH(child, &bs->children, next) {
-        if (!(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED))) {
-            continue;
-        }
-        ret = bdrv_co_flush(child->bs);
-        if (ret < 0) {
-            return ret;
-        }
+    ret = bdrv_co_flush_children(bs);
+    if (ret < 0) {
+        return ret;
     }
     bs->flushed_gen = gen;
     return 0;

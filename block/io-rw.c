@@ -94,6 +94,16 @@ int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
     return ret;
 }
 
+/*
+ * FUA for a driver that lacks it.  The request itself is not counted before it
+ * has finished, and a node that counts no write does not flush.
+ */
+static int coroutine_fn bdrv_co_flush_written(BlockDriverState *bs)
+{
+    qatomic_inc(&bs->write_gen);
+    return bdrv_co_flush(bs);
+}
+
 int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
@@ -123,7 +133,7 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
         bytes -= n;
     }
     if (ret == 0 && emulate_fua) {
-        ret = bdrv_co_flush(bs);
+        ret = bdrv_co_flush_written(bs);
     }
     return ret < 0 ? ret : 0;
 }
@@ -204,7 +214,7 @@ int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
         bytes -= n;
     }
     if (ret == 0 && need_flush) {
-        ret = bdrv_co_flush(bs);
+        ret = bdrv_co_flush_written(bs);
     }
     return ret;
 }

@@ -1,0 +1,148 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Output and exit status of qemu-img, next to those of a stock qemu-img: the
+# same commands in two folders, and a comparison of what came of them.
+#
+# QEMU_IMG_PROG is the program under test.
+set -u
+
+ORACLE=${ORACLE_IMG_PROG:-/usr/bin/qemu-img}
+IMG=${QEMU_IMG_PROG:-./qemu-img}
+
+skip() {
+    echo "SKIP: $*"
+    exit 77
+}
+
+[ -x "$ORACLE" ] || skip "no stock qemu-img at $ORACLE"
+[ -x "$IMG" ] || skip "no qemu-img at '$IMG': set QEMU_IMG_PROG"
+case $IMG in /*) ;; *) IMG=$PWD/$IMG ;; esac
+case $("$ORACLE" --version | head -n 1) in
+*' version 7.2.'*) ;;
+*) skip "the output to compare with is that of qemu-img 7.2" ;;
+esac
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/qemu-img-oracle.XXXXXX") || exit 1
+trap 'rm -rf "$dir"' EXIT
+
+# What differs from run to run: time stamps in CIDs, durations.
+filter() {
+    sed -E -e 's/(cid"?: )[0-9]+/\1CID/' -e 's/in [0-9.]+ seconds/in TIME/' \
+        -e 's/^(disk size: ).*/\1SIZE/' -e 's/("actual-size": )[0-9]+/\1SIZE/'
+}
+
+# A failed command has one line to say in both, though not always the same.
+run() {
+    echo "\$ qemu-img $*"
+    "$prog" "$@" > out 2> err < /dev/null
+    status=$?
+    filter < out
+    case $status in
+    0) ;;
+    *)
+        [ -s err ] && echo "(message)"
+        grep -q -i -E 'sanitizer|runtime error' err && cat err
+        ;;
+    esac
+    echo "status $status"
+}
+
+# The same words in both.
+run_exact() {
+    run "$@"
+    filter < err
+}
+
+commands() {
+    run_exact create -f raw a.raw 10M
+    run_exact create -f vmdk a.vmdk 1G
+    run_exact create -f vmdk -o subformat=monolithicFlat,compat6=on b.vmdk 20M
+    run_exact create -f vmdk -o subformat=twoGbMaxExtentSparse s.vmdk 5G
+    run_exact create -f vmdk -o subformat=streamOptimized \
+        -o adapter_type=lsilogic o.vmdk 20M
+    run_exact create -f vmdk -b a.vmdk -F vmdk c.vmdk
+    run_exact create -f vmdk -b a.vmdk -F vmdk d.vmdk 2G
+    run_exact create -f raw -o preallocation=full,nocow=on x.raw 1M
+    run_exact create -q -f raw q.raw 1M
+    run_exact create -f raw -o help
+    run_exact create -f vmdk -o help
+    run_exact create -f raw -o help a.raw
+    run_exact create -f vmdk -b nx.vmdk -F vmdk e.vmdk 2G
+    run_exact create -f vmdk -b e.vmdk -F vmdk e.vmdk 2G
+    run_exact create -f raw -b a.raw -F raw e.raw
+    run_exact create -f raw -F raw e.raw 1M
+    run_exact create -f raw e.raw
+    run_exact create -f raw e.raw 1Q
+    run_exact create -f raw e.raw 10E
+    run_exact create -f raw e.raw 1M 2M
+    run_exact create -f raw -o foo=1 e.raw 1M
+    run_exact create -f raw -o size=1M e.raw 2M
+    run_exact create -f nx e.raw 1M
+    run_exact create -f raw nx/e.raw 1M
+    run_exact create
+    run_exact create -f
+    run_exact create --nx
+    run create -f vmdk -b a.vmdk e.vmdk
+
+    for image in a.raw a.vmdk b.vmdk s.vmdk o.vmdk c.vmdk; do
+        run_exact info $image
+        run_exact info --output=json $image
+        run_exact info --backing-chain $image
+        run_exact info --backing-chain --output=json $image
+        run_exact check -q $image
+    done
+    run_exact info -f raw a.vmdk
+    run_exact info --image-opts driver=raw,file.filename=a.raw
+    run_exact info --image-opts driver=raw,file.filename=a.raw,foo=bar
+    run_exact info --image-opts -f raw driver=raw,file.filename=a.raw
+    run_exact info -U a.raw
+    run_exact info --output=nx a.raw
+    run_exact info -f nx a.raw
+    run_exact info nx.raw
+    run_exact info a.raw b.raw
+    run info 'json:{"driver":"nx"}'
+
+    run_exact check a.vmdk
+    run_exact check --output=json a.vmdk
+    run_exact check -r nx a.vmdk
+    run_exact check -T nx a.vmdk
+    run_exact check -f nx a.vmdk
+    run_exact check --output=nx a.vmdk
+    run_exact check nx.vmdk
+
+    run_exact bench -c 100 -f raw a.raw
+    run_exact bench -c 100 -f raw -o 4096 -S 8192 -s 512 -d 3 a.raw
+    run_exact bench -c 10 -w --flush-interval 5 -d 5 -f raw a.raw
+    run_exact bench -c 10 -w --no-drain --flush-interval 5 -d 2 -f raw a.raw
+    run_exact bench -c 10 -w --pattern 0x30 -t none -i native -f raw a.raw
+    run_exact bench -c 0 -f raw a.raw
+    run_exact bench -c 100 -w -f vmdk a.vmdk
+    run_exact bench -c 10 --image-opts driver=raw,file.filename=a.raw
+    run_exact bench -c 10 -w --flush-interval 3 -d 5 -f raw a.raw
+    run_exact bench -c 10 --flush-interval 5 -d 2 -f raw a.raw
+    run_exact bench -c x a.raw
+    run_exact bench -d x a.raw
+    run_exact bench -s x a.raw
+    run_exact bench -s 3G a.raw
+    run_exact bench -S x a.raw
+    run_exact bench -o x a.raw
+    run_exact bench -i x a.raw
+    run_exact bench -t x a.raw
+    run_exact bench --pattern 300 a.raw
+    run_exact bench --flush-interval=x a.raw
+    run_exact bench nx.raw
+    run bench -s 20M -c 1 -f raw a.raw
+    run_exact nx
+    run_exact
+}
+
+for name in stock ours; do
+    [ $name = stock ] && prog=$ORACLE || prog=$IMG
+    mkdir "$dir/$name"
+    (cd "$dir/$name" && commands) > "$dir/$name.log" 2>&1
+done
+if ! diff -u "$dir/stock.log" "$dir/ours.log"; then
+    echo "FAIL: not what the stock qemu-img says"
+    exit 1
+fi
+echo "PASS: $(grep -c '^\$' "$dir/ours.log") commands"
