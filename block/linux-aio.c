@@ -449,11 +449,9 @@ static void laio_dispatch(LinuxAioState *s)
 {
     s->budget = LAIO_BUDGET;
     laio_reap(s);
-    if (!QSIMPLEQ_EMPTY(&s->io_q.pending) && !s->io_q.blocked) {
-        ioq_submit(s);
-    } else {
-        laio_settle(s);
-    }
+    /* Where this is within another section, its end did not submit. */
+    laio_deferred_fn(s);
+    laio_settle(s);
 }
 
 static void laio_completion_bh(void *opaque)
@@ -494,24 +492,14 @@ static void laio_arm_retry(LinuxAioState *s)
 {
     int64_t delay = MAX(s->retry_delay_ns, LAIO_RETRY_MIN_NS);
 
-    if (s->retry_armed) {
-        return;
-    }
+    /* While it is armed the queue is blocked, and nobody submits. */
+    assert(!s->retry_armed);
     s->retry_armed = true;
     s->retry_delay_ns = MIN(delay * 2, LAIO_RETRY_MAX_NS);
     timer_mod(s->retry_timer,
               qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + delay);
     if (unlikely(laio_observer && laio_observer->retry)) {
         laio_observer->retry(s, delay);
-    }
-}
-
-static void laio_disarm_retry(LinuxAioState *s)
-{
-    s->retry_delay_ns = 0;
-    if (s->retry_armed) {
-        s->retry_armed = false;
-        timer_del(s->retry_timer);
     }
 }
 
@@ -522,11 +510,7 @@ static void laio_retry_cb(void *opaque)
     s->retry_armed = false;
     s->io_q.blocked = false;
     s->budget = LAIO_BUDGET;
-    if (QSIMPLEQ_EMPTY(&s->io_q.pending)) {
-        laio_settle(s);
-    } else {
-        ioq_submit(s);
-    }
+    ioq_submit(s);
 }
 
 /* Move the first @n pending requests to the state IN_FLIGHT. */
@@ -592,7 +576,7 @@ static void laio_submit_pending(LinuxAioState *s)
         if (ret == -EAGAIN) {
             break;
         }
-        laio_disarm_retry(s);
+        s->retry_delay_ns = 0;
         if (ret < 0) {
             laio_reject_first(s, ret);
         } else {
