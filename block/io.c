@@ -18,6 +18,7 @@ typedef struct {
     size_t tail;                /* and after */
     bool merge_reads;           /* head and tail are in one block */
     QEMUIOVector local_qiov;
+    uint8_t *bounce;            /* all of it, if the vector is too long */
     bool write;
 } BdrvRequestPadding;
 
@@ -87,9 +88,27 @@ static void bdrv_padding_finalize(BdrvRequestPadding *pad)
         if (pad->local_qiov.iov) {
             qemu_iovec_destroy(&pad->local_qiov);
         }
+        qemu_vfree(pad->bounce);
         qemu_vfree(pad->buf);
         pad->buf = NULL;
     }
+}
+
+/* One buffer instead of a vector that has too many elements. */
+static int bdrv_padding_collapse(BlockDriverState *bs, BdrvRequestPadding *pad)
+{
+    size_t size = pad->local_qiov.size;
+
+    pad->bounce = qemu_try_blockalign(bs, size);
+    if (!pad->bounce) {
+        return -ENOMEM;
+    }
+    if (pad->write) {
+        qemu_iovec_to_buf(&pad->local_qiov, 0, pad->bounce, size);
+    }
+    qemu_iovec_reset(&pad->local_qiov);
+    qemu_iovec_add(&pad->local_qiov, pad->bounce, size);
+    return 0;
 }
 
 /* Build local_qiov: padding, the caller's part, padding. */
@@ -108,7 +127,17 @@ static int bdrv_padding_qiov(BlockDriverState *bs, BdrvRequestPadding *pad,
         qemu_iovec_add(&pad->local_qiov, pad->tail_buf + align - pad->tail,
                        pad->tail);
     }
-    return pad->local_qiov.niov > IOV_MAX ? -EINVAL : 0;
+    return pad->local_qiov.niov > IOV_MAX ? bdrv_padding_collapse(bs, pad) : 0;
+}
+
+/* After a read: what a collapsed vector has to give to the caller's. */
+static void bdrv_padding_read_done(BdrvRequestPadding *pad, QEMUIOVector *qiov,
+                                   size_t qiov_offset, int64_t bytes)
+{
+    if (pad->bounce) {
+        qemu_iovec_from_buf(qiov, qiov_offset, pad->bounce + pad->head,
+                            bytes);
+    }
 }
 
 /* The reads of a read-modify-write. */
@@ -189,13 +218,14 @@ int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset,
         bdrv_init_padding(bs, offset, bytes, false, &pad);
         ret = bdrv_padding_qiov(bs, &pad, qiov, qiov_offset, bytes);
         if (ret == 0) {
-            offset -= pad.head;
-            bytes += pad.head + pad.tail;
-            tracked_request_begin(&req, bs, offset, bytes,
-                                  BDRV_TRACKED_READ);
-            ret = bdrv_aligned_preadv(child, &req, offset, bytes,
+            int64_t start = offset - pad.head;
+            int64_t all = pad.head + bytes + pad.tail;
+
+            tracked_request_begin(&req, bs, start, all, BDRV_TRACKED_READ);
+            ret = bdrv_aligned_preadv(child, &req, start, all,
                                       &pad.local_qiov, 0, flags);
             tracked_request_end(&req);
+            bdrv_padding_read_done(&pad, qiov, qiov_offset, bytes);
         }
         bdrv_padding_finalize(&pad);
     }

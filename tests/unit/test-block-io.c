@@ -186,6 +186,36 @@ static void test_shared_blocks(void)
     unlink(path);
 }
 
+/* As many elements as there may be, and padding comes on top. */
+static void test_long_vector(void)
+{
+    g_autofree char *path = make_image("vector", DISK_SIZE);
+    BlockBackend *blk = open_image(path, "native", "none", true);
+    size_t n = IOV_MAX * 13, i;
+    g_autofree uint8_t *out = g_malloc(n), *in = g_malloc0(n);
+    QEMUIOVector qiov;
+
+    for (i = 0; i < n; i++) {
+        out[i] = i * 11 + (i >> 8);
+    }
+    qemu_iovec_init(&qiov, IOV_MAX);
+    for (i = 0; i < IOV_MAX; i++) {
+        qemu_iovec_add(&qiov, out + i * 13, 13);
+    }
+    g_assert_cmpint(blk_pwritev(blk, 4097, n, &qiov, 0), ==, 0);
+    qemu_iovec_reset(&qiov);
+    for (i = 0; i < IOV_MAX; i++) {
+        qemu_iovec_add(&qiov, in + i * 13, 13);
+    }
+    g_assert_cmpint(blk_preadv(blk, 4097, n, &qiov, 0), ==, 0);
+    g_assert(!memcmp(in, out, n));
+    g_assert_cmpint(blk_pread(blk, 4096, 1, in, 0), ==, 0);
+    g_assert_cmpuint(in[0], ==, 0);
+    qemu_iovec_destroy(&qiov);
+    blk_unref(blk);
+    unlink(path);
+}
+
 /* --- limits and refusals --- */
 
 static void test_bounds(void)
@@ -410,6 +440,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(name, modes[i], test_random);
     }
     g_test_add_func("/block-io/shared-blocks", test_shared_blocks);
+    g_test_add_func("/block-io/long-vector", test_long_vector);
     g_test_add_func("/block-io/bounds", test_bounds);
     g_test_add_func("/block-io/odd-size", test_odd_size);
     g_test_add_func("/block-io/truncate", test_truncate);
