@@ -141,7 +141,7 @@ static void laio_deferred_fn(void *opaque);
 static void laio_set_state(LaioRequest *req, LaioState state)
 {
     req->state = state;
-    if (unlikely(laio_observer && laio_observer->request)) {
+    if (laio_observer && laio_observer->request) {
         laio_observer->request(req->s, req, req->type, state, req->ret);
     }
 }
@@ -167,7 +167,7 @@ static bool laio_has_events(LinuxAioState *s)
 {
     struct aio_ring *ring = laio_ring(s);
 
-    if (unlikely(!s->use_ring)) {
+    if (!s->use_ring) {
         struct timespec zero = { 0 };
         int n;
 
@@ -195,7 +195,7 @@ static bool laio_next_event(LinuxAioState *s, LaioRequest **req, ssize_t *res)
     if (!laio_has_events(s)) {
         return false;
     }
-    if (likely(s->use_ring)) {
+    if (s->use_ring) {
         unsigned head = ring->head;
 
         event = ring->io_events[head];
@@ -364,7 +364,7 @@ static void laio_process_result(LaioRequest *req, ssize_t res)
         laio_finish(req, res < 0 ? res : 0);
         return;
     }
-    if (unlikely(res < 0)) {
+    if (res < 0) {
         if (res == -EINVAL && req->start && laio_try_realigned(req)) {
             return;
         }
@@ -373,7 +373,7 @@ static void laio_process_result(LaioRequest *req, ssize_t res)
     }
 
     reached = req->start + res;
-    if (likely(reached == req->qiov->size)) {
+    if (reached == req->qiov->size) {
         laio_finish(req, 0);
     } else if (reached > req->qiov->size) {
         /* More than was asked for: nothing of it can be trusted. */
@@ -439,7 +439,7 @@ static void laio_reap(LinuxAioState *s)
         total += events;
     } while (events && s->budget && laio_has_events(s));
 
-    if (unlikely(total && laio_observer && laio_observer->reap)) {
+    if (total && laio_observer && laio_observer->reap) {
         laio_observer->reap(s, total);
     }
 }
@@ -498,7 +498,7 @@ static void laio_arm_retry(LinuxAioState *s)
     s->retry_delay_ns = MIN(delay * 2, LAIO_RETRY_MAX_NS);
     timer_mod(s->retry_timer,
               qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + delay);
-    if (unlikely(laio_observer && laio_observer->retry)) {
+    if (laio_observer && laio_observer->retry) {
         laio_observer->retry(s, delay);
     }
 }
@@ -555,7 +555,7 @@ static int laio_submit_batch(LinuxAioState *s, unsigned room)
         ret = io_submit(s->ctx, len, s->iocbs);
     } while (ret == -EINTR && ++eintr < LAIO_EINTR_MAX);
 
-    if (unlikely(laio_observer && laio_observer->submit)) {
+    if (laio_observer && laio_observer->submit) {
         laio_observer->submit(s, len, ret, get_ioq_submit_depth());
     }
     /* None taken and no reason given: that is a "try again", too. */
@@ -676,7 +676,7 @@ int coroutine_fn laio_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
     }
     assert(req.state == LAIO_DONE);
 
-    if (unlikely(req.has_tail)) {
+    if (req.has_tail) {
         qemu_iovec_destroy(&req.tail);
     }
     return req.ret;

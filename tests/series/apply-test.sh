@@ -1,0 +1,475 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# scripts/apply-to-qemu on git repositories that have QEMU's file names and
+# contents of the same shape, made here: both forms, and what it refuses.
+# Every commit is built, and the unit test run where there is one.
+#
+# BUILD_DIR: a build of this tree (for its event loop); made if it is missing.
+# Ends with "N passed, N failed, N skipped"; 77 if nothing can be run.
+
+set -u
+export LC_ALL=C
+src=$(cd "$(dirname "$0")/../.." && pwd)
+tool=$src/scripts/apply-to-qemu
+engines=$src/tests/series/engines
+CC=${CC:-cc}
+ulimit -c 0
+
+for program in git python3; do
+    if ! command -v $program > /dev/null; then
+        echo "SKIP: no $program here"
+        exit 77
+    fi
+done
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/apply-test.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+# The user's own configuration shall not matter.
+export HOME=$work/home GIT_CONFIG_NOSYSTEM=1 XDG_CONFIG_HOME=$work/home
+unset GIT_DIR GIT_WORK_TREE EMAIL GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL \
+    GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
+mkdir "$HOME"
+git config --global user.name 'A User'
+git config --global user.email user@example.org
+git config --global init.defaultBranch master
+git config --global advice.detachedHead false
+
+passed=0 failed=0 skipped=0
+pass() { passed=$((passed + 1)); echo "ok   $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1"; sed 's/^/     /' log; }
+skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
+
+# check NAME COMMAND...: the command must succeed.
+check()
+{
+    local name=$1
+
+    shift
+    if "$@" > log 2>&1; then
+        pass "$name"
+    else
+        fail "$name"
+    fi
+}
+cd "$work" || exit 1
+
+# --- trees of QEMU's shape ---
+
+unit_meson()
+{
+    cat << 'MESON'
+testblock = declare_dependency(dependencies: [block, io])
+
+tests = {
+  'check-qdict': [],
+  'test-keyval': [],
+}
+
+if have_block or have_ga
+  tests += {
+    'test-coroutine': [testblock],
+    'test-aio': [testblock],
+    'test-throttle': [testblock],
+  }
+  if config_host_data.get('CONFIG_EPOLL_CREATE1')
+    tests += {'test-fdmon-epoll': [testblock]}
+  endif
+endif
+MESON
+}
+
+maintainers()
+{
+    cat << 'TEXT'
+List of maintainers
+    F: *Files*: what a section has
+
+Block layer core
+M: A Maintainer <a@example.org>
+L: qemu-block@nongnu.org
+S: Supported
+F: block*
+F: block/
+F: hw/block/
+F: tests/qemu-iotests/
+T: git https://example.org/qemu.git block
+
+THE REST
+M: Another <b@example.org>
+L: qemu-devel@nongnu.org
+F: *
+F: */
+TEXT
+}
+
+# Before 10.1 laio_co_submit() has no flags, and there is no laio_has_fua().
+old_raw_aio()
+{
+    sed -i -e '/int type, BdrvRequestFlags flags,$/{
+        N
+        s/BdrvRequestFlags flags,\n *//
+    }' -e '/laio_has_fua/d' "$1/include/block/raw-aio.h"
+}
+
+# make_tree DIR VERSION SHAPE
+make_tree()
+{
+    local tree=$1
+
+    mkdir -p "$tree"/{block,util,scripts,tests/unit} \
+        "$tree"/tests/qemu-iotests/tests
+    cp -r "$src/include" "$tree"
+    rm -f "$tree/block/linux-aio.h"
+    echo "$2" > "$tree/VERSION"
+    cp "$engines/linux-aio-$3.c" "$tree/block/linux-aio.c"
+    cp "$engines/cocci-macro-file.h" "$tree/scripts"
+    echo "block_ss.add(when: libaio, if_true: files('linux-aio.c'))" \
+        > "$tree/block/meson.build"
+    (cat "$src/util/defer-call.c"; echo '/* an older one */') \
+        > "$tree/util/defer-call.c"
+    echo '# an iotest' > "$tree/tests/qemu-iotests/tests/other"
+    echo '# common' > "$tree/tests/qemu-iotests/common.rc"
+    unit_meson > "$tree/tests/unit/meson.build"
+    maintainers > "$tree/MAINTAINERS"
+    if [ "$3" = 8.2 ]; then
+        old_raw_aio "$tree"
+    fi
+    git -C "$tree" init -q
+    git -C "$tree" add -A
+    git -C "$tree" commit -q -m 'a tree of this shape'
+}
+
+# All that must not change when something is refused.
+state()
+{
+    git -C "$1" for-each-ref
+    git -C "$1" symbolic-ref -q HEAD
+    git -C "$1" rev-parse HEAD
+    git -C "$1" config --local --list
+    git -C "$1" status --porcelain --ignored
+    (cd "$1" && find . -path ./.git -prune -o -type f -print0 | sort -z |
+        xargs -0 sha256sum)
+}
+
+# refused NAME TREE REGEX ARGUMENT...: one line, status 1, nothing changed.
+refused()
+{
+    local name=$1 tree=$2 regex=$3 rc
+
+    shift 3
+    state "$tree" > before
+    "${as_user[@]}" "$tool" "$@" "$tree" > log 2>&1
+    rc=$?
+    state "$tree" > after
+    if [ $rc -eq 1 ] && [ "$(wc -l < log)" -eq 1 ] &&
+       grep -q -E "^apply-to-qemu: .*$regex" log && cmp before after >> log
+    then
+        pass "$name"
+    else
+        echo "status $rc, wanted '$regex'" >> log
+        fail "$name"
+    fi
+}
+as_user=()
+
+# --- building what it makes ---
+
+build=${BUILD_DIR:-$src/build}
+can_build=no
+if ! command -v "$CC" > /dev/null ||
+   ! pkg-config --exists glib-2.0 json-c 2> log; then
+    why='no compiler, glib or json-c'
+elif [ -f "$build/libqemuutil.a" ]; then
+    can_build=yes
+elif meson setup "$work/build" "$src" > log 2>&1 &&
+     ninja -C "$work/build" libqemuutil.a > log 2>&1; then
+    build=$work/build
+    can_build=yes
+else
+    why="no build in '$build', and none can be made"
+fi
+
+warnings="-std=gnu11 -O1 -g -Wall -Werror -Wempty-body -Wendif-labels
+    -Wexpansion-to-defined -Wformat-security -Wignored-qualifiers -Winit-self
+    -Wmissing-prototypes -Wnested-externs -Wold-style-definition
+    -Wredundant-decls -Wstrict-prototypes -Wtype-limits -Wundef -Wvla
+    -Wwrite-strings -D_GNU_SOURCE"
+
+# build_tree TREE TEST PROGRAM
+build_tree()
+{
+    # shellcheck disable=SC2046,SC2086
+    $CC $warnings $(pkg-config --cflags glib-2.0) -I "$1/tests/unit" \
+        -I "$1" -I "$1/include" -I "$build" \
+        "$1/block/linux-aio.c" "$1/util/defer-call.c" "$2" \
+        "$build/libqemuutil.a" -o "$3" \
+        $(pkg-config --libs glib-2.0 json-c) -laio -lpthread
+}
+
+unit_test()
+{
+    timeout -k 5 120 "$@" > unit.log 2>&1 || {
+        cat unit.log
+        return 1
+    }
+}
+
+# Each commit of branch $2 of tree $1 builds and passes on its own.
+each_commit()
+{
+    local commit test n=0
+    local made=$work/made
+
+    for commit in $(git -C "$1" rev-list --reverse "master..$2"); do
+        rm -rf "$made"
+        mkdir "$made"
+        git -C "$1" archive "$commit" | tar -x -C "$made"
+        test=$made/tests/unit/test-linux-aio-recursion.c
+        if [ ! -f "$test" ]; then
+            echo 'int main(void) { return 0; }' > "$made/none.c"
+            build_tree "$made" "$made/none.c" "$made/none" ||
+                return 1
+        else
+            build_tree "$made" "$test" "$made/test" || return 1
+            unit_test "$made/test" || return 1
+            n=$((n + 1))
+        fi
+    done
+    [ $n -ge 2 ]
+}
+
+# --- one form ---
+
+# Subjects, identity, Fixes lines of each commit.
+check_messages()
+{
+    local commit message
+
+    for commit in $(git -C "$1" rev-list "master..$2"); do
+        message=$(git -C "$1" log -1 --format=%B "$commit")
+        for line in 'Fixes: 076682885d' 'Fixes: 84d61e5f36' \
+                    'Signed-off-by: A User <user@example.org>'; do
+            grep -q -x "$line" <<< "$message" || return 1
+        done
+        grep -q SPDX <<< "$message" && return 1
+        # checkpatch.pl's own limit
+        awk 'length > 79 { exit 1 }' <<< "$message" || return 1
+    done
+    [ "$(git -C "$1" rev-list --count "master..$2")" = "$3" ]
+}
+
+edits_fit()
+{
+    git -C "$1" diff master "$2" -- tests/unit/meson.build MAINTAINERS \
+        > diff || return 1
+    cat diff
+    [ "$(grep -c '^-[^-]' diff)" = 0 ] || return 1
+    grep -q "^+    'test-linux-aio-recursion': \[testblock\],$" diff &&
+        grep -q '^+F: tests/unit/test-linux-aio-recursion.c$' diff &&
+        ! grep -q '^+F: tests/qemu-iotests' diff &&
+        [ "$(git -C "$1" ls-tree "$2" \
+            tests/qemu-iotests/tests/laio-sync-recursion | cut -c1-6)" \
+            = 100755 ]
+}
+
+same_tree()
+{
+    [ -n "$(git -C "$1" rev-parse "$2^{tree}")" ] &&
+        [ "$(git -C "$1" rev-parse "$2^{tree}")" \
+            = "$(git -C "$1" rev-parse "$3^{tree}")" ]
+}
+
+# form NAME TREE COMMITS OPTION...
+form()
+{
+    local name=$1 tree=$2 commits=$3 b=laio-sync-recursion
+    local out=$work/$1-patches
+
+    shift 3
+    state "$tree" > start
+    check "$name: dry run" "$tool" --dry-run "$@" "$tree"
+    state "$tree" > after
+    check "$name: dry run changes nothing" cmp start after
+    check "$name: dry run leaves no object behind" \
+        test -z "$(git -C "$tree" fsck --unreachable 2> /dev/null)"
+    check "$name: patches" "$tool" --format-patch "$out" "$@" "$tree"
+    state "$tree" > after
+    check "$name: patches change nothing" cmp start after
+    refused "$name: patches again" "$tree" 'not an empty directory' \
+        --format-patch "$out" "$@"
+
+    check "$name: apply" "$tool" "$@" "$tree"
+    check "$name: on the branch" \
+        test "$(git -C "$tree" symbolic-ref --short HEAD)" = $b
+    check "$name: clean" test -z "$(git -C "$tree" status --porcelain)"
+    check "$name: messages" check_messages "$tree" $b "$commits"
+    check "$name: edits" edits_fit "$tree" $b
+    refused "$name: apply again" "$tree" 'already patched' "$@"
+    git -C "$tree" checkout -q master
+    refused "$name: branch exists" "$tree" "branch '$b' already" "$@"
+
+    git -C "$tree" checkout -q -b by-am master
+    check "$name: git am" git -C "$tree" am -q "$out"/*.patch
+    check "$name: git am gives the same tree" same_tree "$tree" by-am $b
+    git -C "$tree" checkout -q $b
+    git -C "$tree" branch -q -D by-am
+
+    if [ $can_build = yes ]; then
+        check "$name: each commit builds and passes" each_commit "$tree" $b
+    else
+        skip "$name: each commit builds and passes" "$why"
+    fi
+
+    git -C "$tree" commit -q --allow-empty -m 'work on top'
+    refused "$name: revert with other commits" "$tree" 'not of the series' \
+        --revert
+    git -C "$tree" reset -q --hard HEAD^
+    check "$name: revert" "$tool" --revert "$tree"
+    state "$tree" > after
+    check "$name: revert gives what was there" cmp start after
+    refused "$name: revert again" "$tree" 'there is no branch' --revert
+}
+
+make_tree full 10.1.3 10.1
+form full "$work/full" 5
+
+if command -v spatch > /dev/null; then
+    make_tree minimal-8.2 8.2.0 8.2
+    form minimal-8.2 "$work/minimal-8.2" 4 --minimal
+    make_tree minimal-10.1 10.1.3 10.1
+    form minimal-10.1 "$work/minimal-10.1" 4 --minimal
+else
+    skip minimal 'no spatch: install coccinelle'
+fi
+
+# --- the faults are there before the semantic patch ---
+
+before_patch()
+{
+    local tree=$work/old-$1 test=$src/series/test-linux-aio-minimal.c name
+
+    make_tree "$tree" "$1.0" "$1"
+    cp "$src/tests/unit/mock-aio-kernel.h" "$tree/tests/unit"
+    build_tree "$tree" "$test" "$tree/test" || return 1
+    unit_test "$tree/test" -p /linux-aio/async || return 1
+    # A crash, or a hang that is cut off.
+    for name in sync/signalled sync/not-signalled refused/first again/idle; do
+        if (timeout -s KILL 3 "$tree/test" -p "/linux-aio/$name") \
+            > /dev/null 2>&1; then
+            echo "$name passes without the patch"
+            return 1
+        fi
+    done
+}
+
+for shape in 8.2 10.1; do
+    if [ $can_build = yes ]; then
+        check "before-$shape: the faults are there" before_patch $shape
+    else
+        skip "before-$shape: the faults are there" "$why"
+    fi
+done
+
+# --- what it refuses ---
+
+make_tree bad 10.1.3 10.1
+bad=$work/bad
+
+# spoil NAME REGEX COMMAND [OPTION...]: commit a change, expect a refusal.
+spoil()
+{
+    local name=$1 regex=$2 command=$3
+
+    shift 3
+    (cd "$bad" && eval "$command" && git add -A && git commit -q -m spoilt)
+    refused "$name" "$bad" "$regex" "$@"
+    git -C "$bad" reset -q --hard HEAD^
+}
+
+# A history that has the commits: a tag of that name stands in for one.
+git -C "$bad" tag 84d61e5f36
+fixes_subject()
+{
+    "$tool" --format-patch "$work/subjects" "$bad" &&
+        [ "$(grep -l -x 'Fixes: 84d61e5f36 ("a tree of this shape")' \
+            "$work"/subjects/*.patch | wc -l)" = 5 ] &&
+        grep -q '0/5' "$work/subjects/0000-cover-letter.txt"
+}
+check 'subjects of the commits that are fixed' fixes_subject
+git -C "$bad" tag -d 84d61e5f36 > log
+
+echo '/* x */' >> "$bad/block/linux-aio.c"
+refused 'dirty tree' "$bad" 'not committed'
+git -C "$bad" add -A
+refused 'dirty index' "$bad" 'not committed'
+refused 'dirty tree, patches' "$bad" 'not committed' --format-patch "$work/p"
+git -C "$bad" reset -q --hard
+spoil 'too old' '8.2 or newer is needed' 'echo 8.1.5 > VERSION' --minimal
+spoil 'too old for the full form' 'use --minimal' 'echo 10.0.2 > VERSION'
+spoil 'no version' 'is not QEMU' 'echo hello > VERSION'
+for file in VERSION block/linux-aio.c block/meson.build MAINTAINERS \
+            tests/unit/meson.build util/defer-call.c \
+            include/block/raw-aio.h tests/qemu-iotests/common.rc; do
+    spoil "no $file" "has no $file" "git rm -q $file"
+done
+spoil 'no interface' 'has no qemu_iovec_concat' \
+    'sed -i s/qemu_iovec_concat/x/ include/qemu/iov.h'
+spoil 'a function that the engine has not' 'laio_co_new.* too new' \
+    'echo "void laio_co_new(void);" >> include/block/raw-aio.h'
+spoil 'no test-aio' "no single 'test-aio'" \
+    'sed -i /test-aio/d tests/unit/meson.build'
+spoil 'two test-aio' "no single 'test-aio'" \
+    'sed -i "s/.*test-coroutine.*/    '\''test-aio'\'': [testblock],/" \
+        tests/unit/meson.build'
+spoil 'test-aio elsewhere' "no single 'test-aio'" \
+    'sed -i "s/if have_block or have_ga/if have_ga/" tests/unit/meson.build'
+spoil 'no section' 'no section has' 'sed -i "/^F: block/d" MAINTAINERS'
+if command -v spatch > /dev/null; then
+    spoil 'another shape' 'has not the shape' \
+        'sed -i s/in_flight/flying/ block/linux-aio.c' --minimal
+    spoil 'no macro file' 'has no scripts/cocci' \
+        'git rm -q scripts/cocci-macro-file.h' --minimal
+fi
+: > "$bad/tests/unit/mock-aio-kernel.h"
+refused 'a file in the way' "$bad" 'already patched'
+rm "$bad/tests/unit/mock-aio-kernel.h"
+: > "$bad/.git/refs/heads/laio-sync-recursion.lock"
+refused 'a branch that cannot be made' "$bad" 'git checkout: '
+rm "$bad/.git/refs/heads/laio-sync-recursion.lock"
+refused 'not the top' "$bad/util" 'not the top'
+mkdir none
+refused 'no git' "$work/none" 'not a git checkout' 2> /dev/null
+refused 'bad branch' "$bad" 'not a name for a branch' --branch 'a..b'
+refused 'bad option' "$bad" 'option --frob not recognized' --frob
+refused 'revert of what is not there' "$bad" 'there is no branch' --revert
+git -C "$bad" branch mine
+refused "revert of somebody else's branch" "$bad" 'was not made by' \
+    --revert --branch mine
+git config --global --unset user.email
+refused 'no identity' "$bad" 'does not know who you are'
+git config --global user.email user@example.org
+
+# Root may write everywhere: then somebody else tries.
+if [ "$(id -u)" = 0 ] && command -v setpriv > /dev/null; then
+    as_user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    chmod 755 "$work" "$HOME"
+    chmod 644 "$HOME/.gitconfig"
+    chown -R 65534:65534 "$bad"
+    git config --global --add safe.directory '*'
+fi
+if [ "$(id -u)" != 0 ] || [ ${#as_user[@]} -ne 0 ]; then
+    for folder in tests/unit .git .git/objects tests/qemu-iotests/tests; do
+        chmod a-w "$bad/$folder"
+        refused "read-only $folder" "$bad" 'no permission to write'
+        chmod u+w "$bad/$folder"
+    done
+    mkdir locked
+    chmod a-w locked
+    refused 'read-only folder for patches' "$bad" 'cannot write in' \
+        --format-patch "$work/locked/p"
+else
+    skip 'read-only directory' 'root without setpriv'
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
