@@ -18,6 +18,9 @@ check-quick:
 check-planted: all
 	scripts/check-planted
 
+check-spin:
+	scripts/check-spin
+
 style:
 	scripts/style-check
 
@@ -27,4 +30,4 @@ bench: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo check check-quick check-planted style bench clean
+.PHONY: all demo check check-quick check-planted check-spin style bench clean
