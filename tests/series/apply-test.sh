@@ -456,6 +456,14 @@ if [ "$(id -u)" = 0 ] && command -v setpriv > /dev/null; then
     chmod 644 "$HOME/.gitconfig"
     chown -R 65534:65534 "$bad"
     git config --global --add safe.directory '*'
+    # Nor may this tree lie where only root may look.
+    if ! "${as_user[@]}" test -r "$tool"; then
+        mkdir "$work/source"
+        cp -r "$src/scripts" "$src/series" "$src/block" "$src/util" \
+            "$src/include" "$src/tests" "$work/source"
+        chmod -R a+rX "$work/source"
+        tool=$work/source/scripts/apply-to-qemu
+    fi
 fi
 if [ "$(id -u)" != 0 ] || [ ${#as_user[@]} -ne 0 ]; then
     for folder in tests/unit .git .git/objects tests/qemu-iotests/tests; do
