@@ -101,20 +101,6 @@ static int raw_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
     }
 }
 
-static void raw_attach_aio_context(BlockDriverState *bs, AioContext *ctx)
-{
-#ifdef CONFIG_LINUX_AIO
-    BDRVRawState *s = bs->opaque;
-    Error *local_err = NULL;
-
-    if (s->use_linux_aio && !aio_setup_linux_aio(ctx, &local_err)) {
-        error_reportf_err(local_err, "Unable to use native AIO, falling back "
-                          "to thread pool: ");
-        s->use_linux_aio = false;
-    }
-#endif
-}
-
 /* --- open --- */
 
 static int raw_check_type(BlockDriverState *bs, BDRVRawState *s,
@@ -379,7 +365,6 @@ static void raw_refresh_limits(BlockDriverState *bs, Error **errp)
         raw_probe_dio(s->fd, &offset_align, &mem_align, errp) < 0) {
         return;
     }
-    s->buf_align = mem_align;
     bs->bl.request_alignment = offset_align;
     bs->bl.min_mem_alignment = mem_align;
     bs->bl.opt_mem_alignment = MAX(mem_align, qemu_real_host_page_size());
@@ -434,7 +419,6 @@ static BlockDriver bdrv_file = {
     .bdrv_check_perm = raw_check_perm,
     .bdrv_set_perm = raw_set_perm,
     .bdrv_abort_perm_update = raw_abort_perm_update,
-    .bdrv_attach_aio_context = raw_attach_aio_context,
 };
 
 static BlockDriver bdrv_host_device;

@@ -23,7 +23,6 @@ typedef struct BDRVRawState {
     bool page_cache_inconsistent;   /* a flush failed: data may be lost */
     bool has_discard;           /* cleared by the first refusal */
     uint64_t aio_max_batch;
-    size_t buf_align;           /* of memory, for O_DIRECT */
 
     bool use_lock;
     uint64_t locked_perm;       /* of our locks on fd */

@@ -135,8 +135,6 @@ struct BlockDriver {
                           uint64_t shared);
     void (*bdrv_abort_perm_update)(BlockDriverState *bs);
 
-    void (*bdrv_attach_aio_context)(BlockDriverState *bs, AioContext *ctx);
-    void (*bdrv_detach_aio_context)(BlockDriverState *bs);
     void (*bdrv_drain_begin)(BlockDriverState *bs);
     void (*bdrv_drain_end)(BlockDriverState *bs);
 
