@@ -20,7 +20,6 @@ struct BlockBackend {
 
     unsigned in_flight;         /* atomic */
     int quiesce_counter;        /* > 0: the root is drained */
-    QemuMutex queue_lock;
     CoQueue queued_requests;    /* wait for quiesce_counter == 0 */
 
     QTAILQ_ENTRY(BlockBackend) link;

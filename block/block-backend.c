@@ -22,7 +22,6 @@ BlockBackend *blk_new(AioContext *ctx, uint64_t perm, uint64_t shared_perm)
     blk->perm = perm;
     blk->shared_perm = shared_perm;
     blk->enable_write_cache = true;
-    qemu_mutex_init(&blk->queue_lock);
     qemu_co_queue_init(&blk->queued_requests);
     QTAILQ_INSERT_TAIL(&all_backends, blk, link);
     return blk;
@@ -100,7 +99,6 @@ void blk_unref(BlockBackend *blk)
     assert(blk->refcnt == 1 && !blk->in_flight);
     blk->refcnt = 0;
     QTAILQ_REMOVE(&all_backends, blk, link);
-    qemu_mutex_destroy(&blk->queue_lock);
     g_free(blk);
 }
 

@@ -55,7 +55,4 @@ void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);
 int bdrv_check_request(int64_t offset, int64_t bytes);
 
-/* Called when in_flight has fallen to 0 or a quiesce has ended. */
-void bdrv_wakeup(BlockDriverState *bs);
-
 #endif

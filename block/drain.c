@@ -12,16 +12,11 @@ void bdrv_inc_in_flight(BlockDriverState *bs)
     qatomic_inc(&bs->in_flight);
 }
 
-void bdrv_wakeup(BlockDriverState *bs)
-{
-    aio_wait_kick();
-}
-
 void bdrv_dec_in_flight(BlockDriverState *bs)
 {
     /* Pairs with the reading in bdrv_drain_poll(). */
     if (qatomic_fetch_dec(&bs->in_flight) == 1) {
-        bdrv_wakeup(bs);
+        aio_wait_kick();
     }
 }
 
