@@ -84,7 +84,6 @@ typedef struct LaioRequest {
     ssize_t ret;                /* -EINPROGRESS until LAIO_DONE */
     size_t done;                /* bytes transferred by earlier submissions */
     size_t start;               /* where this submission begins in qiov */
-    bool realigned;             /* start was rounded down */
     bool has_tail;              /* tail is in use */
     int fd;
     int type;
@@ -286,9 +285,13 @@ static void laio_prep(LaioRequest *req)
     QEMUIOVector *qiov = req->has_tail ? &req->tail : req->qiov;
     uint64_t offset = req->offset + req->start;
 
-    switch (req->type) {
-    case QEMU_AIO_WRITE:
-    case QEMU_AIO_ZONE_APPEND:
+    if (req->type == QEMU_AIO_READ) {
+        io_prep_preadv(&req->iocb, req->fd, qiov->iov, qiov->niov, offset);
+    } else if (req->type == QEMU_AIO_FLUSH) {
+        io_prep_fdsync(&req->iocb, req->fd);
+    } else {
+        assert(req->type == QEMU_AIO_WRITE ||
+               req->type == QEMU_AIO_ZONE_APPEND);
 #ifdef HAVE_IO_PREP_PWRITEV2
         io_prep_pwritev2(&req->iocb, req->fd, qiov->iov, qiov->niov, offset,
                          (req->flags & BDRV_REQ_FUA) ? RWF_DSYNC : 0);
@@ -296,15 +299,6 @@ static void laio_prep(LaioRequest *req)
         assert(!(req->flags & BDRV_REQ_FUA));
         io_prep_pwritev(&req->iocb, req->fd, qiov->iov, qiov->niov, offset);
 #endif
-        break;
-    case QEMU_AIO_READ:
-        io_prep_preadv(&req->iocb, req->fd, qiov->iov, qiov->niov, offset);
-        break;
-    case QEMU_AIO_FLUSH:
-        io_prep_fdsync(&req->iocb, req->fd);
-        break;
-    default:
-        g_assert_not_reached();
     }
     io_set_eventfd(&req->iocb, event_notifier_get_fd(&s->e));
 }
@@ -337,17 +331,17 @@ static ssize_t laio_no_progress(LaioRequest *req)
 
 /*
  * The exact tail of a short direct transfer may be unaligned, which the kernel
- * refuses with -EINVAL.  Then do again, harmlessly, from an aligned offset.
+ * refuses with -EINVAL.  Then do again, harmlessly, from an aligned offset;
+ * false if that is where it was tried.
  */
 static bool laio_try_realigned(LaioRequest *req)
 {
     uint64_t down = (req->offset + req->done) & ~(LAIO_TAIL_ALIGN - 1ULL);
     size_t start = down > req->offset ? down - req->offset : 0;
 
-    if (!req->done || req->realigned || start == req->start) {
+    if (start == req->start) {
         return false;
     }
-    req->realigned = true;
     laio_submit_tail(req, start);
     return true;
 }
@@ -385,7 +379,6 @@ static void laio_process_result(LaioRequest *req, ssize_t res)
         laio_finish(req, laio_no_progress(req));
     } else {
         req->done = reached;
-        req->realigned = false;
         laio_submit_tail(req, reached);
     }
 }
@@ -466,10 +459,12 @@ static void laio_completion_cb(EventNotifier *e)
 {
     LinuxAioState *s = container_of(e, LinuxAioState, e);
 
-    /* First the signal, then the ring: what comes later signals again. */
-    if (event_notifier_test_and_clear(&s->e)) {
-        laio_dispatch(s);
-    }
+    /*
+     * First the signal, then the ring: what comes later signals again.  A
+     * nested event loop may have taken the signal before: no matter.
+     */
+    event_notifier_test_and_clear(&s->e);
+    laio_dispatch(s);
 }
 
 static bool laio_poll_cb(void *opaque)
@@ -664,7 +659,6 @@ int coroutine_fn laio_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
     req.ret = -EINPROGRESS;
     req.done = 0;
     req.start = 0;
-    req.realigned = false;
     req.has_tail = false;
     req.fd = fd;
     req.type = type;

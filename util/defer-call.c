@@ -39,11 +39,11 @@ static DeferredCall *defer_call_array(DeferCallThreadState *ts)
     return ts->size ? ts->heap_calls : ts->inline_calls;
 }
 
-/* Double the room; the heap array lives until the list has run. */
-static void defer_call_grow(DeferCallThreadState *ts)
+/* Double the room; the new array, which lives until the list has run. */
+static DeferredCall *defer_call_grow(DeferCallThreadState *ts)
 {
     unsigned size = ts->size ? ts->size * 2 : DEFER_CALL_INLINE * 2;
-    DeferredCall *calls = g_new(DeferredCall, size);
+    DeferredCall *calls = g_malloc_n(size, sizeof(*calls));
 
     memcpy(calls, defer_call_array(ts), ts->count * sizeof(*calls));
     if (ts->size) {
@@ -51,6 +51,7 @@ static void defer_call_grow(DeferCallThreadState *ts)
     }
     ts->heap_calls = calls;
     ts->size = size;
+    return calls;
 }
 
 void defer_call(void (*fn)(void *), void *opaque)
@@ -71,8 +72,7 @@ void defer_call(void (*fn)(void *), void *opaque)
         }
     }
     if (ts->count == (ts->size ? ts->size : DEFER_CALL_INLINE)) {
-        defer_call_grow(ts);
-        calls = defer_call_array(ts);
+        calls = defer_call_grow(ts);
     }
     calls[ts->count++] = (DeferredCall) { .fn = fn, .opaque = opaque };
 }

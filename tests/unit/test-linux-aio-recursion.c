@@ -390,6 +390,27 @@ static void test_refused_all(void)
     check_idle();
 }
 
+/* L8: as many refused ones as one pass may not complete. */
+static void test_refused_many(void)
+{
+    Worker what = reader;
+    static Worker w[2 * LAIO_BUDGET];
+    LaioInfo info;
+
+    mock_reset();
+    mock.refuse = refuse_all;
+    what.want = -EIO;
+    ctx->aio_max_batch = 4 * LAIO_BUDGET;
+    workers_start(w, ARRAY_SIZE(w), what);
+    laio_get_info(aio_get_linux_aio(ctx), &info);
+    g_assert(info.rejected);
+    g_assert_cmpuint(n_unfinished, >=, LAIO_BUDGET);
+    check_own_wakeup();
+    poll_until_finished();
+    ctx->aio_max_batch = 0;
+    check_idle();
+}
+
 /* --- -EAGAIN (L6) --- */
 
 #define AGAIN_NS 100000000LL
@@ -605,6 +626,49 @@ static void test_short_direct(void)
     g_assert(!memcmp(buf, mock.disk + 4096, sizeof(buf)));
 }
 
+/* The kernel wants an alignment that no tail of its own has: that is said. */
+static void test_short_unalignable(void)
+{
+    uint8_t buf[16384];
+    OneRequest r = {
+        .offset = 16384, .bytes = sizeof(buf), .type = QEMU_AIO_READ,
+        .buf = buf,
+    };
+
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    mock.direct_align = 16384;
+    mock.transfer_max = 4096;           /* a tail at a page */
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -EINVAL);
+    g_assert_cmpuint(mock.requests, ==, 2);
+    mock.transfer_max = 5000;           /* tried at the page before, too */
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -EINVAL);
+    g_assert_cmpuint(mock.requests, ==, 2 + 3);
+    check_idle();
+}
+
+/* Where the rest of a short append would go nobody knows. */
+static void test_short_append(void)
+{
+    uint8_t buf[8192] = { 1 };
+    OneRequest r = {
+        .offset = 8192, .bytes = sizeof(buf), .type = QEMU_AIO_ZONE_APPEND,
+        .buf = buf,
+    };
+
+    mock_reset();
+    mock.sync = true;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, 0);
+    mock.transfer_max = 4096;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -EIO);
+    g_assert_cmpuint(mock.requests, ==, 2);
+    check_idle();
+}
+
 static void test_disk_full(void)
 {
     uint8_t buf[16384];
@@ -802,6 +866,33 @@ static void test_batches(void)
     check_idle();
 }
 
+/* What is asked for by AioContext or device, within what the kernel takes. */
+static void test_batch_limits(void)
+{
+    static Worker w[LAIO_MAX_EVENTS + 8];
+
+    mock_reset();
+    ctx->aio_max_batch = 8;
+    workers_start(w, 16, reader);
+    g_assert_cmpuint(mock.largest_batch, ==, 8);
+    mock_complete(mock.last, 16);
+    poll_until_finished();
+
+    mock_reset();
+    ctx->aio_max_batch = 10 * LAIO_MAX_EVENTS;
+    workers_start(w, ARRAY_SIZE(w), reader);
+    g_assert_cmpuint(mock.largest_batch, ==, LAIO_MAX_EVENTS);
+    g_assert_cmpuint(mock.calls, ==, 1);
+    mock_complete(mock.last, LAIO_MAX_EVENTS);
+    while (mock.requests < ARRAY_SIZE(w)) {
+        aio_poll(ctx, true);
+    }
+    mock_complete(mock.last, 8);
+    poll_until_finished();
+    ctx->aio_max_batch = 0;
+    check_idle();
+}
+
 /* Outside of sections a request goes to the kernel at once. */
 static void test_unplugged(void)
 {
@@ -862,6 +953,7 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/refused/middle", test_refused_middle);
     g_test_add_func("/linux-aio/refused/last", test_refused_last);
     g_test_add_func("/linux-aio/refused/all", test_refused_all);
+    g_test_add_func("/linux-aio/refused/many", test_refused_many);
     g_test_add_func("/linux-aio/again/idle", test_again_idle);
     g_test_add_func("/linux-aio/again/took-none", test_took_none);
     g_test_add_func("/linux-aio/again/back-off", test_back_off);
@@ -870,6 +962,8 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/short", test_short);
     g_test_add_func("/linux-aio/short/eof", test_eof);
     g_test_add_func("/linux-aio/short/direct", test_short_direct);
+    g_test_add_func("/linux-aio/short/unalignable", test_short_unalignable);
+    g_test_add_func("/linux-aio/short/append", test_short_append);
     g_test_add_func("/linux-aio/short/disk-full", test_disk_full);
     g_test_add_func("/linux-aio/nested", test_nested);
     g_test_add_func("/linux-aio/nested/not-signalled",
@@ -879,6 +973,7 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/fairness", test_fairness);
     g_test_add_func("/linux-aio/fairness/single", test_fairness_single);
     g_test_add_func("/linux-aio/batches", test_batches);
+    g_test_add_func("/linux-aio/batches/limits", test_batch_limits);
     g_test_add_func("/linux-aio/unplugged", test_unplugged);
     g_test_add_func("/linux-aio/many", test_many);
 
