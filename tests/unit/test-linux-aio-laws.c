@@ -3,21 +3,27 @@
  * The laws of the Linux AIO engine under random schedules.
  *
  * A seed makes a kernel (random-aio-kernel.h) and a workload: coroutines that
- * read, write and flush in regions of their own, and run nested event loops
- * at the end of completion passes.  Checked at each step:
+ * read, write and flush in regions of their own, move between the event loops
+ * of up to three threads, and run nested event loops at the end of completion
+ * passes; drained sections, in which the engines are detached, attached
+ * elsewhere, or made anew.  Only one thread runs at a time, the one that a
+ * seed says, so that each schedule can be replayed.  Checked at each step:
  *
- *   L1 the depth of ioq_submit() is within its bound, at 0 in between
- *   L2 each result, and all data, is what the kernel's oracle says
+ *   L1 the depth of ioq_submit() is within its bound
+ *   L2 each result, and all data, is what the kernel's oracle says; a request
+ *      goes through its states; events are delivered once, in order
  *   L3 pending requests have something in flight, the BH, or the timer; a
  *      ring with events has the BH or a signal
  *   L4 nested loops end
- *   L5 a refused request fails with its error (its batch mates: by L2)
- *   L6 no more than a few calls per -EAGAIN
- *   L7 tails, end of file, disk full (by L2)
+ *   L5 a refused request fails with its error; once control is in the event
+ *      loop, what waits has been offered to the kernel
+ *   L6 a call is repeated after a completion or a delay only
+ *   L7 tails, end of file, disk full
+ *   L8 an iteration of the event loop ends, after a bounded number of
+ *      completions, and runs a timer that is due
+ *   L9 on a kernel that is truly asynchronous, calls are as few as before
  *
- * Usage: test-linux-aio-laws [--seeds N | --seconds N] [--seed N
- * [--requests N]].  A failure prints the command that replays it, with the
- * smallest number of requests that still fails.
+ * See test-linux-aio-laws --help.
  */
 #include "qemu/osdep.h"
 #include "block/aio.h"
@@ -29,84 +35,222 @@
 #include "qemu/defer-call.h"
 #include "qemu/main-loop.h"
 #include "random-aio-kernel.h"
+#include "random-schedules.h"
 
-#include <sys/wait.h>
+/* Iterations without progress, with the clock running, that are a hang. */
+#define IDLE_MAX 5000
 
-/* A schedule takes well below a ms; this is a hang. */
-#define HANG_SECONDS 10
-
-typedef struct {
+typedef struct Owner {
     unsigned id;
     bool nested;                /* one request, for a nested loop */
     bool finished;
+    Coroutine *co;
     uint8_t buf[RK_REGION];
     uint8_t model[RK_REGION];
 } Owner;
 
-typedef struct {
-    uint64_t seed;              /* of the schedule that is being run */
-    uint64_t schedules, requests, nested, polls;
-} Shared;
+typedef struct Loop {
+    QemuThread thread;
+    QemuSemaphore go, back;     /* who has the turn */
+    bool busy;                  /* its turn is on the stack */
+    unsigned turns;             /* how many of them */
+    bool fresh;                 /* nothing was submitted in its only turn */
+    bool rest;                  /* of a batch, after a refused request */
+    bool stop;
+    AioContext *ctx;
+    LinuxAioState *engine;
+    RKContext *kernel;
+    QEMUTimer *beacon;
+    bool beacon_armed;
+    unsigned since;             /* completions of this iteration */
+    int64_t retry_ns;           /* the delay that comes next */
+    unsigned passes;            /* that reaped, and iterations: L9 */
+} Loop;
 
-static Shared *shared;          /* survives the child */
-static AioContext *ctx;
-static LinuxAioState *engine;
+typedef struct Request {
+    const void *req;
+    LaioState state;
+} Request;
+
+static Loop loops[RK_CONTEXTS];
+static unsigned n_loops;
 static Owner owners[RK_OWNERS];
 static bool busy[RK_OWNERS];
-static unsigned requests_left, unfinished, nesting;
+static Request requests[RK_OWNERS];
+static Owner *parked[RK_OWNERS];
+static unsigned n_parked;
+static unsigned requests_left, unfinished, nesting, nested_bhs, idle;
+static unsigned direct_calls;
+static bool draining, asynchronous;
 
-/* --- observers --- */
+static Loop *loop_of_engine(LinuxAioState *s)
+{
+    Loop *l = loops;
+
+    while (l->engine != s) {
+        l++;
+        g_assert(l < loops + RK_CONTEXTS);
+    }
+    return l;
+}
+
+/* The loop of this thread; a coroutine may have moved since the last call. */
+static Loop *current_loop(void)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+    Loop *l = loops;
+
+    while (l->ctx != ctx) {
+        l++;
+        g_assert(l < loops + RK_CONTEXTS);
+    }
+    return l;
+}
+
+/* --- what the engine tells --- */
 
 static void note_submit(LinuxAioState *s, int nr, int ret, unsigned depth)
 {
+    Loop *l = loop_of_engine(s);
+
     g_assert_cmpuint(depth, <=, IOQ_SUBMIT_MAX_DEPTH);
+    g_assert_cmpuint(depth, >=, 1);
+    g_assert(current_loop() == l);
+    if (l->fresh) {
+        /* L1: the count is this thread's, and was given back. */
+        g_assert_cmpuint(depth, ==, 1);
+        l->fresh = false;
+    }
+    if (ret != 0 && ret != -EAGAIN && ret != -EINTR) {
+        l->retry_ns = LAIO_RETRY_MIN_NS;
+        l->rest = ret < 0 && nr > 1;
+    } else {
+        l->rest = false;
+    }
 }
 
-static const LaioObserver observer = { .submit = note_submit };
+/* L6: a back-off, which begins anew after the kernel has answered. */
+static void note_retry(LinuxAioState *s, int64_t delay_ns)
+{
+    Loop *l = loop_of_engine(s);
 
-/* L3, when control is in the event loop; true if the engine will go on. */
-static bool check_own_wakeup(void)
+    g_assert_cmpint(delay_ns, ==, l->retry_ns);
+    l->retry_ns = MIN(2 * delay_ns, LAIO_RETRY_MAX_NS);
+}
+
+static void note_reap(LinuxAioState *s, unsigned events)
+{
+    g_assert_cmpuint(events, >, 0);
+    loop_of_engine(s)->passes++;
+}
+
+static Request *request_find(const void *req)
+{
+    unsigned i;
+
+    for (i = 0; i < RK_OWNERS; i++) {
+        if (requests[i].req == req) {
+            return &requests[i];
+        }
+    }
+    return NULL;
+}
+
+static void note_request(LinuxAioState *s, const void *req, int type,
+                         LaioState state, ssize_t ret)
+{
+    Loop *l = loop_of_engine(s);
+    Request *r = request_find(req);
+
+    rk_trace("loop %d: request %p %s\n", (int)(l - loops), req,
+             (const char *[]) { "pending", "in flight", "refused",
+                                "done" }[state]);
+    if (!r) {
+        g_assert_cmpint(state, ==, LAIO_PENDING);
+        r = request_find(NULL);
+        g_assert(r);
+        *r = (Request) { .req = req, .state = state };
+        return;
+    }
+    switch (r->state) {
+    case LAIO_PENDING:
+        g_assert(state == LAIO_IN_FLIGHT || state == LAIO_REJECTED);
+        break;
+    case LAIO_IN_FLIGHT:
+        g_assert(state == LAIO_PENDING || state == LAIO_DONE);
+        rk_delivered(l->kernel, req);
+        break;
+    case LAIO_REJECTED:
+        g_assert(state == LAIO_PENDING || state == LAIO_DONE);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+    r->state = state;
+    if (state == LAIO_DONE) {
+        r->req = NULL;
+        l->since++;
+        /* L8: each callback has one budget; there are three. */
+        g_assert_cmpuint(l->since, <=, 3 * LAIO_BUDGET);
+    }
+}
+
+static const LaioObserver observer = {
+    .submit = note_submit,
+    .request = note_request,
+    .reap = note_reap,
+    .retry = note_retry,
+};
+
+/* L3 and L5, when control is in the event loop. */
+static bool check_own_wakeup(Loop *l)
 {
     LaioInfo info;
 
-    laio_get_info(engine, &info);
+    laio_get_info(l->engine, &info);
+    g_assert(!l->rest);         /* L5 */
     if (info.pending) {
         g_assert(info.in_flight || info.bh_scheduled || info.retry_armed);
+        g_assert(nesting || info.blocked);
     }
-    if (info.rejected) {
-        g_assert(info.bh_scheduled);
+    g_assert(!info.rejected || info.bh_scheduled);
+    if (!info.ring_empty && !info.bh_scheduled) {
+        g_assert(rk_signalled(l->kernel));
     }
-    return info.bh_scheduled || info.retry_armed || !info.ring_empty;
+    g_assert(info.in_flight == l->kernel->accepted - l->kernel->delivered);
+    return info.bh_scheduled || !info.ring_empty;
 }
 
-/* --- workload --- */
+/* --- the coroutines --- */
 
 static void owner_fill(Owner *w, size_t n)
 {
+    uint32_t random = rk_random();
     size_t i;
 
     for (i = 0; i < n; i++) {
-        w->buf[i] = rk_random();
+        w->buf[i] = (i + random) * 2654435761U >> 24;
     }
 }
 
-/* Compare what @type at @offset has done with what the oracle says. */
-static void owner_check(Owner *w, int type, size_t offset, size_t n, int ret)
+/* Compare what @type has done with what the oracle says. */
+static void owner_check(Owner *w, int type, int ret)
 {
     RKOracle *o = &rk.oracle[w->id];
+    uint8_t *model = w->model + (o->offset - w->id * RK_REGION);
     size_t i;
 
     g_assert(o->decided);
     g_assert_cmpint(ret, ==, o->want);
     o->active = false;
     if (type == QEMU_AIO_READ && !ret) {
-        g_assert(!memcmp(w->buf, w->model + offset, o->done));
-        for (i = o->done; i < n; i++) {
+        g_assert(!memcmp(w->buf, model, o->done));
+        for (i = o->done; i < o->size; i++) {
             g_assert_cmpuint(w->buf[i], ==, 0);
         }
-    } else if (type == QEMU_AIO_WRITE) {
+    } else if (type == QEMU_AIO_WRITE || type == QEMU_AIO_ZONE_APPEND) {
         /* What was written before a failure is there, and nothing else. */
-        memcpy(w->model + offset, w->buf, ret ? o->done : n);
+        memcpy(model, w->buf, ret ? o->done : o->size);
         g_assert(!memcmp(w->model, rk.disk + w->id * RK_REGION, RK_REGION));
     }
 }
@@ -114,27 +258,60 @@ static void owner_check(Owner *w, int type, size_t offset, size_t n, int ret)
 static void coroutine_fn owner_request(Owner *w)
 {
     static const int types[] = {
-        QEMU_AIO_READ, QEMU_AIO_READ, QEMU_AIO_WRITE, QEMU_AIO_WRITE,
-        QEMU_AIO_FLUSH,
+        QEMU_AIO_READ, QEMU_AIO_READ, QEMU_AIO_READ, QEMU_AIO_WRITE,
+        QEMU_AIO_WRITE, QEMU_AIO_ZONE_APPEND, QEMU_AIO_FLUSH,
     };
     int type = types[rk_below(ARRAY_SIZE(types))];
-    size_t offset = rk_below(RK_REGION - 1);
-    size_t n = 1 + rk_below(MIN(RK_REGION - offset, 300));
-    size_t split = rk_below(n + 1);
+    size_t unit = rk.direct ? RK_SECTOR : 1;
+    size_t offset = rk_below(RK_REGION / unit) * unit;
+    size_t max = MIN(RK_REGION - offset, rk.direct ? RK_REGION : 300) / unit;
+    size_t n = (1 + rk_below(max)) * unit, split = rk_below(n + 1);
+    bool fua = type == QEMU_AIO_WRITE && laio_has_fua() && !rk_below(4);
     struct iovec iov[2] = {
         { w->buf, split }, { w->buf + split, n - split },
     };
     QEMUIOVector qiov;
     int ret;
 
-    rk.oracle[w->id] = (RKOracle) { .active = true };
+    rk.oracle[w->id] = (RKOracle) {
+        .active = true,
+        .offset = w->id * RK_REGION + offset,
+        .size = n,
+        .append = type == QEMU_AIO_ZONE_APPEND,
+        .rw_flags = fua ? RWF_DSYNC : 0,
+    };
     qemu_iovec_init_external(&qiov, iov, 2);
     owner_fill(w, n);
+    rk_trace("owner %u: type %#x, %zu bytes at %zu\n", w->id, type, n,
+             offset);
     ret = laio_co_submit(w->id, w->id * RK_REGION + offset,
-                         type == QEMU_AIO_FLUSH ? NULL : &qiov, type, 0,
-                         rk_below(8));
-    owner_check(w, type, offset, n, ret);
-    shared->requests++;
+                         type == QEMU_AIO_FLUSH ? NULL : &qiov, type,
+                         fua ? BDRV_REQ_FUA : 0,
+                         asynchronous ? 0 : rk_below(8));
+    owner_check(w, type, ret);
+    counts->requests++;
+}
+
+/* A drained section lets requests end, and none begin. */
+static void coroutine_fn owner_pause(Owner *w)
+{
+    if (draining) {
+        /* Another section may begin before this one's owners run again. */
+        while (draining) {
+            rk_trace("owner %u: parked\n", w->id);
+            parked[n_parked++] = w;
+            qemu_coroutine_yield();
+        }
+    } else if (rk_chance(RK_MOVE)) {
+        unsigned to = rk_below(n_loops);
+
+        rk_trace("owner %u: to loop %u\n", w->id, to);
+        counts->moves++;
+        aio_co_reschedule_self(loops[to].ctx);
+    } else if (rk_chance(RK_YIELD)) {
+        aio_co_schedule(qemu_get_current_aio_context(), w->co);
+        qemu_coroutine_yield();
+    }
 }
 
 static void nested_loop(void *opaque);
@@ -145,12 +322,11 @@ static void coroutine_fn owner_entry(void *opaque)
 
     do {
         owner_request(w);
-        if (!w->nested && nesting < 3 && rk_below(12) == 0) {
-            defer_call(nested_loop, w);
-        }
-        if (!w->nested && rk_below(10) == 0) {
-            aio_co_schedule(ctx, qemu_coroutine_self());
-            qemu_coroutine_yield();
+        if (!w->nested) {
+            if (nesting < 3 && rk_chance(RK_NEST)) {
+                defer_call(nested_loop, w);
+            }
+            owner_pause(w);
         }
     } while (!w->nested && requests_left && requests_left--);
     w->finished = true;
@@ -161,6 +337,7 @@ static void coroutine_fn owner_entry(void *opaque)
 /* Start an owner that is free; NULL if there is none. */
 static Owner *owner_start(bool nested)
 {
+    Owner *w;
     unsigned id;
 
     for (id = 0; id < RK_OWNERS && busy[id]; id++) {
@@ -168,43 +345,200 @@ static Owner *owner_start(bool nested)
     if (id == RK_OWNERS) {
         return NULL;
     }
+    w = &owners[id];
     busy[id] = true;
-    owners[id].id = id;
-    owners[id].nested = nested;
-    owners[id].finished = false;
+    w->id = id;
+    w->nested = nested;
+    w->finished = false;
+    w->co = qemu_coroutine_create(owner_entry, w);
     unfinished++;
-    qemu_coroutine_enter(qemu_coroutine_create(owner_entry, &owners[id]));
-    return &owners[id];
+    qemu_coroutine_enter(w->co);
+    return w;
 }
 
-/* One turn of the loop; blocking only if the engine says that it goes on. */
-static void turn(void)
+/* --- turns of the event loops --- */
+
+static void beacon_cb(void *opaque)
 {
-    bool goes_on = check_own_wakeup();
+    Loop *l = opaque;
 
-    shared->polls++;
-    if (goes_on && !rk.n_late && rk_below(2)) {
-        LaioInfo info;
+    l->beacon_armed = false;
+}
 
-        laio_get_info(engine, &info);
-        aio_poll(ctx, info.bh_scheduled || info.retry_armed);
-    } else if (!aio_poll(ctx, false)) {
-        LaioInfo info;
+/* Nothing to do: let the kernel go on, and the clock. */
+static void time_passes(void)
+{
+    static const int64_t steps[] = { 10000, 200000, 3000000, 20000000 };
 
-        laio_get_info(engine, &info);
-        /* L3: if the kernel has nothing either, this would be for ever. */
-        if (!rk.n_held && !rk.n_late && unfinished) {
-            g_assert(info.bh_scheduled || info.retry_armed ||
-                     !info.ring_empty);
+    g_assert_cmpuint(++idle, <, IDLE_MAX);
+    rk_tick();
+    rk.clock_ns += steps[rk_below(ARRAY_SIZE(steps))];
+}
+
+/* One iteration in the thread that this is. */
+static void turn_here(Loop *l)
+{
+    unsigned since = l->since;
+    bool work = check_own_wakeup(l), beacon = rk_below(4) == 0, progress;
+
+    counts->turns++;
+    l->fresh = ++l->turns == 1;
+    l->since = 0;
+    if (beacon) {
+        l->beacon_armed = true;
+        timer_mod(l->beacon, rk.clock_ns);
+    }
+    /* Waiting is safe just if the engine is right that it will be woken. */
+    progress = aio_poll(l->ctx, work && rk_below(2));
+    l->passes++;
+    l->turns--;
+    /* L8: what is due is not kept waiting. */
+    g_assert(!beacon || !l->beacon_armed);
+    l->since = since;
+    check_own_wakeup(l);
+    if (!progress) {
+        time_passes();
+    } else {
+        idle = 0;
+        if (rk_below(3) == 0) {
+            rk_tick();
         }
-        rk_tick();
-        if (info.retry_armed) {
-            aio_poll(ctx, true);
-        }
-    } else if (rk_below(3) == 0) {
-        rk_tick();
     }
 }
+
+static void *loop_run(void *opaque)
+{
+    Loop *l = opaque;
+
+    qemu_set_current_aio_context(l->ctx);
+    for (;;) {
+        qemu_sem_wait(&l->go);
+        if (l->stop) {
+            return NULL;
+        }
+        turn_here(l);
+        qemu_sem_post(&l->back);
+    }
+}
+
+/* A turn of any loop whose thread can have one now. */
+static void turn(void)
+{
+    Loop *l = &loops[rk_below(n_loops)];
+
+    if (l->busy) {
+        turn_here(current_loop());
+    } else {
+        rk_trace("loop %d: turn\n", (int)(l - loops));
+        l->busy = true;
+        qemu_sem_post(&l->go);
+        qemu_sem_wait(&l->back);
+        l->busy = false;
+    }
+}
+
+/* Is this the only thread in the middle of something? */
+static bool alone(void)
+{
+    unsigned i;
+
+    for (i = 1; i < n_loops; i++) {
+        if (loops[i].busy) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- drained sections --- */
+
+static void engine_attach(Loop *l, LinuxAioState *s, RKContext *kernel)
+{
+    l->engine = s;
+    l->kernel = kernel;
+    l->retry_ns = LAIO_RETRY_MIN_NS;
+    laio_attach_aio_context(s, l->ctx);
+    l->ctx->linux_aio = s;
+}
+
+static void engine_new(Loop *l)
+{
+    RKContext *kernel = rk.contexts;
+    LinuxAioState *s;
+
+    while (kernel->live) {
+        kernel++;
+    }
+    s = laio_init(&error_abort);
+    engine_attach(l, s, kernel);
+}
+
+static void engine_free(Loop *l)
+{
+    while (l->kernel->late) {
+        rk_tick();
+    }
+    laio_cleanup(l->engine);
+}
+
+/* Detach all engines, and attach them, or others, to the loops. */
+static void reattach(void)
+{
+    LinuxAioState *engines[RK_CONTEXTS];
+    RKContext *kernels[RK_CONTEXTS];
+    unsigned i, shift = rk_below(n_loops);
+
+    rk_trace("reattach, shifted by %u\n", shift);
+    counts->reattached++;
+    for (i = 0; i < n_loops; i++) {
+        laio_detach_aio_context(loops[i].engine, loops[i].ctx);
+        engines[i] = loops[i].engine;
+        kernels[i] = loops[i].kernel;
+    }
+    for (i = 0; i < n_loops; i++) {
+        unsigned from = (i + shift) % n_loops;
+
+        engine_attach(&loops[i], engines[from], kernels[from]);
+    }
+    if (rk_below(2)) {
+        Loop *l = &loops[rk_below(n_loops)];
+
+        laio_detach_aio_context(l->engine, l->ctx);
+        engine_free(l);
+        engine_new(l);
+    }
+}
+
+/* As the block layer does: wait for what there is, in a nested loop or not. */
+static void drain(void)
+{
+    unsigned i;
+
+    rk_trace("drain\n");
+    counts->drains++;
+    draining = true;
+    while (unfinished > n_parked) {
+        turn();
+    }
+    for (i = 0; i < n_loops; i++) {
+        LaioInfo info;
+
+        laio_get_info(loops[i].engine, &info);
+        g_assert(!info.pending && !info.in_flight && !info.rejected);
+        g_assert(info.ring_empty && !info.retry_armed);
+    }
+    /* Not below a callback of an engine that it takes away. */
+    if (!nesting && rk_chance(RK_REATTACH)) {
+        reattach();
+    }
+    draining = false;
+    while (n_parked) {
+        aio_co_schedule(loops[rk_below(n_loops)].ctx,
+                        parked[--n_parked]->co);
+    }
+}
+
+static void nested_loop_bh(void *opaque);
 
 /* L4: at the end of a completion pass, or in a bottom half. */
 static void nested_loop(void *opaque)
@@ -213,7 +547,9 @@ static void nested_loop(void *opaque)
 
     if (qemu_in_coroutine()) {
         /* There was no section. */
-        aio_bh_schedule_oneshot(ctx, nested_loop, NULL);
+        nested_bhs++;
+        aio_bh_schedule_oneshot(qemu_get_current_aio_context(),
+                                nested_loop_bh, NULL);
         return;
     }
     w = owner_start(true);
@@ -221,31 +557,42 @@ static void nested_loop(void *opaque)
         return;
     }
     nesting++;
-    shared->nested++;
+    counts->nested++;
     while (!w->finished) {
         turn();
+    }
+    if (!draining && alone() && rk_chance(RK_DRAIN)) {
+        drain();
     }
     nesting--;
 }
 
+static void nested_loop_bh(void *opaque)
+{
+    nested_bhs--;
+    nested_loop(NULL);
+}
+
 /* --- schedules --- */
 
-static void run_schedule(uint64_t seed, unsigned max_requests)
+/* L9: one call per pass, and per request made outside of any. */
+static void check_calls(void)
 {
-    unsigned i, n;
+    unsigned i, most = direct_calls;
 
-    shared->seed = seed;
-    alarm(HANG_SECONDS);
-    rk_reset(seed);
-    engine = laio_init(&error_abort);
-    laio_attach_aio_context(engine, ctx);
-    ctx->linux_aio = engine;
-    for (i = 0; i < RK_OWNERS; i++) {
-        memcpy(owners[i].model, rk.disk + i * RK_REGION, RK_REGION);
+    for (i = 0; i < n_loops; i++) {
+        most += loops[i].passes;
     }
+    g_assert_cmpuint(rk.calls, <=, most);
+}
 
-    n = 1 + rk_below(8);
-    requests_left = MIN(5 + rk_below(60), max_requests);
+static void start_owners(const Plan *plan)
+{
+    unsigned i, n = 1 + rk_below(8);
+
+    n = MIN(n, plan->max_coroutines);
+    direct_calls = n;
+    loops[0].turns++;           /* as if from one: nested loops are that */
     if (rk_below(2)) {
         defer_call_begin();
         for (i = 0; i < n; i++) {
@@ -257,131 +604,123 @@ static void run_schedule(uint64_t seed, unsigned max_requests)
             owner_start(false);
         }
     }
-    while (unfinished) {
+    loops[0].turns--;
+}
+
+static void finish_schedule(void)
+{
+    unsigned i;
+
+    while (unfinished || nested_bhs) {
         turn();
-    }
-    /* Every call was for a reason: a request, or a bounded retry. */
-    g_assert_cmpuint(rk.calls, <=, (rk.accepted + 200) * 20);
-    while (rk.n_late) {
-        rk_tick();
-    }
-    while (aio_poll(ctx, false)) {
-    }
-    laio_detach_aio_context(engine, ctx);
-    laio_cleanup(engine);
-    ctx->linux_aio = NULL;
-    shared->schedules++;
-}
-
-/* Run schedules in a child; true if all went well. */
-static bool run_in_child(uint64_t first, uint64_t count, int64_t seconds,
-                         unsigned max_requests, bool quiet)
-{
-    pid_t pid = fork();
-    int status;
-
-    g_assert_cmpint(pid, >=, 0);
-    if (pid == 0) {
-        int64_t end = seconds ? qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
-                      seconds * NANOSECONDS_PER_SECOND : INT64_MAX;
-        uint64_t i;
-
-        if (quiet) {
-            freopen("/dev/null", "w", stderr);
-            freopen("/dev/null", "w", stdout);
-        }
-        qemu_init_main_loop(&error_abort);
-        ctx = qemu_get_aio_context();
-        laio_observer = &observer;
-        for (i = 0; i < count; i++) {
-            if (i % 64 == 0 &&
-                qemu_clock_get_ns(QEMU_CLOCK_REALTIME) > end) {
-                break;
-            }
-            run_schedule(first + i, max_requests);
-        }
-        _exit(0);
-    }
-    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* The smallest number of requests with which @seed still fails. */
-static unsigned shrink(uint64_t seed)
-{
-    unsigned n;
-
-    for (n = 0; n < 65; n++) {
-        if (!run_in_child(seed, 1, 0, n, true)) {
-            return n;
+        if (rk_chance(RK_DRAIN)) {
+            drain();
         }
     }
-    return 65;
+    for (i = 0; i < RK_OWNERS; i++) {
+        g_assert(!requests[i].req);
+        g_assert(!memcmp(owners[i].model, rk.disk + i * RK_REGION,
+                         RK_REGION));
+    }
+    if (asynchronous) {
+        check_calls();
+    }
 }
 
-static uint64_t number_arg(const char *arg, const char *value)
+void run_schedule(uint64_t seed, const Plan *plan)
 {
-    char *end = NULL;
-    uint64_t n = value ? g_ascii_strtoull(value, &end, 0) : 0;
+    unsigned i;
 
-    if (!value || end == value || *end) {
-        fprintf(stderr, "test-linux-aio-laws: %s needs a number\n", arg);
-        exit(1);
+    rk.without = plan->without;
+    rk.trace = plan->trace;
+    rk_reset(seed);
+    asynchronous = rk_below(16) == 0;
+    if (asynchronous) {
+        rk_asynchronous();
     }
-    return n;
+    n_loops = rk_chance(RK_THREADS) ? 2 + rk_below(RK_CONTEXTS - 1) : 1;
+    requests_left = 5 + rk_below(60);
+    if (!asynchronous && rk_chance(RK_STORM)) {
+        rk_storm();
+        requests_left = 5 * LAIO_BUDGET;
+        counts->storms++;
+    }
+    requests_left = MIN(requests_left, plan->max_requests);
+    idle = 0;
+    for (i = 0; i < n_loops; i++) {
+        loops[i].since = loops[i].passes = 0;
+        loops[i].ctx->nonblocking_turns = 0;
+        loops[i].ctx->aio_max_batch = asynchronous ? 0 : rk_below(4) * 5;
+        engine_new(&loops[i]);
+    }
+    for (i = 0; i < RK_OWNERS; i++) {
+        memcpy(owners[i].model, rk.disk + i * RK_REGION, RK_REGION);
+    }
+
+    start_owners(plan);
+    finish_schedule();
+
+    for (i = 0; i < n_loops; i++) {
+        Loop *l = &loops[i];
+
+        laio_detach_aio_context(l->engine, l->ctx);
+        engine_free(l);
+        l->engine = NULL;
+        l->ctx->linux_aio = NULL;
+    }
+}
+
+static void loop_start(Loop *l, AioContext *ctx)
+{
+    l->ctx = ctx;
+    /* With a clock that stands still busy polling would not end. */
+    aio_context_set_poll_params(ctx, 0, 0, 0, &error_abort);
+    l->beacon = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS, beacon_cb,
+                              l);
+    if (l == loops) {
+        l->busy = true;
+        return;
+    }
+    qemu_sem_init(&l->go, 0);
+    qemu_sem_init(&l->back, 0);
+    qemu_thread_create(&l->thread, "loop", loop_run, l,
+                       QEMU_THREAD_JOINABLE);
+}
+
+void schedules_begin(void)
+{
+    unsigned i;
+
+    qemu_init_main_loop(&error_abort);
+    laio_observer = &observer;
+    for (i = 0; i < RK_CONTEXTS; i++) {
+        loop_start(&loops[i], i ? aio_context_new(&error_abort)
+                                : qemu_get_aio_context());
+    }
+}
+
+void schedules_end(void)
+{
+    unsigned i;
+
+    for (i = 0; i < RK_CONTEXTS; i++) {
+        Loop *l = &loops[i];
+
+        timer_free(l->beacon);
+        if (i) {
+            l->stop = true;
+            qemu_sem_post(&l->go);
+            qemu_thread_join(&l->thread);
+            qemu_sem_destroy(&l->go);
+            qemu_sem_destroy(&l->back);
+            aio_context_unref(l->ctx);
+        }
+    }
+    qemu_cleanup_main_loop();
 }
 
 int main(int argc, char **argv)
 {
-    const char *env = g_getenv("LAIO_SEEDS");
-    uint64_t first = 1, count = UINT64_MAX;
-    int64_t seconds = 20;
-    unsigned max_requests = UINT_MAX;
-    int i;
-    bool ok;
-
-    if (env) {
-        count = number_arg("LAIO_SEEDS", env);
-        seconds = 0;
-    }
-    for (i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--tap") || !strcmp(argv[i], "-k")) {
-            continue;
-        }
-        if (!strcmp(argv[i], "--seeds")) {
-            count = number_arg(argv[i], argv[i + 1]);
-            seconds = 0;
-        } else if (!strcmp(argv[i], "--seconds")) {
-            seconds = number_arg(argv[i], argv[i + 1]);
-        } else if (!strcmp(argv[i], "--seed")) {
-            first = number_arg(argv[i], argv[i + 1]);
-            count = count == UINT64_MAX ? 1 : count;
-        } else if (!strcmp(argv[i], "--requests")) {
-            max_requests = number_arg(argv[i], argv[i + 1]);
-        } else {
-            fprintf(stderr, "test-linux-aio-laws: unknown option '%s' "
-                    "(--seeds, --seconds, --seed, --requests)\n", argv[i]);
-            return 1;
-        }
-        i++;
-    }
-
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    g_assert(shared != MAP_FAILED);
-    printf("1..1\n");
-    fflush(stdout);
-    ok = run_in_child(first, count, seconds, max_requests, false);
-    printf("# %" PRIu64 " schedules, %" PRIu64 " requests, %" PRIu64
-           " nested loops, %" PRIu64 " turns\n", shared->schedules,
-           shared->requests, shared->nested, shared->polls);
-    fflush(stdout);
-    if (!ok) {
-        uint64_t seed = shared->seed;
-
-        printf("# replay: %s --seed %" PRIu64 " --requests %u\n", argv[0],
-               seed, shrink(seed));
-    }
-    printf("%sok 1 /linux-aio/laws\n", ok ? "" : "not ");
-    return ok ? 0 : 1;
+    return schedules_main("linux-aio/laws", rk_features, RK_FEATURES, argc,
+                          argv);
 }
