@@ -21,6 +21,9 @@ check-planted: all
 check-spin:
 	scripts/check-spin
 
+coverage:
+	scripts/coverage
+
 style:
 	scripts/style-check
 
@@ -30,4 +33,5 @@ bench: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo check check-quick check-planted check-spin style bench clean
+.PHONY: all demo check check-quick check-planted check-spin coverage style \
+    bench clean
