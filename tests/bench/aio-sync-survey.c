@@ -2,25 +2,31 @@
 /*
  * How asynchronous is Linux AIO here?  For the file system of each directory
  * given: how many of 32 requests of 4 KiB are complete when io_submit(2)
- * returns, for the cases that differ.  The median of 5 rounds.
+ * returns, for the cases that differ.  The median of 9 rounds, and the least
+ * and the most where they differ.  A block device can be given, too: it is
+ * only read.
  *
  * Uses libaio itself, and nothing of the engine.  Needs 128 KiB of room.
  */
 #include "qemu/osdep.h"
 #include <libaio.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 
 #define REQUESTS 32
 #define BYTES 4096
 #define FILE_BYTES (REQUESTS * BYTES)
-#define ROUNDS 5
+#define ROUNDS 9
 
 typedef enum Content {
     EMPTY,                      /* a file of no bytes */
     HOLE,                       /* nothing but a hole */
     DATA,                       /* written, and on the disk */
     DIRTY,                      /* written, not yet on the disk */
+    AS_IT_IS,                   /* a block device: left alone */
 } Content;
 
 typedef struct Case {
@@ -28,21 +34,29 @@ typedef struct Case {
     bool direct;                /* O_DIRECT */
     int opcode;                 /* IO_CMD_* */
     Content content;
-    off_t offset;               /* of the first request */
+    bool at_end;                /* begin where the file ends */
     unsigned skew;              /* of the buffers, from their alignment */
 } Case;
 
-static const Case cases[] = {
-    { "buffered read", false, IO_CMD_PREAD, DATA, 0, 0 },
-    { "buffered write", false, IO_CMD_PWRITE, DATA, 0, 0 },
-    { "direct read of data", true, IO_CMD_PREAD, DATA, 0, 0 },
-    { "direct read of a hole", true, IO_CMD_PREAD, HOLE, 0, 0 },
-    { "direct read at the end", true, IO_CMD_PREAD, DATA, FILE_BYTES, 0 },
-    { "direct overwrite", true, IO_CMD_PWRITE, DATA, 0, 0 },
-    { "direct write to a hole", true, IO_CMD_PWRITE, HOLE, 0, 0 },
-    { "direct extending write", true, IO_CMD_PWRITE, EMPTY, 0, 0 },
-    { "direct read, misaligned", true, IO_CMD_PREAD, DATA, 0, 1 },
-    { "fdsync", false, IO_CMD_FDSYNC, DIRTY, 0, 0 },
+static const Case file_cases[] = {
+    { "buffered read", false, IO_CMD_PREAD, DATA },
+    { "buffered write", false, IO_CMD_PWRITE, DATA },
+    { "direct read of data", true, IO_CMD_PREAD, DATA },
+    { "direct read of a hole", true, IO_CMD_PREAD, HOLE },
+    { "direct read at the end", true, IO_CMD_PREAD, DATA, .at_end = true },
+    { "direct overwrite", true, IO_CMD_PWRITE, DATA },
+    { "direct write to a hole", true, IO_CMD_PWRITE, HOLE },
+    { "direct extending write", true, IO_CMD_PWRITE, EMPTY },
+    { "direct read, misaligned", true, IO_CMD_PREAD, DATA, .skew = 1 },
+    { "fdsync", false, IO_CMD_FDSYNC, DIRTY },
+};
+
+static const Case device_cases[] = {
+    { "buffered read", false, IO_CMD_PREAD, AS_IT_IS },
+    { "direct read", true, IO_CMD_PREAD, AS_IT_IS },
+    { "direct read at the end", true, IO_CMD_PREAD, AS_IT_IS,
+      .at_end = true },
+    { "direct read, misaligned", true, IO_CMD_PREAD, AS_IT_IS, .skew = 1 },
 };
 
 /* One more for the skew. */
@@ -52,6 +66,7 @@ typedef struct Survey {
     io_context_t ctx;
     int fd;
     int direct_fd;              /* or -errno */
+    off_t end;                  /* of the device, or of the file with DATA */
 } Survey;
 
 /* What a round has come to. */
@@ -83,7 +98,7 @@ static int prepare(int fd, Content content)
 {
     int ret = 0;
 
-    if (ftruncate(fd, 0) < 0) {
+    if (content != AS_IT_IS && ftruncate(fd, 0) < 0) {
         return -errno;
     }
     if (content == HOLE && ftruncate(fd, FILE_BYTES) < 0) {
@@ -93,7 +108,7 @@ static int prepare(int fd, Content content)
         ret = fill(fd);
     }
     if (ret == 0 && content != DIRTY) {
-        if (fsync(fd) < 0) {
+        if (content != AS_IT_IS && fsync(fd) < 0) {
             return -errno;
         }
         /* So that a direct request finds nothing in the page cache. */
@@ -102,14 +117,16 @@ static int prepare(int fd, Content content)
     return ret;
 }
 
-static void prepare_iocbs(const Case *test, int fd, struct iocb *iocbs,
-                          struct iocb **list)
+static void prepare_iocbs(Survey *survey, const Case *test,
+                          struct iocb *iocbs, struct iocb **list)
 {
+    int fd = test->direct ? survey->direct_fd : survey->fd;
+    off_t start = test->at_end ? survey->end : 0;
     unsigned i;
 
     for (i = 0; i < REQUESTS; i++) {
         uint8_t *buf = buffer + i * BYTES + test->skew;
-        off_t offset = test->offset + i * BYTES;
+        off_t offset = start + i * BYTES;
 
         list[i] = &iocbs[i];
         switch (test->opcode) {
@@ -155,7 +172,6 @@ static int run_round(Survey *survey, const Case *test, Result *result)
     struct iocb *list[REQUESTS];
     struct io_event events[REQUESTS];
     struct timespec zero = { 0 };
-    int fd = test->direct ? survey->direct_fd : survey->fd;
     unsigned accepted = 0;
     int i, n, ret;
 
@@ -164,7 +180,7 @@ static int run_round(Survey *survey, const Case *test, Result *result)
     if (ret < 0) {
         return ret;
     }
-    prepare_iocbs(test, fd, iocbs, list);
+    prepare_iocbs(survey, test, iocbs, list);
     while (accepted < REQUESTS && result->refused == 0) {
         ret = io_submit(survey->ctx, REQUESTS - accepted, list + accepted);
         accepted += MAX(ret, 0);
@@ -187,17 +203,27 @@ static int compare_results(const void *a, const void *b)
     return (x->complete > y->complete) - (x->complete < y->complete);
 }
 
-static void print_row(const char *name, const Result *result)
+/* @results are in order; the first one alone if the kernel refused. */
+static void print_row(const char *name, const Result *results)
 {
+    const Result *median = &results[ROUNDS / 2];
+    unsigned least, most;
+
     printf("  %-26s", name);
-    if (result->refused) {
-        printf("refused: %s\n", strerror(-result->refused));
-    } else if (result->error) {
-        printf("%2u of %d, failed: %s\n", result->complete, REQUESTS,
-               strerror(-result->error));
-    } else {
-        printf("%2u of %d\n", result->complete, REQUESTS);
+    if (results[0].refused) {
+        printf("refused: %s\n", strerror(-results[0].refused));
+        return;
     }
+    least = results[0].complete;
+    most = results[ROUNDS - 1].complete;
+    printf("%2u of %d", median->complete, REQUESTS);
+    if (least != most) {
+        printf(" (%u to %u)", least, most);
+    }
+    if (median->error) {
+        printf(", failed: %s", strerror(-median->error));
+    }
+    printf("\n");
 }
 
 /* 0 or -errno. */
@@ -207,8 +233,6 @@ static int run_case(Survey *survey, const Case *test)
     int i, ret;
 
     if (test->direct && survey->direct_fd < 0) {
-        results[0] = (Result) { .refused = survey->direct_fd };
-        print_row(test->name, &results[0]);
         return 0;
     }
     for (i = 0; i < ROUNDS; i++) {
@@ -222,8 +246,15 @@ static int run_case(Survey *survey, const Case *test)
         }
     }
     qsort(results, ROUNDS, sizeof(results[0]), compare_results);
-    print_row(test->name, &results[ROUNDS / 2]);
+    print_row(test->name, results);
     return 0;
+}
+
+static int open_direct(const char *path, int flags)
+{
+    int fd = open(path, flags | O_DIRECT | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
 }
 
 /* The file has no name once it is open: nothing is ever left behind. */
@@ -235,43 +266,91 @@ static int open_files(Survey *survey, const char *dir)
     if (survey->fd < 0) {
         return -errno;
     }
-    survey->direct_fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-    if (survey->direct_fd < 0) {
-        survey->direct_fd = -errno;
-    }
+    survey->direct_fd = open_direct(path, O_RDWR);
+    survey->end = FILE_BYTES;
     unlink(path);
     return 0;
 }
 
-static int survey_dir(const char *dir)
+static int open_device(Survey *survey, const char *path)
 {
-    Survey survey = { .fd = -1, .direct_fd = -1 };
-    struct statfs fs;
-    size_t i;
-    int ret = open_files(&survey, dir);
+    uint64_t bytes;
 
-    if (ret < 0) {
-        return ret;
+    survey->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (survey->fd < 0) {
+        return -errno;
     }
-    ret = io_setup(REQUESTS, &survey.ctx);
-    if (ret < 0) {
-        goto close_files;
+    survey->direct_fd = open_direct(path, O_RDONLY);
+    if (ioctl(survey->fd, BLKGETSIZE64, &bytes) < 0) {
+        return -errno;
     }
-    printf("%s", dir);
-    if (statfs(dir, &fs) == 0) {
+    survey->end = bytes;
+    return 0;
+}
+
+static void print_head(const Survey *survey, const char *path, bool device)
+{
+    struct statfs fs;
+
+    printf("%s", path);
+    if (device) {
+        printf(" (block device)");
+    } else if (fstatfs(survey->fd, &fs) == 0) {
         printf(" (file system type 0x%lx)", (unsigned long)fs.f_type);
     }
     printf(": complete when io_submit(2) returned\n");
-    for (i = 0; i < ARRAY_SIZE(cases) && ret == 0; i++) {
-        ret = run_case(&survey, &cases[i]);
+    if (survey->direct_fd < 0) {
+        printf("  %-26srefused: %s\n", "O_DIRECT",
+               strerror(-survey->direct_fd));
+    }
+}
+
+/* NULL, or what failed with the -errno that is put in @ret. */
+static const char *survey_one(const char *path, bool device, int *ret)
+{
+    Survey survey = { .fd = -1, .direct_fd = -1 };
+    const Case *cases = device ? device_cases : file_cases;
+    size_t i, count = device ? ARRAY_SIZE(device_cases) :
+                               ARRAY_SIZE(file_cases);
+    const char *failed = device ? "cannot be read" : "no file can be made";
+
+    *ret = device ? open_device(&survey, path) : open_files(&survey, path);
+    if (*ret < 0) {
+        goto close_files;
+    }
+    if (survey.end < FILE_BYTES) {
+        failed = "smaller than 128 KiB";
+        *ret = -EINVAL;
+        goto close_files;
+    }
+    failed = "no Linux AIO";
+    *ret = io_setup(REQUESTS, &survey.ctx);
+    if (*ret < 0) {
+        goto close_files;
+    }
+    print_head(&survey, path, device);
+    for (i = 0; i < count && *ret == 0; i++) {
+        failed = cases[i].name;
+        *ret = run_case(&survey, &cases[i]);
     }
     io_destroy(survey.ctx);
 close_files:
     if (survey.direct_fd >= 0) {
         close(survey.direct_fd);
     }
-    close(survey.fd);
-    return ret;
+    if (survey.fd >= 0) {
+        close(survey.fd);
+    }
+    return *ret < 0 ? failed : NULL;
+}
+
+#define USAGE "Usage: aio-sync-survey DIR|BLOCK-DEVICE...\n"
+
+static bool is_device(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
 /* Every argument is looked at before anything is measured. */
@@ -280,8 +359,7 @@ static bool check_arguments(int argc, char **argv)
     int i;
 
     if (argc < 2) {
-        fprintf(stderr, "aio-sync-survey: no directory given "
-                "(usage: aio-sync-survey DIR...)\n");
+        fprintf(stderr, "aio-sync-survey: no directory given (see --help)\n");
         return false;
     }
     for (i = 1; i < argc; i++) {
@@ -289,7 +367,7 @@ static bool check_arguments(int argc, char **argv)
 
         if (argv[i][0] == '-') {
             fprintf(stderr, "aio-sync-survey: unknown option '%s' "
-                    "(usage: aio-sync-survey DIR...)\n", argv[i]);
+                    "(see --help)\n", argv[i]);
             return false;
         }
         if (stat(argv[i], &st) < 0) {
@@ -297,9 +375,9 @@ static bool check_arguments(int argc, char **argv)
                     strerror(errno));
             return false;
         }
-        if (!S_ISDIR(st.st_mode)) {
-            fprintf(stderr, "aio-sync-survey: '%s' is not a directory\n",
-                    argv[i]);
+        if (!S_ISDIR(st.st_mode) && !S_ISBLK(st.st_mode)) {
+            fprintf(stderr, "aio-sync-survey: '%s' is neither a directory "
+                    "nor a block device\n", argv[i]);
             return false;
         }
     }
@@ -308,22 +386,29 @@ static bool check_arguments(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    struct utsname kernel;
     int i;
 
     if (argc == 2 && !strcmp(argv[1], "--help")) {
-        printf("Usage: aio-sync-survey DIR...\n");
+        printf(USAGE "How many of %d requests are complete when io_submit(2) "
+               "returns, per kind of\nrequest; a block device is only read.\n",
+               REQUESTS);
         return 0;
     }
     if (!check_arguments(argc, argv)) {
         return 1;
     }
+    if (uname(&kernel) == 0) {
+        printf("%s %s\n", kernel.sysname, kernel.release);
+    }
     for (i = 1; i < argc; i++) {
-        int ret = survey_dir(argv[i]);
+        int ret;
+        const char *failed = survey_one(argv[i], is_device(argv[i]), &ret);
 
-        if (ret < 0) {
+        if (failed) {
             fflush(stdout);
-            fprintf(stderr, "aio-sync-survey: '%s': %s\n", argv[i],
-                    strerror(-ret));
+            fprintf(stderr, "aio-sync-survey: '%s': %s: %s\n", argv[i],
+                    failed, strerror(-ret));
             return 1;
         }
     }
