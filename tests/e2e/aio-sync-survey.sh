@@ -84,6 +84,8 @@ if ! command -v strace > /dev/null ||
     ! strace -o /dev/null true 2> /dev/null; then
     skip 'no strace: a kernel without AIO'
 else
+    # LeakSanitizer cannot do with being traced.
+    export ASAN_OPTIONS=detect_leaks=0
     refused 'no AIO' "'dir': no Linux AIO: Function not implemented" \
         strace -o /dev/null -e trace=io_setup \
         -e inject=io_setup:error=ENOSYS "$SURVEY" dir
