@@ -27,6 +27,7 @@ typedef struct RingHead {
 static struct {
     int eventfd;                /* -errno */
     int setup, submit, destroy; /* -errno */
+    unsigned again;             /* -EAGAIN of io_submit(), so many times */
     int getevents[3];           /* -errno, one call after the other */
     long res;                   /* of each event */
     size_t ring_field;          /* offset in RingHead, to be changed */
@@ -62,6 +63,10 @@ int io_setup(int maxevents, io_context_t *ctxp)
 
 int io_submit(io_context_t ctx, long nr, struct iocb *iocbs[])
 {
+    if (fake.again) {
+        fake.again--;
+        return -EAGAIN;
+    }
     return fake.submit ? fake.submit
                        : result(syscall(SYS_io_submit, ctx, nr, iocbs));
 }
@@ -163,15 +168,13 @@ static void coroutine_fn read_entry(void *opaque)
     r->ret = laio_co_submit(r->fd, 0, &qiov, QEMU_AIO_READ, 0, 0);
 }
 
-/* How often io_getevents() was called for a request. */
-static unsigned read_with_ring_field(size_t field)
+/* A request with an engine of its own. */
+static void read_with_new_engine(void)
 {
     AioContext *ctx = aio_context_new(&error_abort);
     AioContext *old = qemu_get_current_aio_context();
     Read r = { .fd = new_file(), .ret = -EINPROGRESS };
 
-    fake_reset();
-    fake.ring_field = field;
     qemu_set_current_aio_context(ctx);
     aio_setup_linux_aio(ctx, &error_abort);
     qemu_coroutine_enter(qemu_coroutine_create(read_entry, &r));
@@ -184,6 +187,14 @@ static unsigned read_with_ring_field(size_t field)
     qemu_set_current_aio_context(old);
     aio_context_unref(ctx);
     close(r.fd);
+}
+
+/* How often io_getevents() was called for a request. */
+static unsigned read_with_ring_field(size_t field)
+{
+    fake_reset();
+    fake.ring_field = field;
+    read_with_new_engine();
     return fake.getevents_calls;
 }
 
@@ -196,6 +207,61 @@ static void test_unknown_ring(void)
                      0);
     g_assert_cmpuint(read_with_ring_field(offsetof(RingHead, header_length)),
                      >, 0);
+    fake_reset();
+}
+
+/* --- observers --- */
+
+static GString *seen;
+
+static void see_submit(LinuxAioState *s, int nr, int ret, unsigned depth)
+{
+    g_string_append_printf(seen, "submit %d %d %u; ", nr, ret, depth);
+}
+
+static void see_request(LinuxAioState *s, const void *req, int type,
+                        LaioState state, ssize_t ret)
+{
+    g_assert_cmpint(type, ==, QEMU_AIO_READ);
+    g_string_append_printf(seen, "request %d; ", state);
+}
+
+static void see_reap(LinuxAioState *s, unsigned events)
+{
+    g_string_append_printf(seen, "reap %u; ", events);
+}
+
+static void see_retry(LinuxAioState *s, int64_t delay_ns)
+{
+    g_string_append_printf(seen, "retry %" PRId64 "; ", delay_ns);
+}
+
+/* Each step is told to those who want to know it. */
+static void test_observers(void)
+{
+    static const LaioObserver all = {
+        .submit = see_submit, .request = see_request, .reap = see_reap,
+        .retry = see_retry,
+    };
+    static const LaioObserver nothing;
+
+    seen = g_string_new(NULL);
+    fake.again = 1;
+    laio_observer = &all;
+    read_with_new_engine();
+    g_assert_cmpstr(seen->str, ==,
+                    "request 0; submit 1 -11 1; retry 100000; "
+                    "submit 1 1 1; request 1; request 3; reap 1; ");
+    g_string_truncate(seen, 0);
+
+    fake.again = 1;
+    laio_observer = &nothing;
+    read_with_new_engine();
+    fake.again = 1;
+    laio_observer = NULL;
+    read_with_new_engine();
+    g_assert_cmpstr(seen->str, ==, "");
+    g_string_free(seen, true);
     fake_reset();
 }
 
@@ -251,6 +317,7 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/init-fails", test_init_fails);
     g_test_add_func("/linux-aio/destroy-fails", test_destroy_fails);
     g_test_add_func("/linux-aio/unknown-ring-head", test_unknown_ring);
+    g_test_add_func("/linux-aio/observers", test_observers);
     g_test_add_func("/linux-aio/has-fdsync", test_has_fdsync);
     g_test_add_func("/linux-aio/has-fua", test_has_fua);
     ret = g_test_run();
