@@ -47,6 +47,7 @@
 #include "qemu/timer.h"
 
 #include <libaio.h>
+#include <sys/stat.h>
 
 /* The kernel's struct aio_ring, mapped into the process by io_setup(2). */
 struct aio_ring {
@@ -460,8 +461,8 @@ static void laio_completion_cb(EventNotifier *e)
     LinuxAioState *s = container_of(e, LinuxAioState, e);
 
     /*
-     * First the signal, then the ring: what comes later signals again.  A
-     * nested event loop may have taken the signal before: no matter.
+     * First the signal, which a nested event loop may have taken before, then
+     * the ring: what comes later signals again.
      */
     event_notifier_test_and_clear(&s->e);
     laio_dispatch(s);
@@ -721,12 +722,19 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
 LinuxAioState *laio_init(Error **errp)
 {
     LinuxAioState *s = g_new0(LinuxAioState, 1);
+    struct stat st = { 0 };
     int ret;
 
     ret = event_notifier_init(&s->e, false);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "failed to initialize event notifier");
         goto free_state;
+    }
+    /* A pipe, if there is no eventfd(2): the kernel cannot signal that. */
+    fstat(event_notifier_get_fd(&s->e), &st);
+    if (S_ISFIFO(st.st_mode)) {
+        error_setg_errno(errp, ENOSYS, "failed to initialize event notifier");
+        goto cleanup_notifier;
     }
     ret = io_setup(LAIO_MAX_EVENTS, &s->ctx);
     if (ret < 0) {
@@ -752,7 +760,6 @@ void laio_cleanup(LinuxAioState *s)
     assert(!s->aio_context);
     event_notifier_cleanup(&s->e);
     if (io_destroy(s->ctx) != 0) {
-        /* The kernel frees it when the process ends. */
         fprintf(stderr, "%s: io_destroy failed\n", __func__);
     }
     g_free(s);
@@ -769,8 +776,7 @@ bool laio_has_fdsync(int fd)
     if (io_setup(1, &ctx) < 0) {
         return false;
     }
-    memset(&cb, 0, sizeof(cb));
-    io_prep_fdsync(&cb, fd);
+    io_prep_fdsync(&cb, fd);    /* clears the rest */
     if (io_submit(ctx, 1, cbs) == 1) {
         int ret;
 

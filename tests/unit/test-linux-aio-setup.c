@@ -132,6 +132,9 @@ static void test_init_fails(void)
 {
     fake.eventfd = -EMFILE;
     check_refused("failed to initialize event notifier", EMFILE);
+    /* Then a notifier is a pipe, which the kernel cannot signal. */
+    fake.eventfd = -ENOSYS;
+    check_refused("failed to initialize event notifier", ENOSYS);
     fake.setup = -EAGAIN;
     check_refused("failed to create linux AIO context", EAGAIN);
     fake.setup = -ENOSYS;
