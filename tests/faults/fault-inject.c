@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * LD_PRELOAD library that disturbs one system call of a program, and counts
+ * how often the program makes each of them.
+ *
+ *   LAIO_FAULT=CALL:N:KIND[:ERRNO]
+ *
+ * The N-th CALL (from 1 on; "N+": that one and all later ones) is disturbed.
+ * CALL is one of call_names[] below, which covers all variants of it: pread is
+ * pread64() too, preadv is preadv64() and preadv2().  KIND is
+ *
+ *   fail    returns ERRNO (a name such as EIO) without having been made
+ *   short   transfers about half; io_submit takes half of the requests, and of
+ *           a single one none
+ *   late    is made after 20 ms
+ *   cut     io_submit only: one request transfers about half
+ *   event   io_submit only: one request is taken, and completes with EFAULT
+ *
+ * What cannot be disturbed in this way (the half of a sector of a direct
+ * request, the transfer of an fdsync) is made as it is.
+ *
+ *   LAIO_FAULT_OUT=FILE      at exit, a line "CALL COUNT" for each call
+ *   LAIO_FAULT_MARK=1        "@fault CALL" to stderr where the fault happens;
+ *                            stdout gets line buffers, to be in order with it
+ *   LAIO_FAULT_NO_RING=1     the engine finds a ring that it does not know,
+ *                            and has to use io_getevents()
+ *
+ * Counting begins when the library is loaded.  Calls that the C library, the
+ * loader or a sanitizer's runtime make for themselves do not come by here.
+ * Not counted: files of the system (see is_system_file()), reads and writes of
+ * stdin, stdout and stderr, mappings that are no stack.
+ */
+#include "qemu/osdep.h"
+#include <dlfcn.h>
+#include <libaio.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+/* Take over both names: which one a program uses depends on its headers. */
+#define EXPORT(name, function)                          \
+    __asm__(".globl " name "\n\t.set " name ", " #function)
+
+#define WRAPPER static __attribute__((used, noinline))
+
+#define LATE_US 20000
+
+/* Direct I/O of half a request wants its end aligned. */
+#define SECTOR 512
+
+typedef enum {
+    CALL_IO_SUBMIT, CALL_IO_SETUP, CALL_IO_GETEVENTS, CALL_EVENTFD,
+    CALL_PREAD, CALL_PREADV, CALL_PWRITE, CALL_PWRITEV, CALL_READ, CALL_WRITE,
+    CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_POSIX_FALLOCATE,
+    CALL_FTRUNCATE, CALL_OPEN, CALL_MMAP, CALL__MAX,
+} Call;
+
+static const char *const call_names[CALL__MAX] = {
+    "io_submit", "io_setup", "io_getevents", "eventfd", "pread", "preadv",
+    "pwrite", "pwritev", "read", "write", "fdatasync", "fsync", "fallocate",
+    "posix_fallocate", "ftruncate", "open", "mmap",
+};
+
+typedef enum {
+    KIND_NONE, KIND_FAIL, KIND_SHORT, KIND_LATE, KIND_CUT, KIND_EVENT,
+} Kind;
+
+static const char *const kind_names[] = {
+    "", "fail", "short", "late", "cut", "event",
+};
+
+static const struct {
+    const char *name;
+    int error;
+} errnos[] = {
+    { "EACCES", EACCES }, { "EAGAIN", EAGAIN }, { "EINTR", EINTR },
+    { "EINVAL", EINVAL }, { "EIO", EIO }, { "EMFILE", EMFILE },
+    { "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC }, { "EFBIG", EFBIG },
+    { "EOPNOTSUPP", EOPNOTSUPP },
+};
+
+/* From the environment; constant once the program runs. */
+static Call fault_call = CALL__MAX;
+static unsigned long fault_first, fault_last;
+static Kind fault_kind;
+static int fault_errno;
+static bool fault_mark;
+static bool fault_no_ring;
+
+static unsigned long counts[CALL__MAX];         /* atomic */
+
+/* --- what is wanted --- */
+
+static void __attribute__((noreturn)) bad_setting(const char *what)
+{
+    fprintf(stderr, "fault-inject: LAIO_FAULT: bad %s\n", what);
+    _exit(125);
+}
+
+static Call parse_call(const char *name)
+{
+    Call call;
+
+    for (call = 0; call < CALL__MAX; call++) {
+        if (!strcmp(name, call_names[call])) {
+            return call;
+        }
+    }
+    bad_setting("call");
+}
+
+static Kind parse_kind(const char *name)
+{
+    Kind kind;
+
+    for (kind = KIND_FAIL; kind < ARRAY_SIZE(kind_names); kind++) {
+        if (!strcmp(name, kind_names[kind])) {
+            return kind;
+        }
+    }
+    bad_setting("kind");
+}
+
+static int parse_errno(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(errnos); i++) {
+        if (!strcmp(name, errnos[i].name)) {
+            return errnos[i].error;
+        }
+    }
+    bad_setting("errno");
+}
+
+static void parse_setting(char *text)
+{
+    char *call = strtok(text, ":");
+    char *number = strtok(NULL, ":");
+    char *kind = strtok(NULL, ":");
+    char *error = strtok(NULL, ":");
+    char *end;
+
+    if (!call || !number || !kind) {
+        bad_setting("form");
+    }
+    fault_first = fault_last = strtoul(number, &end, 10);
+    if (!strcmp(end, "+")) {
+        fault_last = ULONG_MAX;
+    } else if (*end || !fault_first) {
+        bad_setting("number");
+    }
+    fault_kind = parse_kind(kind);
+    if (fault_kind == KIND_FAIL) {
+        fault_errno = error ? parse_errno(error) : EIO;
+    }
+    fault_call = parse_call(call);
+    if (fault_kind >= KIND_CUT && fault_call != CALL_IO_SUBMIT) {
+        bad_setting("kind for this call");
+    }
+}
+
+static void __attribute__((constructor)) fault_init(void)
+{
+    const char *setting = getenv("LAIO_FAULT");
+
+    fault_no_ring = getenv("LAIO_FAULT_NO_RING") != NULL;
+    fault_mark = getenv("LAIO_FAULT_MARK") != NULL;
+    if (fault_mark) {
+        setvbuf(stdout, NULL, _IOLBF, 0);
+    }
+    if (setting && *setting) {
+        char copy[64];
+
+        if (strlen(setting) >= sizeof(copy)) {
+            bad_setting("form");
+        }
+        strcpy(copy, setting);
+        parse_setting(copy);
+    }
+}
+
+static void __attribute__((destructor)) fault_report(void)
+{
+    const char *name = getenv("LAIO_FAULT_OUT");
+    FILE *f = name ? fopen(name, "w") : NULL;
+    Call call;
+
+    if (f) {
+        for (call = 0; call < CALL__MAX; call++) {
+            fprintf(f, "%s %lu\n", call_names[call],
+                    qatomic_read(&counts[call]));
+        }
+        fclose(f);
+    }
+}
+
+/* --- what happens --- */
+
+/* Past this library's own functions, and the runtime of a sanitizer. */
+static void *next_function(const char *name)
+{
+    void *fn = dlsym(RTLD_NEXT, name);
+
+    if (!fn) {
+        fprintf(stderr, "fault-inject: no %s()\n", name);
+        _exit(125);
+    }
+    return fn;
+}
+
+#define NEXT(name, type) ({                                             \
+    static void *next_;                                                 \
+    void *fn_ = qatomic_read(&next_);                                   \
+    if (!fn_) {                                                         \
+        fn_ = next_function(name);                                      \
+        qatomic_set(&next_, fn_);                                       \
+    }                                                                   \
+    (type *)fn_; })
+
+/* One more @call: is it the one to disturb, and how? */
+static Kind count_call(Call call)
+{
+    unsigned long n = qatomic_fetch_inc(&counts[call]) + 1;
+
+    if (call == fault_call && n >= fault_first && n <= fault_last) {
+        return fault_kind;
+    }
+    return KIND_NONE;
+}
+
+static void mark(Call call)
+{
+    char line[64];
+    int len = snprintf(line, sizeof(line), "@fault %s\n", call_names[call]);
+
+    /* Not by write(), which is one of the calls here. */
+    if (fault_mark && syscall(SYS_write, STDERR_FILENO, line, len) != len) {
+        _exit(125);
+    }
+}
+
+/* Calls that transfer nothing: true if this one fails, with errno set. */
+static bool disturb(Call call)
+{
+    switch (count_call(call)) {
+    case KIND_FAIL:
+        mark(call);
+        errno = fault_errno;
+        return true;
+    case KIND_LATE:
+        mark(call);
+        usleep(LATE_US);
+        return false;
+    default:
+        return false;
+    }
+}
+
+/* About half of @len, aligned; @len where that would be nothing. */
+static size_t half_of(size_t len)
+{
+    size_t half = len / 2 / SECTOR * SECTOR;
+
+    return half ? half : len;
+}
+
+/* The same for transfers; *@len may become less. */
+static bool disturb_transfer(Call call, size_t *len)
+{
+    Kind kind = count_call(call);
+
+    switch (kind) {
+    case KIND_FAIL:
+        mark(call);
+        errno = fault_errno;
+        return true;
+    case KIND_LATE:
+        mark(call);
+        usleep(LATE_US);
+        return false;
+    case KIND_SHORT:
+        if (half_of(*len) < *len) {
+            mark(call);
+            *len = half_of(*len);
+        }
+        return false;
+    default:
+        return false;
+    }
+}
+
+static size_t iov_bytes(const struct iovec *iov, int niov)
+{
+    size_t sum = 0;
+    int i;
+
+    for (i = 0; i < niov; i++) {
+        sum += iov[i].iov_len;
+    }
+    return sum;
+}
+
+/* The first @bytes of @iov, in @part; how many elements that are. */
+static int iov_part(struct iovec *part, const struct iovec *iov, size_t bytes)
+{
+    int n = 0;
+
+    while (bytes) {
+        part[n] = iov[n];
+        part[n].iov_len = MIN(bytes, part[n].iov_len);
+        bytes -= part[n].iov_len;
+        n++;
+    }
+    return n;
+}
+
+/* --- transfers --- */
+
+typedef ssize_t PreadFn(int fd, void *buf, size_t len, off_t offset);
+typedef ssize_t PwriteFn(int fd, const void *buf, size_t len, off_t offset);
+typedef ssize_t VectorFn(int fd, const struct iovec *iov, int niov,
+                         off_t offset);
+typedef ssize_t Vector2Fn(int fd, const struct iovec *iov, int niov,
+                          off_t offset, int flags);
+typedef ssize_t ReadFn(int fd, void *buf, size_t len);
+typedef ssize_t WriteFn(int fd, const void *buf, size_t len);
+
+WRAPPER ssize_t fault_pread(int fd, void *buf, size_t len, off_t offset)
+{
+    if (disturb_transfer(CALL_PREAD, &len)) {
+        return -1;
+    }
+    return NEXT("pread64", PreadFn)(fd, buf, len, offset);
+}
+EXPORT("pread", fault_pread);
+EXPORT("pread64", fault_pread);
+
+WRAPPER ssize_t fault_pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+    if (disturb_transfer(CALL_PWRITE, &len)) {
+        return -1;
+    }
+    return NEXT("pwrite64", PwriteFn)(fd, buf, len, offset);
+}
+EXPORT("pwrite", fault_pwrite);
+EXPORT("pwrite64", fault_pwrite);
+
+static ssize_t vector_call(Call call, Vector2Fn *fn, int fd,
+                           const struct iovec *iov, int niov, off_t offset,
+                           int flags)
+{
+    size_t all = iov_bytes(iov, niov), len = all;
+    struct iovec part[IOV_MAX];
+
+    if (disturb_transfer(call, &len)) {
+        return -1;
+    }
+    if (len < all) {
+        niov = iov_part(part, iov, len);
+        iov = part;
+    }
+    return fn(fd, iov, niov, offset, flags);
+}
+
+WRAPPER ssize_t fault_preadv2(int fd, const struct iovec *iov, int niov,
+                              off_t offset, int flags)
+{
+    return vector_call(CALL_PREADV, NEXT("preadv64v2", Vector2Fn), fd, iov,
+                       niov, offset, flags);
+}
+EXPORT("preadv2", fault_preadv2);
+EXPORT("preadv64v2", fault_preadv2);
+
+WRAPPER ssize_t fault_pwritev2(int fd, const struct iovec *iov, int niov,
+                               off_t offset, int flags)
+{
+    return vector_call(CALL_PWRITEV, NEXT("pwritev64v2", Vector2Fn), fd, iov,
+                       niov, offset, flags);
+}
+EXPORT("pwritev2", fault_pwritev2);
+EXPORT("pwritev64v2", fault_pwritev2);
+
+WRAPPER ssize_t fault_preadv(int fd, const struct iovec *iov, int niov,
+                             off_t offset)
+{
+    return fault_preadv2(fd, iov, niov, offset, 0);
+}
+EXPORT("preadv", fault_preadv);
+EXPORT("preadv64", fault_preadv);
+
+WRAPPER ssize_t fault_pwritev(int fd, const struct iovec *iov, int niov,
+                              off_t offset)
+{
+    return fault_pwritev2(fd, iov, niov, offset, 0);
+}
+EXPORT("pwritev", fault_pwritev);
+EXPORT("pwritev64", fault_pwritev);
+
+WRAPPER ssize_t fault_read(int fd, void *buf, size_t len)
+{
+    if (fd > STDERR_FILENO && disturb(CALL_READ)) {
+        return -1;
+    }
+    return NEXT("read", ReadFn)(fd, buf, len);
+}
+EXPORT("read", fault_read);
+
+WRAPPER ssize_t fault_write(int fd, const void *buf, size_t len)
+{
+    if (fd > STDERR_FILENO && disturb(CALL_WRITE)) {
+        return -1;
+    }
+    return NEXT("write", WriteFn)(fd, buf, len);
+}
+EXPORT("write", fault_write);
+
+/* --- files --- */
+
+typedef int OpenFn(const char *name, int flags, mode_t mode);
+typedef int SyncFn(int fd);
+typedef int FallocateFn(int fd, int mode, off_t offset, off_t len);
+typedef int PosixFallocateFn(int fd, off_t offset, off_t len);
+typedef int FtruncateFn(int fd, off_t size);
+typedef void *MmapFn(void *addr, size_t len, int prot, int flags, int fd,
+                     off_t offset);
+
+/* Of no interest: what libraries look at on their own. */
+static bool is_system_file(const char *name)
+{
+    static const char *const folders[] = {
+        "/proc/", "/sys/", "/etc/", "/usr/", "/dev/urandom", "/dev/random",
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(folders); i++) {
+        if (!strncmp(name, folders[i], strlen(folders[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+WRAPPER int fault_open(const char *name, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list ap;
+
+    if (flags & (O_CREAT | __O_TMPFILE)) {
+        va_start(ap, flags);
+        mode = va_arg(ap, mode_t);
+        va_end(ap);
+    }
+    if (!is_system_file(name) && disturb(CALL_OPEN)) {
+        return -1;
+    }
+    return NEXT("open64", OpenFn)(name, flags, mode);
+}
+EXPORT("open", fault_open);
+EXPORT("open64", fault_open);
+
+WRAPPER int fault_fdatasync(int fd)
+{
+    return disturb(CALL_FDATASYNC) ? -1 : NEXT("fdatasync", SyncFn)(fd);
+}
+EXPORT("fdatasync", fault_fdatasync);
+
+WRAPPER int fault_fsync(int fd)
+{
+    return disturb(CALL_FSYNC) ? -1 : NEXT("fsync", SyncFn)(fd);
+}
+EXPORT("fsync", fault_fsync);
+
+WRAPPER int fault_fallocate(int fd, int mode, off_t offset, off_t len)
+{
+    if (disturb(CALL_FALLOCATE)) {
+        return -1;
+    }
+    return NEXT("fallocate64", FallocateFn)(fd, mode, offset, len);
+}
+EXPORT("fallocate", fault_fallocate);
+EXPORT("fallocate64", fault_fallocate);
+
+/* Returns the error; errno is as it was. */
+WRAPPER int fault_posix_fallocate(int fd, off_t offset, off_t len)
+{
+    int saved_errno = errno;
+
+    if (disturb(CALL_POSIX_FALLOCATE)) {
+        errno = saved_errno;
+        return fault_errno;
+    }
+    return NEXT("posix_fallocate64", PosixFallocateFn)(fd, offset, len);
+}
+EXPORT("posix_fallocate", fault_posix_fallocate);
+EXPORT("posix_fallocate64", fault_posix_fallocate);
+
+WRAPPER int fault_ftruncate(int fd, off_t size)
+{
+    if (disturb(CALL_FTRUNCATE)) {
+        return -1;
+    }
+    return NEXT("ftruncate64", FtruncateFn)(fd, size);
+}
+EXPORT("ftruncate", fault_ftruncate);
+EXPORT("ftruncate64", fault_ftruncate);
+
+WRAPPER void *fault_mmap(void *addr, size_t len, int prot, int flags, int fd,
+                         off_t offset)
+{
+    if ((flags & MAP_STACK) && disturb(CALL_MMAP)) {
+        return MAP_FAILED;
+    }
+    return NEXT("mmap64", MmapFn)(addr, len, prot, flags, fd, offset);
+}
+EXPORT("mmap", fault_mmap);
+EXPORT("mmap64", fault_mmap);
+
+/* --- Linux AIO: libaio returns the error, and leaves errno alone --- */
+
+typedef int EventfdFn(unsigned value, int flags);
+typedef int SetupFn(int nr, io_context_t *ctx);
+typedef int SubmitFn(io_context_t ctx, long nr, struct iocb **iocbs);
+typedef int GeteventsFn(io_context_t ctx, long min, long nr,
+                        struct io_event *events, struct timespec *timeout);
+
+WRAPPER int fault_eventfd(unsigned value, int flags)
+{
+    return disturb(CALL_EVENTFD) ? -1
+                                 : NEXT("eventfd", EventfdFn)(value, flags);
+}
+EXPORT("eventfd", fault_eventfd);
+
+/* The kernel ignores the magic number, which is for user space. */
+static void spoil_ring(io_context_t ctx)
+{
+    unsigned *ring = (unsigned *)ctx;
+
+    ring[4] = 0;
+}
+
+WRAPPER int fault_io_setup(int nr, io_context_t *ctx)
+{
+    int ret;
+
+    if (disturb(CALL_IO_SETUP)) {
+        return -fault_errno;
+    }
+    ret = NEXT("io_setup", SetupFn)(nr, ctx);
+    if (ret == 0 && fault_no_ring) {
+        spoil_ring(*ctx);
+    }
+    return ret;
+}
+EXPORT("io_setup", fault_io_setup);
+
+WRAPPER int fault_io_getevents(io_context_t ctx, long min, long nr,
+                               struct io_event *events,
+                               struct timespec *timeout)
+{
+    if (disturb(CALL_IO_GETEVENTS)) {
+        return -fault_errno;
+    }
+    return NEXT("io_getevents", GeteventsFn)(ctx, min, nr, events, timeout);
+}
+EXPORT("io_getevents", fault_io_getevents);
+
+/* The first request of a batch that can be cut or spoilt. */
+static struct iocb *find_transfer(struct iocb **iocbs, long nr, Kind kind)
+{
+    long i;
+
+    for (i = 0; i < nr; i++) {
+        struct iocb *cb = iocbs[i];
+        size_t len;
+
+        if (cb->aio_lio_opcode != IO_CMD_PREADV &&
+            cb->aio_lio_opcode != IO_CMD_PWRITEV) {
+            continue;
+        }
+        len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
+        if (kind == KIND_EVENT || half_of(len) < len) {
+            return cb;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * With one request changed.  The kernel has read the vector when the call
+ * returns, so the request gets its own back, and may be submitted again.
+ */
+static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
+                         struct iocb **iocbs, Kind kind)
+{
+    struct iocb *cb = find_transfer(iocbs, nr, kind);
+    struct iovec part[IOV_MAX];
+    struct iocb saved;
+    int ret;
+
+    if (!cb) {
+        return fn(ctx, nr, iocbs);
+    }
+    mark(CALL_IO_SUBMIT);
+    saved = *cb;
+    part[0].iov_base = (void *)4096;    /* aligned, and never mapped */
+    part[0].iov_len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
+    cb->u.c.nbytes = 1;
+    if (kind == KIND_CUT) {
+        cb->u.c.nbytes = iov_part(part, saved.u.c.buf,
+                                  half_of(part[0].iov_len));
+    }
+    cb->u.c.buf = part;
+    ret = fn(ctx, nr, iocbs);
+    cb->u.c.buf = saved.u.c.buf;
+    cb->u.c.nbytes = saved.u.c.nbytes;
+    return ret;
+}
+
+WRAPPER int fault_io_submit(io_context_t ctx, long nr, struct iocb **iocbs)
+{
+    SubmitFn *fn = NEXT("io_submit", SubmitFn);
+    Kind kind = count_call(CALL_IO_SUBMIT);
+
+    switch (kind) {
+    case KIND_FAIL:
+        mark(CALL_IO_SUBMIT);
+        return -fault_errno;
+    case KIND_SHORT:
+        mark(CALL_IO_SUBMIT);
+        return nr / 2 ? fn(ctx, nr / 2, iocbs) : 0;
+    case KIND_LATE:
+        mark(CALL_IO_SUBMIT);
+        usleep(LATE_US);
+        return fn(ctx, nr, iocbs);
+    case KIND_CUT:
+    case KIND_EVENT:
+        return submit_spoilt(fn, ctx, nr, iocbs, kind);
+    default:
+        return fn(ctx, nr, iocbs);
+    }
+}
+EXPORT("io_submit", fault_io_submit);

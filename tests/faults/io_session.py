@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A qemu-io session with one disturbed call: run it, and judge how it ends."""
+
+import os
+import re
+import shutil
+import subprocess
+
+from image_model import Command, Model
+
+LIMIT = 60
+PROMPT = 'qemu-io> '
+MARK = re.compile(r'@fault \w+\n?')
+SANITIZER = re.compile(r'AddressSanitizer|LeakSanitizer|runtime error:')
+PLACE = re.compile(r'(?:wrote|read) (\d+)/(\d+) bytes at offset (\d+)')
+NOT_OPEN = 'no file open'
+NO_STACK = 'cannot allocate a coroutine stack'
+WORDS_BROKEN = 'Input/output error'
+MISMATCH = 'Pattern verification failed'
+SANITIZED = {
+    'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99',
+    'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1:exitcode=99',
+}
+
+
+class Ended:
+    """How a program ended: status (None: it hung), output, counted calls."""
+
+    def __init__(self, status, text, counts):
+        self.status = status
+        self.text = text
+        self.counts = counts
+
+    def is_hit(self):
+        return bool(MARK.search(self.text))
+
+    def common_faults(self):
+        """What is wrong whatever was done."""
+        if self.status is None:
+            return ['hangs']
+        if SANITIZER.search(self.text) or self.status == 99:
+            return ['a report of the sanitizer']
+        if self.status == 125:
+            return ['the fault could not be set up']
+        return []
+
+
+def read_counts(path):
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding='ascii') as file:
+        return {k: int(v) for k, v in (line.split() for line in file)}
+
+
+def run_disturbed(tools, argv, folder, setting, text='', no_ring=False):
+    """Run with LAIO_FAULT=@setting, and @text as input."""
+    out = os.path.join(folder, '.counts')
+    env = dict(os.environ, LC_ALL='C', LD_PRELOAD=tools.library,
+               LAIO_FAULT=setting, LAIO_FAULT_MARK='1', LAIO_FAULT_OUT=out,
+               **SANITIZED)
+    if no_ring:
+        env['LAIO_FAULT_NO_RING'] = '1'
+    if os.path.exists(out):
+        os.unlink(out)
+    try:
+        run = subprocess.run(argv, cwd=folder, env=env, timeout=LIMIT,
+                             input=text.encode(), stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, check=False)
+    except subprocess.TimeoutExpired as ended:
+        return Ended(None, (ended.stdout or b'').decode(errors='replace'), {})
+    return Ended(run.returncode, run.stdout.decode(errors='replace'),
+                 read_counts(out))
+
+
+class Config:
+    """An image, how it is opened, and the commands: a list of groups, each a
+    list of lines whose output belongs together."""
+
+    def __init__(self, name, fmt, engine, cache, place, groups, make,
+                 size=2 << 20, initial=(), no_ring=False):
+        self.name = name
+        self.fmt = fmt
+        self.engine = engine
+        self.cache = cache
+        self.place = place
+        self.make = make
+        self.size = size
+        self.initial = initial
+        self.no_ring = no_ring
+        self.image = 'x.' + fmt
+        values = {'image': self.image, 'options':
+                  '-t %s -i %s -o driver=%s' % (cache, engine, fmt)}
+        self.groups = [[Command(line % values) for line in group]
+                       for group in groups]
+
+    def commands(self):
+        return [command for group in self.groups for command in group]
+
+    def model(self):
+        return Model(self.size, self.initial, self.commands())
+
+    def prepare(self, tools, template):
+        self.make(tools, template, self)
+
+    def run(self, tools, folder, setting):
+        argv = [tools.qemu_io, '-t', self.cache, '-i', self.engine,
+                '-d', 'unmap', '-f', self.fmt, self.image]
+        lines = ''.join(c.line + '\n' for c in self.commands())
+        return run_disturbed(tools, argv, folder, setting, lines,
+                             self.no_ring)
+
+    def judge(self, tools, folder, ended, fault, base):
+        return Judge(self, ended, fault, base).judge(tools, folder)
+
+
+def sections(text, groups):
+    """The output, cut at the prompts: before the first command, one for each
+    group, and at the end.  Less of them if the program ended early."""
+    parts = text.split(PROMPT)
+    result = parts[:1]
+    rest = parts[1:]
+    for group in groups:
+        if not rest:
+            return result
+        result.append(''.join(rest[:len(group)]))
+        rest = rest[len(group):]
+    return result + [''.join(rest)] if rest else result
+
+
+def clean(section):
+    """Lines without times and marks, in an order that does not vary."""
+    return sorted(line for line in MARK.sub('', section).splitlines()
+                  if ' ops; ' not in line)
+
+
+def extra_lines(lines, base):
+    base = list(base)
+    extra = []
+    for line in lines:
+        if line in base:
+            base.remove(line)
+        else:
+            extra.append(line)
+    return extra
+
+
+class Judge:
+    """Goes through the output of one session."""
+
+    def __init__(self, config, ended, fault, base):
+        self.config = config
+        self.ended = ended
+        self.fault = fault
+        self.parts = sections(ended.text, config.groups)
+        self.base = sections(base.text, config.groups)
+        self.model = config.model()
+        self.wrong = list(ended.common_faults())
+        self.is_open = True
+        self.writable = True
+        self.flush_broken = False   # no flush can be trusted until closed
+        self.sync_lost = False      # and none may succeed
+        self.status = 0
+        self.direct = 0             # failures due to the fault itself
+        self.reached = False        # the user was told
+        self.marked = [bool(MARK.search(p)) for p in self.parts]
+
+    def complain(self, what):
+        self.wrong.append(what)
+
+    def judge(self, tools, folder):
+        if self.ended.status is None or self.wrong:
+            return self.wrong, 'broken'
+        complete = len(self.config.groups) + 2
+        if len(self.parts) == 1:
+            self.judge_no_start()
+        else:
+            self.must_have_said(0, 'open')
+            for i in range(1, len(self.parts) - 1):
+                self.judge_group(self.config.groups[i - 1], i)
+            if len(self.parts) < complete or self.ended.status < 0:
+                self.judge_death()
+            else:
+                self.judge_end()
+        self.wrong += self.image_faults(tools, folder)
+        return self.wrong, 'reached' if self.reached else 'handled'
+
+    def is_single(self):
+        return not self.fault.sticky
+
+    def judge_no_start(self):
+        lines = extra_lines(clean(self.parts[0]), clean(self.base[0]))
+        self.reached = True
+        if self.died_for_stack():
+            return
+        if self.ended.status != 1:
+            self.complain('not opened, but status %d' % self.ended.status)
+        if len(lines) != 1:
+            self.complain('not opened, and %d lines' % len(lines))
+        self.check_words(lines)
+        self.must_be_fatal('open')
+
+    def died_for_stack(self):
+        return (self.fault.call == 'mmap' and self.ended.status == -6
+                and self.ended.text.count(NO_STACK) == 1)
+
+    def judge_death(self):
+        """Without memory for a stack there is no way on; all else lives."""
+        self.reached = True
+        if not self.died_for_stack():
+            self.complain('died with status %d' % self.ended.status)
+        # The group that it was in: done in part.
+        for group in self.config.groups[len(self.parts) - 2:][:1]:
+            for command in group:
+                self.model.failed(command)
+        self.model.lost()
+
+    def judge_end(self):
+        if self.ended.status != self.status:
+            self.complain('status %d, not %d'
+                          % (self.ended.status, self.status))
+        if clean(self.parts[-1]) != clean(self.base[-1]):
+            self.complain('more output at the end: %r' % self.parts[-1])
+        if self.is_single() and self.direct > 1:
+            self.complain('one fault, %d commands fail' % self.direct)
+
+    def judge_group(self, group, i):
+        lines = clean(self.parts[i])
+        base = clean(self.base[i])
+        extra = extra_lines(lines, base)
+        if group[0].is_async():
+            self.judge_async(group, lines, i)
+        elif not extra and lines == base:
+            self.judge_success(group[0], i)
+        else:
+            self.judge_failure(group[0], extra, i)
+
+    # --- one command ---
+
+    def judge_success(self, command, i):
+        if not self.is_open and command.verb not in ('open', 'close'):
+            self.complain('%r works without a file' % command.line)
+        if command.is_read() and command.value not in self.model.values(
+                command):
+            self.complain('%r cannot be' % command.line)
+        self.must_have_said(i, command.verb)
+        if command.verb == 'flush' and self.sync_lost:
+            self.complain('a flush succeeds after data may be lost')
+        if command.verb in ('open', 'close'):
+            self.is_open = command.verb == 'open'
+            self.writable = True
+            self.flush_broken = self.sync_lost = False
+        if command.line == 'reopen -r':
+            self.writable = False
+        if command.line == 'reopen -w':
+            self.writable = True
+        self.model.done(command)
+
+    def judge_failure(self, command, extra, i):
+        self.status = 1
+        if len(extra) != 1:
+            self.complain('%r: %d lines: %s'
+                          % (command.line, len(extra), extra))
+            return
+        if self.is_explained(command, extra[0]):
+            return
+        self.reached = True
+        self.direct += 1
+        if not self.marked[i]:
+            self.complain('%r fails without a fault: %s'
+                          % (command.line, extra[0]))
+        self.must_be_fatal(command.verb)
+        self.check_words(extra)
+        self.model.failed(command)
+        if command.verb == 'open':
+            self.is_open = False
+        self.note_flush(command)
+
+    def note_flush(self, command):
+        """The kernel says only once that pages could not be written."""
+        if self.config.cache == 'none':
+            return
+        if command.verb == 'flush' or self.config.cache == 'writethrough':
+            self.flush_broken = True
+        if self.fault.call == 'fdatasync':
+            self.flush_broken = self.sync_lost = True
+
+    def is_explained(self, command, line):
+        """Whether an earlier failure is the cause of this one."""
+        if not self.is_open:
+            return NOT_OPEN in line
+        if command.is_read() and line.startswith(MISMATCH):
+            return not self.model.is_certain(command)
+        if self.flush_broken and (command.verb == 'flush' or
+                                  self.config.cache == 'writethrough'):
+            self.model.failed(command)
+            return WORDS_BROKEN in line
+        if not self.writable and command.is_write():
+            return True
+        return bool(command.end and not self.model.is_inside(command)
+                    and command.verb != 'truncate')
+
+    def must_have_said(self, i, verb):
+        if self.marked[i] and self.fault.must_be_told(verb):
+            self.complain('%s says nothing of the fault' % verb)
+
+    def must_be_fatal(self, where):
+        if self.fault.is_transparent():
+            self.complain('%s fails for what is no failure' % where)
+
+    def check_words(self, lines):
+        for line in lines:
+            if not any(w in line for w in self.fault.words()):
+                self.complain('not the reason: %r' % line)
+
+    # --- requests in parallel ---
+
+    def judge_async(self, group, lines, i):
+        requests = [c for c in group if c.end is not None]
+        if not self.is_open:
+            if any(NOT_OPEN not in line for line in lines):
+                self.complain('%r without a file: %s' % (group[0].line, lines))
+            self.status = 1
+            return
+        places = {int(m[3]) for m in map(PLACE.match, lines) if m}
+        bad = [c for c in requests if c.start not in places]
+        other = [x for x in lines if not PLACE.match(x)]
+        told = [x for x in other if ' failed: ' in x]
+        mismatches = [x for x in other if x.startswith(MISMATCH)]
+        if len(told) != len(bad) or len(told + mismatches) != len(other):
+            self.complain('%r: %s' % (group[0].line, lines))
+        if len(mismatches) > len([c for c in requests
+                                  if not self.model.is_certain(c)]):
+            self.complain('%r: %s' % (group[0].line, mismatches))
+        self.settle_async(requests, bad, bool(mismatches))
+        if bad and self.flush_broken:
+            self.reached = True
+        elif bad:
+            self.reached = True
+            self.direct += 1
+            self.note_flush(bad[0])
+            if not self.marked[i]:
+                self.complain('%r fails without a fault' % group[0].line)
+            self.must_be_fatal(group[0].verb)
+            self.check_words(told)
+        else:
+            self.must_have_said(i, group[0].verb)
+
+    def settle_async(self, requests, bad, mismatched):
+        for command in requests:
+            if command.is_read() and mismatched:
+                continue
+            if command in bad:
+                self.model.failed(command)
+            else:
+                self.model.done(command)
+
+    # --- what is left ---
+
+    def image_faults(self, tools, folder):
+        if self.config.fmt == 'raw':
+            with open(os.path.join(folder, self.config.image), 'rb') as file:
+                return self.model.faults_of(file.read())
+        check = tools.oracle('check', '-q', '-f', 'vmdk', self.config.image,
+                             cwd=folder)
+        if check.returncode not in (0, 3):
+            return ['check says %d: %s' % (check.returncode,
+                                           check.stdout.decode())]
+        convert = tools.oracle('convert', '-f', 'vmdk', '-O', 'raw',
+                               self.config.image, 'content', cwd=folder)
+        if convert.returncode:
+            return ['not readable: ' + convert.stdout.decode()]
+        with open(os.path.join(folder, 'content'), 'rb') as file:
+            return self.model.faults_of(file.read())
+
+
+def copy_template(template, folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(template, folder)
