@@ -86,6 +86,13 @@ static int handle_rw_bounce(RawPosixAIOData *a)
     return ret;
 }
 
+static int handle_aiocb_flush(void *opaque)
+{
+    RawPosixAIOData *a = opaque;
+
+    return RETRY_ON_EINTR(fdatasync(a->fd)) < 0 ? -errno : 0;
+}
+
 static int handle_aiocb_rw(void *opaque)
 {
     RawPosixAIOData *a = opaque;
@@ -96,17 +103,11 @@ static int handle_aiocb_rw(void *opaque)
     } else {
         ret = handle_rw_vector(a, a->iov, a->niov);
     }
-    if (ret == 0 && a->fua && fdatasync(a->fd) < 0) {
-        ret = -errno;
+    if (ret == 0 && a->fua) {
+        ret = handle_aiocb_flush(a);
+        a->flush_failed = ret < 0;
     }
     return ret;
-}
-
-static int handle_aiocb_flush(void *opaque)
-{
-    RawPosixAIOData *a = opaque;
-
-    return RETRY_ON_EINTR(fdatasync(a->fd)) < 0 ? -errno : 0;
 }
 
 static int do_fallocate(int fd, int mode, int64_t offset, int64_t len)
@@ -197,6 +198,17 @@ static int handle_aiocb_write_zeroes(void *opaque)
 
 /* --- in coroutines --- */
 
+/*
+ * The kernel reports a failed write-back once and may drop the pages: that a
+ * later flush succeeds does not mean that the data is there.
+ */
+static void raw_note_flush_failure(BDRVRawState *s, int ret)
+{
+    if (!(s->open_flags & O_DIRECT) && ret != -EAGAIN) {
+        s->page_cache_inconsistent = true;
+    }
+}
+
 static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, QEMUIOVector *qiov,
                                       int type, bool fua)
@@ -212,8 +224,12 @@ static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
         .niov = qiov->niov,
         .fua = fua,
     };
+    int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
 
-    return thread_pool_submit_co(handle_aiocb_rw, &a);
+    if (a.flush_failed) {
+        raw_note_flush_failure(s, ret);
+    }
+    return ret;
 }
 
 /* @qiov has just the request. */
@@ -290,16 +306,12 @@ int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs)
     BDRVRawState *s = bs->opaque;
     int ret;
 
-    /*
-     * The kernel reports a failed write-back once and may drop the pages:
-     * that a later flush succeeds does not mean that the data is there.
-     */
     if (s->page_cache_inconsistent) {
         return -EIO;
     }
     ret = raw_do_flush(bs);
-    if (ret < 0 && !(s->open_flags & O_DIRECT) && ret != -EAGAIN) {
-        s->page_cache_inconsistent = true;
+    if (ret < 0) {
+        raw_note_flush_failure(s, ret);
     }
     return ret;
 }

@@ -39,7 +39,8 @@ typedef struct RawPosixAIOData {
     int64_t bytes;
     struct iovec *iov;
     int niov;
-    bool fua;
+    bool fua;                   /* flush when written */
+    bool flush_failed;          /* that is why it failed */
     PreallocMode prealloc;
     Error **errp;
 } RawPosixAIOData;
