@@ -284,14 +284,18 @@ class Judge:
         if self.fault.call == 'fdatasync':
             self.flush_broken = self.sync_lost = True
 
+    def flushes(self, command):
+        return (command.verb in ('flush', 'reopen')
+                or self.config.cache == 'writethrough'
+                or (command.is_write() and '-f' in command.line.split()))
+
     def is_explained(self, command, line):
         """Whether an earlier failure is the cause of this one."""
         if not self.is_open:
             return NOT_OPEN in line
         if command.is_read() and line.startswith(MISMATCH):
             return not self.model.is_certain(command)
-        if self.flush_broken and (command.verb == 'flush' or
-                                  self.config.cache == 'writethrough'):
+        if self.flush_broken and self.flushes(command):
             self.model.failed(command)
             return WORDS_BROKEN in line
         if not self.writable and command.is_write():
