@@ -66,7 +66,7 @@ static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
         }
         left -= n;
     }
-    if (fsync(fd) < 0) {
+    if (RETRY_ON_EINTR(fsync(fd)) < 0) {
         ret = -errno;
         error_setg_errno(errp, -ret, "Could not flush file to disk");
         return ret;
@@ -90,7 +90,10 @@ static int raw_do_resize(int fd, int64_t current, int64_t offset,
         if (offset == current) {
             return 0;
         }
-        ret = -posix_fallocate(fd, current, offset - current);
+        /* Says what went wrong by its value, not in errno. */
+        do {
+            ret = -posix_fallocate(fd, current, offset - current);
+        } while (ret == -EINTR);
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Could not preallocate data");
         }
@@ -312,7 +315,7 @@ static int raw_create_fd(int fd, const char *filename, QOpts *opts,
     if (ret < 0) {
         return ret;
     }
-    if (ftruncate(fd, 0) < 0) {
+    if (RETRY_ON_EINTR(ftruncate(fd, 0)) < 0) {
         ret = -errno;
         error_setg_errno(errp, -ret, "Could not clear '%s'", filename);
         return ret;
