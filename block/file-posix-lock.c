@@ -14,22 +14,13 @@
 #define RAW_LOCK_PERM_BASE   100
 #define RAW_LOCK_SHARED_BASE 200
 
-bool raw_locks_supported(void)
+bool raw_locks_supported(int fd)
 {
-    static int supported = -1;
+    struct flock fl = {
+        .l_whence = SEEK_SET, .l_len = 1, .l_type = F_WRLCK,
+    };
 
-    if (supported < 0) {
-        struct flock fl = {
-            .l_whence = SEEK_SET, .l_len = 1, .l_type = F_WRLCK,
-        };
-        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-        supported = fd >= 0 && fcntl(fd, F_OFD_GETLK, &fl) == 0;
-        if (fd >= 0) {
-            close(fd);
-        }
-    }
-    return supported;
+    return RETRY_ON_EINTR(fcntl(fd, F_OFD_GETLK, &fl)) == 0;
 }
 
 static int raw_lock_byte(int fd, off_t byte, short type)
@@ -111,7 +102,7 @@ int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
 {
     int ret;
 
-    if (!raw_locks_supported()) {
+    if (!raw_locks_supported(fd)) {
         return 0;
     }
     ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, 0, perm, false, errp);

@@ -151,7 +151,7 @@ static int raw_open_fd(BlockDriverState *bs, BDRVRawState *s,
 
 static int raw_set_locking(BDRVRawState *s, int locking, Error **errp)
 {
-    bool supported = raw_locks_supported();
+    bool supported = raw_locks_supported(s->fd);
 
     if (locking == RAW_LOCKING_ON && !supported) {
         error_setg(errp, "locking=on: this system has no open file "
@@ -179,17 +179,15 @@ static int raw_open_common(BlockDriverState *bs, QOpts *opts, int aio,
     qopts_set_str(bs->options, "filename", filename);
     raw_refresh_filename(bs);
     s->aio_max_batch = qopts_get_number(opts, "aio-max-batch", 0);
-    ret = raw_set_locking(s, locking, errp);
-    if (ret < 0) {
-        return ret;
-    }
-
     s->open_flags = raw_flags_for(bs->open_flags);
     ret = raw_open_fd(bs, s, filename, errp);
     if (ret < 0) {
         return ret;
     }
-    ret = raw_check_type(bs, s, filename, errp);
+    ret = raw_set_locking(s, locking, errp);
+    if (ret == 0) {
+        ret = raw_check_type(bs, s, filename, errp);
+    }
     if (ret == 0) {
         ret = raw_open_aio(bs, aio, bs->open_flags, errp);
     }

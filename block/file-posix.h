@@ -77,7 +77,8 @@ int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
 const char *raw_strip_prefix(const char *filename);
 
 /* file-posix-lock.c */
-bool raw_locks_supported(void);
+/* Whether there are locks for the file that @fd is. */
+bool raw_locks_supported(int fd);
 int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
                    Error **errp);
 void raw_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
