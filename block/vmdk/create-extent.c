@@ -65,6 +65,26 @@ static int write_at(BlockBackend *blk, const char *path, int64_t offset,
     return ret;
 }
 
+/*
+ * Close what was made, if @ret is 0: then it is on disk.  Else it is made
+ * empty, so that nothing takes it for an image.  Returns what became of it.
+ */
+static int finish_file(BlockBackend *blk, const char *path, int ret,
+                       Error **errp)
+{
+    if (ret == 0) {
+        ret = blk_flush(blk);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not flush '%s'", path);
+        }
+    }
+    if (ret < 0) {
+        blk_truncate(blk, 0, false, PREALLOC_MODE_OFF, 0, NULL);
+    }
+    blk_unref(blk);
+    return ret;
+}
+
 int vmdk_create_flat(const char *path, uint64_t sectors, Error **errp)
 {
     BlockBackend *blk = create_file(path, errp);
@@ -75,8 +95,7 @@ int vmdk_create_flat(const char *path, uint64_t sectors, Error **errp)
     }
     ret = blk_truncate(blk, sectors << BDRV_SECTOR_BITS, false,
                        PREALLOC_MODE_OFF, 0, errp);
-    blk_unref(blk);
-    return ret;
+    return finish_file(blk, path, ret, errp);
 }
 
 int vmdk_create_text(const char *path, const char *text, Error **errp)
@@ -91,8 +110,7 @@ int vmdk_create_text(const char *path, const char *text, Error **errp)
     if (ret == 0) {
         ret = write_at(blk, path, 0, strlen(text), text, errp);
     }
-    blk_unref(blk);
-    return ret;
+    return finish_file(blk, path, ret, errp);
 }
 
 static void put32(uint8_t *p, uint32_t value)
@@ -204,6 +222,5 @@ int vmdk_create_sparse(const VmdkCreate *c, const char *path,
         return -EIO;
     }
     ret = write_extent(c, blk, path, sectors, text, errp);
-    blk_unref(blk);
-    return ret;
+    return finish_file(blk, path, ret, errp);
 }
