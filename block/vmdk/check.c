@@ -67,6 +67,19 @@ static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
     }
 }
 
+/* A table that cannot be read need not be damaged, if it is in the file. */
+static void unreadable(VmdkCheck *c, const char *what, uint32_t index,
+                       uint32_t sector, int error)
+{
+    fprintf(stderr, "ERROR: could not read %s %u: %s\n", what, index,
+            strerror(-error));
+    if (vmdk_table_in_file(c->e, sector)) {
+        c->result->check_errors++;
+    } else {
+        corrupt(c);
+    }
+}
+
 static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
 {
     VmdkExtent *e = c->e;
@@ -76,8 +89,15 @@ static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
     if (!e->rgd || e->rgd[index] == e->gd[index]) {
         return;
     }
-    ret = e->rgd[index] ? vmdk_table_read(e, e->rgd[index], c->redundant)
-                        : -ENOENT;
+    ret = -ENOENT;
+    if (e->rgd[index] && vmdk_table_in_file(e, e->rgd[index])) {
+        ret = vmdk_table_read(e, e->rgd[index], c->redundant);
+        if (ret < 0) {
+            unreadable(c, "the redundant copy of grain table", index,
+                       e->rgd[index], ret);
+            return;
+        }
+    }
     if (ret == 0 && !memcmp(c->redundant, c->table, bytes)) {
         return;
     }
@@ -111,9 +131,7 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
     }
     ret = vmdk_table_read(e, e->gd[index], c->table);
     if (ret < 0) {
-        fprintf(stderr, "ERROR: could not read grain table %u: %s\n", index,
-                strerror(-ret));
-        corrupt(c);
+        unreadable(c, "grain table", index, e->gd[index], ret);
         return;
     }
     for (i = 0; i < e->gt_entries; i++) {

@@ -11,13 +11,19 @@
 #include "block/vmdk/vmdk.h"
 #include "trace/trace-block.h"
 
+bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector)
+{
+    uint64_t bytes = e->gt_entries * sizeof(uint32_t);
+
+    return sector + DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE) <= e->next_sector;
+}
+
 int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
                                  uint32_t *entries)
 {
     uint64_t bytes = e->gt_entries * sizeof(uint32_t);
-    uint64_t sectors = DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE);
 
-    if (sector + sectors > e->next_sector) {
+    if (!vmdk_table_in_file(e, sector)) {
         return -EIO;
     }
     BLKDBG_EVENT(e->file, BLKDBG_L2_LOAD);

@@ -248,6 +248,8 @@ int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
 /* The table @index, which must exist.  With e->lock held. */
 int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
                                        VmdkTable **table);
+/* Whether a table at @sector ends before the extent does. */
+bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector);
 /* Read table @index at @sector into @entries, without the cache. */
 int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
                                  uint32_t *entries);
