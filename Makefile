@@ -18,6 +18,17 @@ check-quick:
 check-planted: all
 	scripts/check-planted
 
+build-asan/build.ninja:
+	mkdir -p build-asan
+	cd build-asan && ../configure --cc=clang --enable-asan --enable-ubsan
+
+check-faults: build-asan/build.ninja
+	ninja -C build-asan qemu-io qemu-img tests/faults/fault-inject.so
+	scripts/check-faults --build-dir build-asan
+
+check-kill: all
+	scripts/check-kill
+
 check-spin:
 	scripts/check-spin
 
@@ -33,5 +44,5 @@ bench: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo check check-quick check-planted check-spin coverage style \
-    bench clean
+.PHONY: all demo check check-quick check-planted check-faults check-kill \
+    check-spin coverage style bench clean
