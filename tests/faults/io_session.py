@@ -277,7 +277,7 @@ class Judge:
 
     def note_flush(self, command):
         """The kernel says only once that pages could not be written."""
-        if self.config.cache == 'none':
+        if self.config.cache == 'none' or command.verb in ('open', 'reopen'):
             return
         if command.verb == 'flush' or self.config.cache == 'writethrough':
             self.flush_broken = True
@@ -295,9 +295,10 @@ class Judge:
             return NOT_OPEN in line
         if command.is_read() and line.startswith(MISMATCH):
             return not self.model.is_certain(command)
-        if self.flush_broken and self.flushes(command):
+        if (self.flush_broken and self.flushes(command)
+                and WORDS_BROKEN in line):
             self.model.failed(command)
-            return WORDS_BROKEN in line
+            return True
         if not self.writable and command.is_write():
             return True
         return bool(command.end and not self.model.is_inside(command)
