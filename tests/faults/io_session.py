@@ -277,11 +277,12 @@ class Judge:
 
     def note_flush(self, command):
         """The kernel says only once that pages could not be written."""
-        if self.config.cache == 'none' or command.verb in ('open', 'reopen'):
+        call = self.fault.call
+        if self.config.cache == 'none':
             return
-        if command.verb == 'flush' or self.config.cache == 'writethrough':
+        if call in ('fdatasync', 'io_submit') and self.flushes(command):
             self.flush_broken = True
-        if self.fault.call == 'fdatasync':
+        if call == 'fdatasync':
             self.flush_broken = self.sync_lost = True
 
     def flushes(self, command):
