@@ -78,7 +78,7 @@ static const struct {
     { "EACCES", EACCES }, { "EAGAIN", EAGAIN }, { "EINTR", EINTR },
     { "EINVAL", EINVAL }, { "EIO", EIO }, { "EMFILE", EMFILE },
     { "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC }, { "EFBIG", EFBIG },
-    { "EOPNOTSUPP", EOPNOTSUPP },
+    { "ENOSYS", ENOSYS }, { "EOPNOTSUPP", EOPNOTSUPP },
 };
 
 /* From the environment; constant once the program runs. */
