@@ -8,6 +8,8 @@
 #include "qemu/cutils.h"
 
 #define BLOCK_PROBE_BUF_SIZE 512
+/* A backing chain longer than this comes back to itself. */
+#define BDRV_MAX_BACKING_DEPTH 200
 
 static BlockDriverState *bdrv_open_inherit(const char *filename,
                                            const char *reference,
@@ -426,6 +428,8 @@ static BlockDriverState *bdrv_open_inherit(const char *filename,
     }
 
     bs = bdrv_new();
+    bs->backing_depth = parent ? parent->backing_depth : 0;
+    bs->backing_depth += role & BDRV_CHILD_COW ? 1 : 0;
     if (bdrv_open_node(bs, filename, opts, flags, errp) < 0) {
         bdrv_unref(bs);
         return NULL;
@@ -442,6 +446,21 @@ BlockDriverState *bdrv_open(const char *filename, const char *reference,
 }
 
 /* --- children --- */
+
+/* An image can name itself as its backing file, directly or not. */
+static bool bdrv_check_backing_depth(BlockDriverState *parent,
+                                     BdrvChildRole role,
+                                     const char *filename, Error **errp)
+{
+    if (role & BDRV_CHILD_COW &&
+        parent->backing_depth >= BDRV_MAX_BACKING_DEPTH) {
+        error_setg(errp, "'%s' is below more than %d other images: the "
+                   "backing files form a loop", filename ? filename : "",
+                   BDRV_MAX_BACKING_DEPTH);
+        return false;
+    }
+    return true;
+}
 
 BdrvChild *bdrv_open_child(const char *filename, QOpts *options,
                            const char *bdref_key, BlockDriverState *parent,
@@ -462,6 +481,10 @@ BdrvChild *bdrv_open_child(const char *filename, QOpts *options,
             error_setg(errp, "A block device must be specified for \"%s\"",
                        bdref_key);
         }
+        return NULL;
+    }
+    if (!bdrv_check_backing_depth(parent, role, filename, errp)) {
+        qopts_unref(sub);
         return NULL;
     }
     bs = bdrv_open_inherit(reference ? NULL : filename, reference, sub, 0,

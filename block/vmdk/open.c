@@ -370,7 +370,10 @@ static int open_backing(BlockDriverState *bs, QOpts *options, int flags,
     }
     if (!bdrv_open_child(path, options, "backing", bs, BDRV_CHILD_COW, false,
                          errp)) {
-        error_prepend(errp, "Could not open backing file: ");
+        /* Once is enough, however long the chain. */
+        if (!bs->backing_depth) {
+            error_prepend(errp, "Could not open backing file: ");
+        }
         return -EINVAL;
     }
     return 0;

@@ -228,6 +228,7 @@ struct BlockDriverState {
     BlockdevDetectZeroesOptions detect_zeroes;
     bool probed;                /* the format was guessed */
     bool force_share;
+    unsigned backing_depth;     /* how many images it was opened below */
 
     int64_t total_sectors;      /* updated by truncate and writes */
 

@@ -126,6 +126,13 @@ damaged_images()
         refused "descriptor cut to $keep" \
             "$IO" -f vmdk -c 'read 0 64k' cut.vmdk
     done
+    for below in loop1.vmdk loop2.vmdk; do
+        printf '%s\n' version=1 CID=1 parentCID=1 'createType="vmfs"' \
+            "parentFileNameHint=\"./$below\"" 'RW 8 ZERO' > loop1.vmdk
+        sed 's/loop2/loop1/' loop1.vmdk > loop2.vmdk
+        refused_for "backing files in a loop, $below" 'form a loop' \
+            "$IO" -r -f vmdk -c 'read 0 1' loop1.vmdk
+    done
     for sub in monolithicFlat twoGbMaxExtentFlat twoGbMaxExtentSparse; do
         fresh subformat=$sub
         extent=$(echo x-*.vmdk)
