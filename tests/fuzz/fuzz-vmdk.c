@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Fuzz target: VMDK images and descriptors of others.  Opened to read, looked
+ * at in every way, then opened to write.  Whatever is in them, nothing
+ * crashes, a failure has one clear line, and what a write has put somewhere
+ * is what a read finds there.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "fuzz.h"
+#include "vmdk-input.h"
+#include <json-c/json.h>
+
+#define IMAGE "x.vmdk"
+#define EXTENT "e.vmdk"
+#define MAX_RUNS 64             /* of one kind, that are looked at */
+#define CHUNK (64 * KiB)
+#define MAX_TEXT (64 * KiB)
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    fuzz_init(argc, argv);
+    return 0;
+}
+
+/* --- the files of an input --- */
+
+static void put_descriptor(const char *type, const char *extent)
+{
+    g_autofree char *text = g_strdup_printf(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+        "createType=\"%s\"\nRW 512 %s \"" EXTENT "\"\n", type, extent);
+
+    fuzz_put(IMAGE, text, strlen(text));
+}
+
+/* What a descriptor can name, if @data does. */
+static void put_neighbours(const uint8_t *data, size_t size)
+{
+    g_autofree uint8_t *flat = g_malloc(CHUNK);
+
+    if (memmem(data, size, "flat.img", 8)) {
+        memset(flat, 'F', CHUNK);
+        fuzz_put("flat.img", flat, CHUNK);
+    }
+    if (memmem(data, size, "sparse.vmdk", 11)) {
+        fuzz_put_image("sparse.vmdk", "vmdk", "size=1M,zeroed_grain=on");
+    }
+    if (memmem(data, size, "stream.vmdk", 11)) {
+        fuzz_put_image("stream.vmdk", "vmdk",
+                       "size=1M,subformat=streamOptimized");
+    }
+}
+
+static void put_files(const uint8_t *data, size_t size)
+{
+    VmdkInputKind kind = vmdk_input_kind(data, size);
+    GByteArray *file;
+
+    put_neighbours(data, size);
+    if (kind == VMDK_INPUT_TEXT) {
+        fuzz_put(IMAGE, data + 1, MIN(size - 1, MAX_TEXT));
+        return;
+    }
+    if (kind != VMDK_INPUT_IMAGE) {
+        put_descriptor(kind == VMDK_INPUT_EXTENT ? "twoGbMaxExtentSparse"
+                                                 : "vmfsSparse",
+                       kind == VMDK_INPUT_EXTENT ? "SPARSE" : "VMFSSPARSE");
+    }
+    file = vmdk_input_unpack(data, size);
+    fuzz_put(kind == VMDK_INPUT_IMAGE ? IMAGE : EXTENT, file->data,
+             file->len);
+    g_byte_array_unref(file);
+}
+
+/* --- requests --- */
+
+static BlockBackend *open_image(const char *driver, int flags)
+{
+    Error *err = NULL;
+    QOpts *opts = qopts_new();
+    BlockBackend *blk;
+
+    if (driver) {
+        qopts_set_str(opts, "driver", driver);
+    }
+    blk = blk_new_open(IMAGE, NULL, opts, flags, &err);
+    if (!blk) {
+        /* What a descriptor says may be quoted, whatever it is. */
+        fuzz_check_error(err, "(null)\n");
+    }
+    return blk;
+}
+
+/* Borders of the disk and of what grains and tables are likely to be. */
+static int64_t place(int64_t length, int n)
+{
+    const int64_t places[] = {
+        0, 513, 64 * KiB - 512, 64 * KiB, 128 * KiB - 1, length / 2,
+        32 * MiB - 512, length - 64 * KiB, length - 512,
+    };
+
+    return CLAMP(places[n % ARRAY_SIZE(places)], 0, MAX(length - 1, 0));
+}
+
+static void read_places(BlockBackend *blk, int64_t length)
+{
+    g_autofree uint8_t *buf = g_malloc(CHUNK);
+    int i;
+
+    for (i = 0; i < 9 && length; i++) {
+        int64_t offset = place(length, i);
+
+        blk_pread(blk, offset, MIN(CHUNK, length - offset), buf, 0);
+    }
+}
+
+static void map_runs(BlockBackend *blk, int64_t length)
+{
+    int64_t offset = 0;
+    int64_t count;
+    int i;
+
+    for (i = 0; i < MAX_RUNS && offset < length; i++) {
+        if (bdrv_is_allocated(blk_bs(blk), offset, length - offset,
+                              &count) < 0) {
+            count = 64 * KiB;
+        }
+        if (count <= 0 || count > length - offset) {
+            if (offset + 64 * KiB < length) {
+                abort();
+            }
+            break;
+        }
+        offset += count;
+    }
+}
+
+static void look_at(BlockBackend *blk)
+{
+    BlockDriverInfo bdi;
+    Error *err = NULL;
+    struct json_object *info;
+
+    bdrv_get_info(blk_bs(blk), &bdi);
+    bdrv_get_allocated_file_size(blk_bs(blk));
+    info = bdrv_get_specific_info(blk_bs(blk), &err);
+    if (err) {
+        fuzz_check_error(err, "(null)\n");
+    } else if (info) {
+        printf("%s\n", json_object_to_json_string(info));
+        json_object_put(info);
+    }
+}
+
+static void check(BlockBackend *blk, BdrvCheckMode fix)
+{
+    BdrvCheckResult result = { 0 };
+
+    if (bdrv_check(blk_bs(blk), &result, fix) == 0) {
+        printf("%d corruptions\n", result.corruptions);
+    }
+}
+
+static void read_image(void)
+{
+    BlockBackend *blk = open_image("vmdk", BDRV_O_CHECK);
+    int64_t length;
+
+    if (!blk) {
+        return;
+    }
+    length = blk_getlength(blk);
+    if (length < 0) {
+        abort();
+    }
+    look_at(blk);
+    read_places(blk, length);
+    map_runs(blk, length);
+    check(blk, 0);
+    blk_unref(blk);
+}
+
+/* What was just written is there; of less than a sector, which no table has
+ * in several places. */
+static void write_and_read(BlockBackend *blk, int64_t offset, int64_t bytes,
+                           uint8_t pattern)
+{
+    uint8_t out[512], in[512];
+
+    memset(out, pattern, bytes);
+    if (blk_pwrite(blk, offset, bytes, out, 0) < 0) {
+        return;
+    }
+    if (blk_pread(blk, offset, bytes, in, 0) < 0 || memcmp(in, out, bytes)) {
+        g_printerr("fuzz: what was written at %" PRId64 " is not there\n",
+                   offset);
+        abort();
+    }
+}
+
+static void write_places(BlockBackend *blk, int64_t length)
+{
+    g_autofree uint8_t *buf = g_malloc0(CHUNK);
+    int i;
+
+    for (i = 0; i < 9 && length; i++) {
+        int64_t offset = place(length, i);
+        int64_t bytes = MIN(CHUNK, length - offset);
+
+        write_and_read(blk, offset, MIN(bytes, 512 - offset % 512), i + 1);
+        if (i % 3 == 0) {
+            blk_pwrite(blk, offset, bytes, buf, 0);
+        } else if (i % 3 == 1) {
+            blk_pwrite_zeroes(blk, offset, bytes, BDRV_REQ_MAY_UNMAP);
+        } else {
+            blk_pdiscard(blk, offset, bytes);
+        }
+    }
+    blk_flush(blk);
+}
+
+static void write_image(void)
+{
+    BlockBackend *blk = open_image("vmdk", BDRV_O_RDWR | BDRV_O_CHECK);
+    int64_t length;
+
+    if (!blk) {
+        return;
+    }
+    length = blk_getlength(blk);
+    write_places(blk, length);
+    read_places(blk, length);
+    check(blk, BDRV_FIX_ERRORS | BDRV_FIX_LEAKS);
+    blk_unref(blk);
+    read_image();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    BlockBackend *blk;
+
+    if (size < 2) {
+        return 0;
+    }
+    fuzz_begin();
+    put_files(data, size);
+    blk = open_image(NULL, BDRV_O_NO_BACKING);
+    blk_unref(blk);
+    read_image();
+    write_image();
+    fuzz_end();
+    return 0;
+}
