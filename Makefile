@@ -35,6 +35,12 @@ check-spin:
 coverage:
 	scripts/coverage
 
+# TIME: seconds for each; TARGET: vmdk, qemu-io, options; all without.
+TIME = 60
+TARGET =
+fuzz:
+	scripts/fuzz --time=$(TIME) $(TARGET)
+
 style:
 	scripts/style-check
 
@@ -45,4 +51,4 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all demo check check-quick check-planted check-faults check-kill \
-    check-spin coverage style bench clean
+    check-spin coverage fuzz style bench clean
