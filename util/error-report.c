@@ -20,9 +20,25 @@ const char *error_get_progname(void)
     return progname;
 }
 
+/*
+ * Messages quote file names and what is in files of others: their control
+ * characters are not for the user's terminal.
+ */
+static void hide_control_characters(char *s)
+{
+    for (; *s; s++) {
+        if (g_ascii_iscntrl(*s) && *s != '\n' && *s != '\t') {
+            *s = '?';
+        }
+    }
+}
+
 int error_vprintf(const char *fmt, va_list ap)
 {
-    return vfprintf(stderr, fmt, ap);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+
+    hide_control_characters(text);
+    return fprintf(stderr, "%s", text);
 }
 
 int error_printf(const char *fmt, ...)

@@ -158,8 +158,26 @@ void fuzz_expect_words(size_t before, const char *what)
     }
 }
 
+/* What was said since @before has nothing for a terminal to obey. */
+static void check_characters(size_t before)
+{
+    char buf[4096];
+    ssize_t i, n = 0;
+
+    if (said_fd >= 0) {
+        n = pread(said_fd, buf, sizeof(buf), before);
+    }
+    for (i = 0; i < n; i++) {
+        if (g_ascii_iscntrl(buf[i]) && buf[i] != '\n' && buf[i] != '\t') {
+            g_printerr("fuzz: control character %d in a message\n", buf[i]);
+            abort();
+        }
+    }
+}
+
 void fuzz_check_error(Error *err, const char *input)
 {
+    size_t before = fuzz_said();
     const char *text;
 
     if (!err) {
@@ -175,6 +193,7 @@ void fuzz_check_error(Error *err, const char *input)
         abort();
     }
     error_report_err(err);
+    check_characters(before);
 }
 
 /* From the first input on: libFuzzer has found its own stderr by then. */
