@@ -119,7 +119,8 @@ static int add_rule(BlkdebugRuleList *rules, const char *section,
     }
     event = blkdebug_find_event(name);
     if (event < 0) {
-        error_setg(errp, "invalid parameter value: %s", name);
+        error_setg(errp, "invalid parameter value: %s (not an event of "
+                   "blkdebug)", name);
         return -EINVAL;
     }
     rule = g_new0(BlkdebugRule, 1);

@@ -51,7 +51,8 @@ int bdrv_take_flag_options(QOpts *options, int *flags, bool *force_share,
         return -EINVAL;
     }
     if (discard && bdrv_parse_discard_flags(discard, flags) < 0) {
-        error_setg(errp, "Invalid discard option");
+        error_setg(errp, "Invalid discard option '%s' (possible: ignore, "
+                   "off, unmap, on)", discard);
         return -EINVAL;
     }
     if (*force_share && (*flags & BDRV_O_RDWR)) {

@@ -12,6 +12,9 @@
 /* The largest disk, so that sums of a few extents cannot overflow. */
 #define MAX_SECTORS (BDRV_MAX_LENGTH >> BDRV_SECTOR_BITS)
 
+/* As much of a line as a message quotes: a line can have a megabyte. */
+#define QUOTE "%.100s"
+
 const char *const vmdk_type_names[VMDK_TYPE__MAX] = {
     [VMDK_FLAT] = "FLAT",
     [VMDK_SPARSE] = "SPARSE",
@@ -68,7 +71,7 @@ static bool take_number(const char **p, int64_t *value)
            && end == word + len && *value <= MAX_SECTORS;
 }
 
-/* A name in double quotes; false if it is not one, or empty. */
+/* A name in double quotes; false if it is not one, empty, or too long. */
 static bool take_path(const char **p, char **path)
 {
     const char *end;
@@ -77,7 +80,7 @@ static bool take_path(const char **p, char **path)
         return false;
     }
     end = strchr(*p + 1, '"');
-    if (!end || end == *p + 1) {
+    if (!end || end == *p + 1 || end - *p > PATH_MAX) {
         return false;
     }
     *path = g_strndup(*p + 1, end - *p - 1);
@@ -121,7 +124,7 @@ static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
     type = find_name(vmdk_type_names, VMDK_TYPE__MAX, word, len);
     if (type < 0) {
         error_setg(errp, "Unsupported extent type '%.*s' in '%s'",
-                   (int)len, word, d->name);
+                   (int)MIN(len, 100), word, d->name);
         return false;
     }
     line.type = type;
@@ -139,7 +142,7 @@ static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
 
 invalid:
     g_free(line.path);
-    error_setg(errp, "Invalid extent line: %s", text);
+    error_setg(errp, "Invalid extent line: " QUOTE " ('%s')", text, d->name);
     return false;
 }
 
@@ -154,8 +157,8 @@ static bool parse_cid(DescParser *d, const char *key, const char *value,
         return false;
     }
     if (parse_uint_full(value, 16, &number) < 0 || number > UINT32_MAX) {
-        error_setg(errp, "invalid VMDK image descriptor: %s=%s in '%s'", key,
-                   value, d->name);
+        error_setg(errp, "invalid VMDK image descriptor: %s=" QUOTE " in '%s'",
+                   key, value, d->name);
         return false;
     }
     *seen = true;
@@ -173,10 +176,10 @@ static bool parse_string(DescParser *d, const char *key, const char *value,
                    " in '%s'", key, d->name);
         return false;
     }
-    if (len < 3 || value[0] != '"' || value[len - 1] != '"'
+    if (len < 3 || len > PATH_MAX || value[0] != '"' || value[len - 1] != '"'
         || memchr(value + 1, '"', len - 2)) {
-        error_setg(errp, "invalid VMDK image descriptor: %s=%s in '%s'", key,
-                   value, d->name);
+        error_setg(errp, "invalid VMDK image descriptor: %s=" QUOTE " in '%s'",
+                   key, value, d->name);
         return false;
     }
     *string = g_strndup(value + 1, len - 2);
@@ -225,7 +228,7 @@ static bool parse_line(DescParser *d, char *line, Error **errp)
     }
     equals = strchr(line, '=');
     if (!equals) {
-        error_setg(errp, "Invalid line in VMDK descriptor '%s': %s",
+        error_setg(errp, "Invalid line in VMDK descriptor '%s': " QUOTE,
                    d->name, line);
         return false;
     }

@@ -226,8 +226,9 @@ static int open_extents(BlockDriverState *bs, QOpts *options, Error **errp)
     return ret;
 }
 
-static int check_create_type(const BDRVVmdkState *s, Error **errp)
+static int check_create_type(BlockDriverState *bs, Error **errp)
 {
+    BDRVVmdkState *s = bs->opaque;
     size_t i;
 
     for (i = 0; i < ARRAY_SIZE(text_create_types); i++) {
@@ -235,7 +236,8 @@ static int check_create_type(const BDRVVmdkState *s, Error **errp)
             return 0;
         }
     }
-    error_setg(errp, "Unsupported image type '%s'", s->desc.create_type);
+    error_setg(errp, "Unsupported image type '%.100s' in '%s'",
+               s->desc.create_type, bs->file->bs->filename);
     return -ENOTSUP;
 }
 
@@ -248,7 +250,7 @@ static int open_text(BlockDriverState *bs, QOpts *options, int64_t length,
     s->desc_bytes = length;
     ret = parse_descriptor(bs, errp);
     if (ret == 0) {
-        ret = check_create_type(s, errp);
+        ret = check_create_type(bs, errp);
     }
     return ret < 0 ? ret : open_extents(bs, options, errp);
 }
