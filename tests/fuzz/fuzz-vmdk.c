@@ -181,8 +181,10 @@ static void read_image(void)
     blk_unref(blk);
 }
 
-/* What was just written is there; of less than a sector, which no table has
- * in several places. */
+/*
+ * What was just written is there: at most a sector, which no two entries of
+ * a damaged table can both be the place of.
+ */
 static void write_and_read(BlockBackend *blk, int64_t offset, int64_t bytes,
                            uint8_t pattern)
 {
@@ -199,12 +201,23 @@ static void write_and_read(BlockBackend *blk, int64_t offset, int64_t bytes,
     }
 }
 
+/* How many places are written to: large grains are written as a whole. */
+static int write_count(BlockBackend *blk)
+{
+    BlockDriverInfo bdi = { 0 };
+
+    bdrv_get_info(blk_bs(blk), &bdi);
+    return bdi.cluster_size <= 256 * KiB ? 9
+           : bdi.cluster_size <= 16 * MiB ? 2 : 1;
+}
+
 static void write_places(BlockBackend *blk, int64_t length)
 {
     g_autofree uint8_t *buf = g_malloc0(CHUNK);
+    int count = write_count(blk);
     int i;
 
-    for (i = 0; i < 9 && length; i++) {
+    for (i = 0; i < count && length; i++) {
         int64_t offset = place(length, i);
         int64_t bytes = MIN(CHUNK, length - offset);
 
@@ -220,6 +233,34 @@ static void write_places(BlockBackend *blk, int64_t length)
     blk_flush(blk);
 }
 
+static void ignore_result(void *opaque, int ret)
+{
+}
+
+/* All at once: allocations that overlap, and reads of what is being filled. */
+static void write_concurrently(BlockBackend *blk, int64_t length)
+{
+    g_autofree uint8_t *buf = g_malloc0(CHUNK);
+    g_autofree uint8_t *in = g_malloc(CHUNK);
+    QEMUIOVector qiovs[18];
+    int count = write_count(blk);
+    int i;
+
+    for (i = 0; i < count && length; i++) {
+        int64_t offset = place(length, i);
+        int64_t bytes = MIN(CHUNK, length - offset);
+
+        qemu_iovec_init_buf(&qiovs[2 * i], buf, MIN(bytes, 5000));
+        blk_aio_pwritev(blk, offset, &qiovs[2 * i], 0, ignore_result, NULL);
+        blk_aio_pwrite_zeroes(blk, offset, bytes, 0, ignore_result, NULL);
+        qemu_iovec_init_buf(&qiovs[2 * i + 1], in, bytes);
+        blk_aio_preadv(blk, offset, &qiovs[2 * i + 1], 0, ignore_result,
+                       NULL);
+    }
+    blk_aio_flush(blk, ignore_result, NULL);
+    blk_drain(blk);
+}
+
 static void write_image(void)
 {
     BlockBackend *blk = open_image("vmdk", BDRV_O_RDWR | BDRV_O_CHECK);
@@ -229,6 +270,7 @@ static void write_image(void)
         return;
     }
     length = blk_getlength(blk);
+    write_concurrently(blk, length);
     write_places(blk, length);
     read_places(blk, length);
     check(blk, BDRV_FIX_ERRORS | BDRV_FIX_LEAKS);
