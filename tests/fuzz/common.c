@@ -187,7 +187,7 @@ void fuzz_check_error(Error *err, const char *input)
     text = error_get_pretty(err);
     if (!*text || (strchr(text, '\n') && !strpbrk(input, "\n\\")) ||
         (strstr(text, "(null)") && !strstr(input, "(null)")) ||
-        strlen(text) > 2048 + 4 * strlen(input)) {
+        strlen(text) > 2 * PATH_MAX + 4 * strlen(input)) {
         g_printerr("fuzz: not one clear line: '%s'\nfuzz: for: %s\n", text,
                    input);
         abort();
