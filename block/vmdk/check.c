@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * "qemu-img check" for VMDK: every grain lies in the file, behind the
- * metadata, and is used once; both copies of the grain tables are the same.
+ * "qemu-img check" for VMDK: every grain lies in the file, outside of the
+ * metadata, and is used once; no two pieces of metadata overlap; both copies
+ * of the grain tables are the same.
  *
  * A kill between the two writes of a commit leaves a redundant table behind
- * its primary one; -r all copies the primary one over it.
+ * its primary one; -r all copies the primary one over it.  Only if nothing
+ * else is there: a directory that lies would have the repair overwrite what
+ * is still good.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
+
+/* Sectors of the file that are metadata. */
+typedef struct VmdkArea {
+    uint64_t start;
+    uint64_t end;
+    bool shared;                /* overlaps others, or a grain */
+} VmdkArea;
 
 typedef struct VmdkCheck {
     BlockDriverState *bs;
@@ -15,6 +25,8 @@ typedef struct VmdkCheck {
     BdrvCheckResult *result;
     BdrvCheckMode fix;
     uint64_t file_sectors;
+    GArray *areas;              /* of VmdkArea, by start */
+    bool all_shared;            /* take all of them for shared */
     uint32_t *table;
     uint32_t *redundant;
     unsigned long *seen;        /* a bit for each grain-sized part of the
@@ -23,6 +35,7 @@ typedef struct VmdkCheck {
 } VmdkCheck;
 
 #define BITS_PER_WORD (8 * sizeof(unsigned long))
+#define MAX_MARKED 64
 
 static void corrupt(VmdkCheck *c)
 {
@@ -44,6 +57,152 @@ static bool test_and_mark(VmdkCheck *c, uint32_t gte)
     return old;
 }
 
+/* --- where the metadata is --- */
+
+static void add_area(VmdkCheck *c, uint64_t start, uint64_t bytes)
+{
+    uint64_t sectors = DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE);
+    VmdkArea area = { .start = start, .end = start + sectors };
+
+    if (area.end > area.start) {
+        g_array_append_val(c->areas, area);
+    }
+}
+
+static void add_directory(VmdkCheck *c, int64_t offset, const uint32_t *gd,
+                          const uint32_t *other)
+{
+    const VmdkExtent *e = c->e;
+    uint32_t i;
+
+    add_area(c, offset >> BDRV_SECTOR_BITS, e->gd_entries * sizeof(*gd));
+    for (i = 0; i < e->gd_entries; i++) {
+        if (gd[i] && (!other || gd[i] != other[i])) {
+            add_area(c, gd[i], e->gt_entries * sizeof(uint32_t));
+        }
+    }
+}
+
+static int compare_areas(const void *a, const void *b)
+{
+    const VmdkArea *area = a;
+    const VmdkArea *other = b;
+
+    return area->start < other->start ? -1 : area->start > other->start;
+}
+
+static void collect_areas(VmdkCheck *c)
+{
+    BDRVVmdkState *s = c->bs->opaque;
+    const VmdkExtent *e = c->e;
+
+    add_area(c, 0, BDRV_SECTOR_SIZE);
+    if (e->embedded && s->desc_embedded) {
+        add_area(c, s->desc_offset >> BDRV_SECTOR_BITS, s->desc_bytes);
+    }
+    if (e->gd) {
+        add_directory(c, e->gd_offset, e->gd, NULL);
+    }
+    if (e->rgd) {
+        /* Some writers have one copy, and both directories point to it. */
+        add_directory(c, e->rgd_offset, e->rgd, e->gd);
+    }
+    g_array_sort(c->areas, compare_areas);
+}
+
+static VmdkArea *get_area(const VmdkCheck *c, guint i)
+{
+    return &g_array_index(c->areas, VmdkArea, i);
+}
+
+static void check_areas(VmdkCheck *c)
+{
+    uint64_t end = 0;
+    guint first = 0;            /* of those that overlap in a row */
+    guint i;
+
+    for (i = 0; i < c->areas->len; i++) {
+        VmdkArea *area = get_area(c, i);
+
+        if (area->start < end) {
+            fprintf(stderr, "ERROR: the metadata at sector %" PRIu64
+                    " overlaps other metadata\n", area->start);
+            corrupt(c);
+            get_area(c, first)->shared = true;
+            area->shared = true;
+        } else {
+            first = i;
+        }
+        end = MAX(end, area->end);
+    }
+}
+
+/* How many areas begin before @sector. */
+static guint areas_before(const VmdkCheck *c, uint64_t sector)
+{
+    guint low = 0;
+    guint high = c->areas->len;
+
+    while (low < high) {
+        guint mid = low + (high - low) / 2;
+
+        if (get_area(c, mid)->start < sector) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+/*
+ * Mark the metadata in these sectors; true if there is any.  Areas that
+ * overlap each other are marked already, the others end in their order.
+ */
+static bool mark_areas(VmdkCheck *c, uint64_t start, uint64_t end)
+{
+    guint n = areas_before(c, end);
+    bool found = n && get_area(c, n - 1)->end > start;
+    int count = 0;
+
+    while (!c->all_shared && n && get_area(c, n - 1)->end > start) {
+        n--;
+        get_area(c, n)->shared = true;
+        /* A huge grain over many tables: not for each grain again. */
+        c->all_shared = ++count == MAX_MARKED;
+    }
+    return found;
+}
+
+/* Whether nothing but the table at @sector is there. */
+static bool may_write_table(const VmdkCheck *c, uint32_t sector)
+{
+    guint n = areas_before(c, sector);
+
+    return !c->all_shared && n < c->areas->len
+           && get_area(c, n)->start == sector && !get_area(c, n)->shared;
+}
+
+/* --- tables and grains --- */
+
+/*
+ * The grain at @gte is where it may be, but for metadata.  How long a
+ * compressed one is is not known here: it counts with its first sector, and
+ * keeps the repair away from where it may end.
+ */
+static bool grain_in_metadata(VmdkCheck *c, uint32_t gte)
+{
+    uint64_t sectors = c->e->grain_sectors;
+    bool found;
+
+    if (!c->e->compressed) {
+        return mark_areas(c, gte, gte + sectors);
+    }
+    found = mark_areas(c, gte, gte + 1);
+    mark_areas(c, gte, gte + 2 * sectors + 16);
+    return found;
+}
+
 static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
 {
     int64_t sector = (c->e->start >> BDRV_SECTOR_BITS)
@@ -56,7 +215,7 @@ static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points after EOF\n", sector);
         corrupt(c);
-    } else if (gte < c->e->min_grain) {
+    } else if (gte < c->e->min_grain || grain_in_metadata(c, gte)) {
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points into the metadata\n", sector);
         corrupt(c);
@@ -84,9 +243,11 @@ static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
 {
     VmdkExtent *e = c->e;
     size_t bytes = e->gt_entries * sizeof(uint32_t);
+    bool repair;
     int ret;
 
-    if (!e->rgd || e->rgd[index] == e->gd[index]) {
+    if (!e->gd[index] || e->rgd[index] == e->gd[index]
+        || vmdk_table_read(e, e->gd[index], c->table) < 0) {
         return;
     }
     ret = -ENOENT;
@@ -101,11 +262,12 @@ static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
     if (ret == 0 && !memcmp(c->redundant, c->table, bytes)) {
         return;
     }
+    repair = (c->fix & BDRV_FIX_ERRORS) && ret == 0
+             && may_write_table(c, e->rgd[index]);
     fprintf(stderr, "%s: grain table %u differs from its redundant copy\n",
-            c->fix & BDRV_FIX_ERRORS && ret == 0 ? "Repairing" : "ERROR",
-            index);
+            repair ? "Repairing" : "ERROR", index);
     corrupt(c);
-    if (!(c->fix & BDRV_FIX_ERRORS) || ret < 0) {
+    if (!repair) {
         return;
     }
     ret = bdrv_co_pwrite(e->file,
@@ -140,7 +302,22 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
         }
         check_grain(c, first + i, GUINT32_FROM_LE(c->table[i]));
     }
-    check_redundant(c, index);
+}
+
+/* Everything is looked at before anything is repaired. */
+static void coroutine_fn check_tables(VmdkCheck *c)
+{
+    VmdkExtent *e = c->e;
+    uint32_t i;
+
+    collect_areas(c);
+    check_areas(c);
+    for (i = 0; i < e->gd_entries; i++) {
+        check_table(c, i);
+    }
+    for (i = 0; e->rgd && i < e->gd_entries; i++) {
+        check_redundant(c, i);
+    }
 }
 
 static int coroutine_fn check_extent(VmdkCheck *c)
@@ -149,7 +326,6 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     size_t bytes = e->gt_entries * sizeof(uint32_t);
     int64_t length = bdrv_co_getlength(e->file->bs);
     int ret = -ENOMEM;
-    uint32_t i;
 
     if (length < 0) {
         return length;
@@ -164,9 +340,9 @@ static int coroutine_fn check_extent(VmdkCheck *c)
                                 + sizeof(unsigned long));
     }
     if (c->table && c->redundant && (c->seen || e->compressed)) {
-        for (i = 0; i < e->gd_entries; i++) {
-            check_table(c, i);
-        }
+        c->areas = g_array_new(false, false, sizeof(VmdkArea));
+        check_tables(c);
+        g_array_unref(c->areas);
         ret = 0;
     }
     g_free(c->table);

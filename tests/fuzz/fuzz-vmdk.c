@@ -16,6 +16,7 @@
 #define MAX_RUNS 64             /* of one kind, that are looked at */
 #define CHUNK (64 * KiB)
 #define MAX_TEXT (64 * KiB)
+#define MAX_CONTENT (256 * KiB)     /* that is compared */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -278,6 +279,54 @@ static void write_image(void)
     read_image();
 }
 
+/* What the disk has, as far as it can be read; NULL if it does not open. */
+static uint8_t *content(int64_t *bytes)
+{
+    BlockBackend *blk = open_image("vmdk", BDRV_O_CHECK);
+    uint8_t *buf;
+    int64_t i;
+
+    if (!blk) {
+        return NULL;
+    }
+    *bytes = MIN(blk_getlength(blk), MAX_CONTENT);
+    buf = g_malloc0(*bytes + 1);
+    for (i = 0; i < *bytes; i += 4096) {
+        int64_t n = MIN(4096, *bytes - i);
+
+        if (blk_pread(blk, i, n, buf + i, 0) < 0) {
+            memset(buf + i, 0xee, n);
+        }
+    }
+    blk_unref(blk);
+    return buf;
+}
+
+/* Repairing an image does not change what is on the disk. */
+static void repair_image(void)
+{
+    int64_t size_before, size_after;
+    g_autofree uint8_t *before = content(&size_before);
+    g_autofree uint8_t *after = NULL;
+    BlockBackend *blk;
+
+    if (!before) {
+        return;
+    }
+    blk = open_image("vmdk", BDRV_O_RDWR | BDRV_O_CHECK);
+    if (!blk) {
+        return;
+    }
+    check(blk, BDRV_FIX_ERRORS | BDRV_FIX_LEAKS);
+    blk_unref(blk);
+    after = content(&size_after);
+    if (!after || size_before != size_after ||
+        memcmp(before, after, size_before)) {
+        g_printerr("fuzz: the repair changed the disk\n");
+        abort();
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     BlockBackend *blk;
@@ -290,6 +339,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     blk = open_image(NULL, BDRV_O_NO_BACKING);
     blk_unref(blk);
     read_image();
+    repair_image();
     write_image();
     fuzz_end();
     return 0;
