@@ -246,8 +246,12 @@ static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
     bool repair;
     int ret;
 
-    if (!e->gd[index] || e->rgd[index] == e->gd[index]
-        || vmdk_table_read(e, e->gd[index], c->table) < 0) {
+    if (e->rgd[index] == e->gd[index]) {
+        return;
+    }
+    /* A kill can leave a redundant table alone: as empty as it was made. */
+    memset(c->table, 0, bytes);
+    if (e->gd[index] && vmdk_table_read(e, e->gd[index], c->table) < 0) {
         return;
     }
     ret = -ENOENT;

@@ -2,8 +2,9 @@
 /*
  * Fuzz target: VMDK images and descriptors of others.  Opened to read, looked
  * at in every way, then opened to write.  Whatever is in them, nothing
- * crashes, a failure has one clear line, and what a write has put somewhere
- * is what a read finds there.
+ * crashes, a failure has one clear line, what a write has put somewhere is
+ * what a read finds there, writing leaves a sound image sound, and a repair
+ * does not change what is on the disk.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
@@ -154,13 +155,16 @@ static void look_at(BlockBackend *blk)
     }
 }
 
-static void check(BlockBackend *blk, BdrvCheckMode fix)
+/* True if nothing is wrong with the image. */
+static bool check(BlockBackend *blk, BdrvCheckMode fix)
 {
     BdrvCheckResult result = { 0 };
+    int ret = bdrv_check(blk_bs(blk), &result, fix);
 
-    if (bdrv_check(blk_bs(blk), &result, fix) == 0) {
+    if (ret == 0) {
         printf("%d corruptions\n", result.corruptions);
     }
+    return ret == 0 && !result.corruptions && !result.check_errors;
 }
 
 static void read_image(void)
@@ -266,15 +270,20 @@ static void write_image(void)
 {
     BlockBackend *blk = open_image("vmdk", BDRV_O_RDWR | BDRV_O_CHECK);
     int64_t length;
+    bool sound;
 
     if (!blk) {
         return;
     }
     length = blk_getlength(blk);
+    sound = check(blk, 0);
     write_concurrently(blk, length);
     write_places(blk, length);
     read_places(blk, length);
-    check(blk, BDRV_FIX_ERRORS | BDRV_FIX_LEAKS);
+    if (!check(blk, 0) && sound) {
+        g_printerr("fuzz: writing has damaged the image\n");
+        abort();
+    }
     blk_unref(blk);
     read_image();
 }
