@@ -25,12 +25,14 @@
 
 static char *folder;
 static char *artifacts;
-static int own_stdout, own_stderr;      /* what was there at the start */
+static int own_stderr;                  /* what was there at the start */
 static int said_fd = -1;                /* -1: FUZZ_SHOW */
 static GHashTable *images;              /* name -> GByteArray */
+static char **all_options;              /* in place of argv */
 
 #ifdef FUZZ_ASAN
 const char *__asan_default_options(void);
+void __sanitizer_set_report_fd(void *fd);
 
 const char *__asan_default_options(void)
 {
@@ -304,13 +306,21 @@ static void complete_options(int *argc, char ***argv)
     g_ptr_array_add(all, g_strconcat("-artifact_prefix=", artifacts, NULL));
     *argc = all->len;
     g_ptr_array_add(all, NULL);
-    *argv = (char **)g_ptr_array_free(all, false);
+    all_options = (char **)g_ptr_array_free(all, false);
+    *argv = all_options;
 }
 
 void fuzz_init(int *argc, char ***argv)
 {
-    own_stdout = dup(STDOUT_FILENO);
+    if (!fuzz_can_confine()) {
+        fprintf(stderr, "SKIP: no openat2(2): the targets cannot be kept in "
+                "their folder\n");
+        exit(77);
+    }
     own_stderr = dup(STDERR_FILENO);
+#ifdef FUZZ_ASAN
+    __sanitizer_set_report_fd((void *)(intptr_t)own_stderr);
+#endif
     g_set_printerr_handler(print_loudly);
     set_artifacts(*argc, *argv);
     complete_options(argc, argv);

@@ -20,6 +20,18 @@ static const char *artifact_prefix;
 int __open_2(const char *path, int flags);
 int __open64_2(const char *path, int flags);
 
+bool fuzz_can_confine(void)
+{
+    struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                            .resolve = RESOLVE_BENEATH };
+    int fd = syscall(SYS_openat2, AT_FDCWD, ".", &how, sizeof(how));
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
 void fuzz_confine(const char *folder, const char *artifacts)
 {
     int old = folder_fd;

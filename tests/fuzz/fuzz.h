@@ -60,5 +60,7 @@ char *fuzz_string(const uint8_t *data, size_t size);
  * always be written; it may be NULL.
  */
 void fuzz_confine(const char *folder, const char *artifacts);
+/* Whether the kernel can do it: Linux 5.6 has openat2(2). */
+bool fuzz_can_confine(void);
 
 #endif
