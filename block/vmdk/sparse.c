@@ -339,6 +339,22 @@ static int init_cache(VmdkExtent *e, Error **errp)
     return 0;
 }
 
+/*
+ * Where grains begin says which entries of tables are valid, if it is in the
+ * file.  If not, growing the file must not make it valid.
+ */
+static bool check_overhead(const VmdkExtent *e, const VmdkHeader *h,
+                           Error **errp)
+{
+    if (h->overhead > e->next_sector && !bdrv_is_read_only(e->file->bs)) {
+        error_setg(errp, "Grains begin at sector %" PRIu64 " of '%s', but the"
+                   " file ends before it: it can only be opened read-only",
+                   h->overhead, e->file->bs->filename);
+        return false;
+    }
+    return true;
+}
+
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
 {
     int64_t length = bdrv_getlength(e->file->bs);
@@ -371,6 +387,9 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
     }
     e->min_grain = h->overhead && h->overhead <= e->next_sector
                    ? h->overhead : 1;
+    if (!check_overhead(e, h, errp)) {
+        return -EINVAL;
+    }
     qemu_co_mutex_init(&e->lock);
     QLIST_INIT(&e->allocs);
     QSIMPLEQ_INIT(&e->pending);
