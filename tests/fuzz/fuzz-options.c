@@ -23,8 +23,9 @@
 
 #define MAX_LINE 1000
 
-/* The image is not known to be one of this program's. */
+/* Sizes above this are not compared: rounding up may overflow. */
 #define LARGE (INT64_MAX / 2)
+#define EXIT_NO_CHECK 63        /* of qemu-img check: the format has none */
 
 /* Of qemu-img.c, for --help, which is not asked for. */
 void help(void)
@@ -137,6 +138,7 @@ static void use_created(const CreateArgs *a)
     char *check[] = { (char *)"check", (char *)"-f", (char *)a->fmt,
                       (char *)"--", (char *)a->filename, NULL };
     size_t before = fuzz_said();
+    int status;
 
     optind = 0;
     if (img_info(5, info) != EXIT_SUCCESS) {
@@ -144,10 +146,11 @@ static void use_created(const CreateArgs *a)
         g_printerr("fuzz: created, and no image: %s\n", a->filename);
         abort();
     }
-    before = fuzz_said();
     optind = 0;
-    if (img_check(5, check) == EXIT_FAILURE) {
-        fuzz_expect_words(before, "check");
+    status = img_check(5, check);
+    if (status != EXIT_SUCCESS && status != EXIT_NO_CHECK) {
+        g_printerr("fuzz: created, and not sound: %s\n", a->filename);
+        abort();
     }
 }
 
@@ -223,6 +226,7 @@ static void do_create_line(char **lines)
     } else {
         use_created(&a);
         write_created(&a);
+        use_created(&a);
     }
 }
 
