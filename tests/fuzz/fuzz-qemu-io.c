@@ -44,8 +44,11 @@ static void put_files(void)
     fuzz_put_image("s.vmdk", "vmdk", "size=1M,subformat=streamOptimized");
 }
 
-/* abort, sigraise: meant to end the program.  break: the next request would
- * wait for a "resume" that may never come.  sleep: no longer than 9 ms. */
+/*
+ * abort and sigraise are meant to end the program; after "break" the next
+ * request would wait for a "resume" that may never come; "sleep" may take 9
+ * ms.
+ */
 static bool is_left_out(const char *line)
 {
     static const char *const names[] = { "abort", "sigraise", "break" };
@@ -59,18 +62,17 @@ static bool is_left_out(const char *line)
         }
     }
     return len == 5 && !strncmp(line, "sleep", len) &&
-           strlen(g_strchomp((char *)line)) > 7;
+           strlen(line + len) > strlen(" 9");
 }
 
-/* -T logs to where the sanitizers and libFuzzer write, for all that follows;
- * its own errors and the exit of "-T help" are not of this program. */
+/* -T is for all that follows, the next inputs too, and "-T help" exits. */
 static bool is_trace_option(const char *word)
 {
     return word[0] == '-' && (g_str_has_prefix(word, "--t") ||
                               (word[1] != '-' && strchr(word, 'T')));
 }
 
-/* The words of @line as arguments; one file at most, as it has to be. */
+/* The words of @line as arguments. */
 static GPtrArray *make_argv(const char *line)
 {
     GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
