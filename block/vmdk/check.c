@@ -219,6 +219,11 @@ static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points into the metadata\n", sector);
         corrupt(c);
+    } else if (!c->e->compressed
+               && gte + (uint64_t)c->e->grain_sectors > c->e->next_sector) {
+        fprintf(stderr, "ERROR: cluster of sector %" PRId64
+                " reaches into what is free\n", sector);
+        corrupt(c);
     } else if (test_and_mark(c, gte)) {
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
                 " is used twice\n", sector);

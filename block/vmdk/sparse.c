@@ -340,6 +340,24 @@ static int init_cache(VmdkExtent *e, Error **errp)
 }
 
 /*
+ * Where new grains go: behind all others.  The last one can be longer than
+ * the file, and if grains are not at multiples of their size, it can go on
+ * behind the next multiple.
+ */
+static uint64_t first_free_sector(const VmdkExtent *e, const VmdkHeader *h,
+                                  int64_t length)
+{
+    uint64_t sector = DIV_ROUND_UP(length, BDRV_SECTOR_SIZE);
+
+    if (e->compressed) {
+        return sector;
+    }
+    sector = ROUND_UP(sector, (uint64_t)e->grain_sectors);
+    return h->overhead % e->grain_sectors ? sector + e->grain_sectors
+                                          : sector;
+}
+
+/*
  * Where grains begin says which entries of tables are valid, if it is in the
  * file.  If not, growing the file must not make it valid.
  */
@@ -381,10 +399,7 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
         && !h->has_footer) {
         e->rgd_offset = h->rgd_offset << BDRV_SECTOR_BITS;
     }
-    e->next_sector = DIV_ROUND_UP(length, BDRV_SECTOR_SIZE);
-    if (!e->compressed) {
-        e->next_sector = ROUND_UP(e->next_sector, (uint64_t)e->grain_sectors);
-    }
+    e->next_sector = first_free_sector(e, h, length);
     e->min_grain = h->overhead && h->overhead <= e->next_sector
                    ? h->overhead : 1;
     if (!check_overhead(e, h, errp)) {
