@@ -6,8 +6,8 @@
  *   LAIO_FAULT=CALL:N:KIND[:ERRNO]
  *
  * The N-th CALL (from 1 on; "N+": that one and all later ones) is disturbed.
- * CALL is one of call_names[] below, which covers all variants of it: pread is
- * pread64() too, preadv is preadv64() and preadv2().  KIND is
+ * CALL is one of call_names[] in fault-setting.c, and stands for all variants
+ * of it: pread is pread64() too, preadv is preadv64() and preadv2().  KIND is
  *
  *   fail    returns ERRNO (a name such as EIO) without having been made
  *   short   transfers about half; io_submit takes half of the requests, and of
@@ -32,11 +32,11 @@
  * stdin, stdout and stderr, mappings that are no stack.
  */
 #include "qemu/osdep.h"
+#include "fault-inject.h"
 #include <dlfcn.h>
 #include <libaio.h>
 #include <stdarg.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
 /* Take over both names: which one a program uses depends on its headers. */
@@ -45,159 +45,8 @@
 
 #define WRAPPER static __attribute__((used, noinline))
 
-#define LATE_US 20000
-
 /* Direct I/O of half a request wants its end aligned. */
 #define SECTOR 512
-
-typedef enum {
-    CALL_IO_SUBMIT, CALL_IO_SETUP, CALL_IO_GETEVENTS, CALL_EVENTFD,
-    CALL_PREAD, CALL_PREADV, CALL_PWRITE, CALL_PWRITEV, CALL_READ, CALL_WRITE,
-    CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_POSIX_FALLOCATE,
-    CALL_FTRUNCATE, CALL_OPEN, CALL_MMAP, CALL__MAX,
-} Call;
-
-static const char *const call_names[CALL__MAX] = {
-    "io_submit", "io_setup", "io_getevents", "eventfd", "pread", "preadv",
-    "pwrite", "pwritev", "read", "write", "fdatasync", "fsync", "fallocate",
-    "posix_fallocate", "ftruncate", "open", "mmap",
-};
-
-typedef enum {
-    KIND_NONE, KIND_FAIL, KIND_SHORT, KIND_LATE, KIND_CUT, KIND_EVENT,
-} Kind;
-
-static const char *const kind_names[] = {
-    "", "fail", "short", "late", "cut", "event",
-};
-
-static const struct {
-    const char *name;
-    int error;
-} errnos[] = {
-    { "EACCES", EACCES }, { "EAGAIN", EAGAIN }, { "EINTR", EINTR },
-    { "EINVAL", EINVAL }, { "EIO", EIO }, { "EMFILE", EMFILE },
-    { "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC }, { "EFBIG", EFBIG },
-    { "ENOSYS", ENOSYS }, { "EOPNOTSUPP", EOPNOTSUPP },
-};
-
-/* From the environment; constant once the program runs. */
-static Call fault_call = CALL__MAX;
-static unsigned long fault_first, fault_last;
-static Kind fault_kind;
-static int fault_errno;
-static bool fault_mark;
-static bool fault_no_ring;
-
-static unsigned long counts[CALL__MAX];         /* atomic */
-
-/* --- what is wanted --- */
-
-static void __attribute__((noreturn)) bad_setting(const char *what)
-{
-    fprintf(stderr, "fault-inject: LAIO_FAULT: bad %s\n", what);
-    _exit(125);
-}
-
-static Call parse_call(const char *name)
-{
-    Call call;
-
-    for (call = 0; call < CALL__MAX; call++) {
-        if (!strcmp(name, call_names[call])) {
-            return call;
-        }
-    }
-    bad_setting("call");
-}
-
-static Kind parse_kind(const char *name)
-{
-    Kind kind;
-
-    for (kind = KIND_FAIL; kind < ARRAY_SIZE(kind_names); kind++) {
-        if (!strcmp(name, kind_names[kind])) {
-            return kind;
-        }
-    }
-    bad_setting("kind");
-}
-
-static int parse_errno(const char *name)
-{
-    size_t i;
-
-    for (i = 0; i < ARRAY_SIZE(errnos); i++) {
-        if (!strcmp(name, errnos[i].name)) {
-            return errnos[i].error;
-        }
-    }
-    bad_setting("errno");
-}
-
-static void parse_setting(char *text)
-{
-    char *call = strtok(text, ":");
-    char *number = strtok(NULL, ":");
-    char *kind = strtok(NULL, ":");
-    char *error = strtok(NULL, ":");
-    char *end;
-
-    if (!call || !number || !kind) {
-        bad_setting("form");
-    }
-    fault_first = fault_last = strtoul(number, &end, 10);
-    if (!strcmp(end, "+")) {
-        fault_last = ULONG_MAX;
-    } else if (*end || !fault_first) {
-        bad_setting("number");
-    }
-    fault_kind = parse_kind(kind);
-    if (fault_kind == KIND_FAIL) {
-        fault_errno = error ? parse_errno(error) : EIO;
-    }
-    fault_call = parse_call(call);
-    if (fault_kind >= KIND_CUT && fault_call != CALL_IO_SUBMIT) {
-        bad_setting("kind for this call");
-    }
-}
-
-static void __attribute__((constructor)) fault_init(void)
-{
-    const char *setting = getenv("LAIO_FAULT");
-
-    fault_no_ring = getenv("LAIO_FAULT_NO_RING") != NULL;
-    fault_mark = getenv("LAIO_FAULT_MARK") != NULL;
-    if (fault_mark) {
-        setvbuf(stdout, NULL, _IOLBF, 0);
-    }
-    if (setting && *setting) {
-        char copy[64];
-
-        if (strlen(setting) >= sizeof(copy)) {
-            bad_setting("form");
-        }
-        strcpy(copy, setting);
-        parse_setting(copy);
-    }
-}
-
-static void __attribute__((destructor)) fault_report(void)
-{
-    const char *name = getenv("LAIO_FAULT_OUT");
-    FILE *f = name ? fopen(name, "w") : NULL;
-    Call call;
-
-    if (f) {
-        for (call = 0; call < CALL__MAX; call++) {
-            fprintf(f, "%s %lu\n", call_names[call],
-                    qatomic_read(&counts[call]));
-        }
-        fclose(f);
-    }
-}
-
-/* --- what happens --- */
 
 /* Past this library's own functions, and the runtime of a sanitizer. */
 static void *next_function(const char *name)
@@ -220,45 +69,6 @@ static void *next_function(const char *name)
     }                                                                   \
     (type *)fn_; })
 
-/* One more @call: is it the one to disturb, and how? */
-static Kind count_call(Call call)
-{
-    unsigned long n = qatomic_fetch_inc(&counts[call]) + 1;
-
-    if (call == fault_call && n >= fault_first && n <= fault_last) {
-        return fault_kind;
-    }
-    return KIND_NONE;
-}
-
-static void mark(Call call)
-{
-    char line[64];
-    int len = snprintf(line, sizeof(line), "@fault %s\n", call_names[call]);
-
-    /* Not by write(), which is one of the calls here. */
-    if (fault_mark && syscall(SYS_write, STDERR_FILENO, line, len) != len) {
-        _exit(125);
-    }
-}
-
-/* Calls that transfer nothing: true if this one fails, with errno set. */
-static bool disturb(Call call)
-{
-    switch (count_call(call)) {
-    case KIND_FAIL:
-        mark(call);
-        errno = fault_errno;
-        return true;
-    case KIND_LATE:
-        mark(call);
-        usleep(LATE_US);
-        return false;
-    default:
-        return false;
-    }
-}
-
 /* About half of @len, aligned; @len where that would be nothing. */
 static size_t half_of(size_t len)
 {
@@ -270,20 +80,20 @@ static size_t half_of(size_t len)
 /* The same for transfers; *@len may become less. */
 static bool disturb_transfer(Call call, size_t *len)
 {
-    Kind kind = count_call(call);
+    Kind kind = fault_count(call);
 
     switch (kind) {
     case KIND_FAIL:
-        mark(call);
+        fault_mark_call(call);
         errno = fault_errno;
         return true;
     case KIND_LATE:
-        mark(call);
-        usleep(LATE_US);
+        fault_mark_call(call);
+        usleep(FAULT_LATE_US);
         return false;
     case KIND_SHORT:
         if (half_of(*len) < *len) {
-            mark(call);
+            fault_mark_call(call);
             *len = half_of(*len);
         }
         return false;
@@ -401,7 +211,7 @@ EXPORT("pwritev64", fault_pwritev);
 
 WRAPPER ssize_t fault_read(int fd, void *buf, size_t len)
 {
-    if (fd > STDERR_FILENO && disturb(CALL_READ)) {
+    if (fd > STDERR_FILENO && fault_disturb(CALL_READ)) {
         return -1;
     }
     return NEXT("read", ReadFn)(fd, buf, len);
@@ -410,7 +220,7 @@ EXPORT("read", fault_read);
 
 WRAPPER ssize_t fault_write(int fd, const void *buf, size_t len)
 {
-    if (fd > STDERR_FILENO && disturb(CALL_WRITE)) {
+    if (fd > STDERR_FILENO && fault_disturb(CALL_WRITE)) {
         return -1;
     }
     return NEXT("write", WriteFn)(fd, buf, len);
@@ -453,7 +263,7 @@ WRAPPER int fault_open(const char *name, int flags, ...)
         mode = va_arg(ap, mode_t);
         va_end(ap);
     }
-    if (!is_system_file(name) && disturb(CALL_OPEN)) {
+    if (!is_system_file(name) && fault_disturb(CALL_OPEN)) {
         return -1;
     }
     return NEXT("open64", OpenFn)(name, flags, mode);
@@ -463,19 +273,19 @@ EXPORT("open64", fault_open);
 
 WRAPPER int fault_fdatasync(int fd)
 {
-    return disturb(CALL_FDATASYNC) ? -1 : NEXT("fdatasync", SyncFn)(fd);
+    return fault_disturb(CALL_FDATASYNC) ? -1 : NEXT("fdatasync", SyncFn)(fd);
 }
 EXPORT("fdatasync", fault_fdatasync);
 
 WRAPPER int fault_fsync(int fd)
 {
-    return disturb(CALL_FSYNC) ? -1 : NEXT("fsync", SyncFn)(fd);
+    return fault_disturb(CALL_FSYNC) ? -1 : NEXT("fsync", SyncFn)(fd);
 }
 EXPORT("fsync", fault_fsync);
 
 WRAPPER int fault_fallocate(int fd, int mode, off_t offset, off_t len)
 {
-    if (disturb(CALL_FALLOCATE)) {
+    if (fault_disturb(CALL_FALLOCATE)) {
         return -1;
     }
     return NEXT("fallocate64", FallocateFn)(fd, mode, offset, len);
@@ -488,7 +298,7 @@ WRAPPER int fault_posix_fallocate(int fd, off_t offset, off_t len)
 {
     int saved_errno = errno;
 
-    if (disturb(CALL_POSIX_FALLOCATE)) {
+    if (fault_disturb(CALL_POSIX_FALLOCATE)) {
         errno = saved_errno;
         return fault_errno;
     }
@@ -499,7 +309,7 @@ EXPORT("posix_fallocate64", fault_posix_fallocate);
 
 WRAPPER int fault_ftruncate(int fd, off_t size)
 {
-    if (disturb(CALL_FTRUNCATE)) {
+    if (fault_disturb(CALL_FTRUNCATE)) {
         return -1;
     }
     return NEXT("ftruncate64", FtruncateFn)(fd, size);
@@ -510,7 +320,7 @@ EXPORT("ftruncate64", fault_ftruncate);
 WRAPPER void *fault_mmap(void *addr, size_t len, int prot, int flags, int fd,
                          off_t offset)
 {
-    if ((flags & MAP_STACK) && disturb(CALL_MMAP)) {
+    if ((flags & MAP_STACK) && fault_disturb(CALL_MMAP)) {
         return MAP_FAILED;
     }
     return NEXT("mmap64", MmapFn)(addr, len, prot, flags, fd, offset);
@@ -528,7 +338,7 @@ typedef int GeteventsFn(io_context_t ctx, long min, long nr,
 
 WRAPPER int fault_eventfd(unsigned value, int flags)
 {
-    return disturb(CALL_EVENTFD) ? -1
+    return fault_disturb(CALL_EVENTFD) ? -1
                                  : NEXT("eventfd", EventfdFn)(value, flags);
 }
 EXPORT("eventfd", fault_eventfd);
@@ -545,7 +355,7 @@ WRAPPER int fault_io_setup(int nr, io_context_t *ctx)
 {
     int ret;
 
-    if (disturb(CALL_IO_SETUP)) {
+    if (fault_disturb(CALL_IO_SETUP)) {
         return -fault_errno;
     }
     ret = NEXT("io_setup", SetupFn)(nr, ctx);
@@ -560,7 +370,7 @@ WRAPPER int fault_io_getevents(io_context_t ctx, long min, long nr,
                                struct io_event *events,
                                struct timespec *timeout)
 {
-    if (disturb(CALL_IO_GETEVENTS)) {
+    if (fault_disturb(CALL_IO_GETEVENTS)) {
         return -fault_errno;
     }
     return NEXT("io_getevents", GeteventsFn)(ctx, min, nr, events, timeout);
@@ -612,7 +422,7 @@ static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
     if (!cb) {
         return fn(ctx, nr, iocbs);
     }
-    mark(CALL_IO_SUBMIT);
+    fault_mark_call(CALL_IO_SUBMIT);
     saved = *cb;
     part[0].iov_base = (void *)4096;    /* aligned, and never mapped */
     part[0].iov_len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
@@ -631,18 +441,18 @@ static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
 WRAPPER int fault_io_submit(io_context_t ctx, long nr, struct iocb **iocbs)
 {
     SubmitFn *fn = NEXT("io_submit", SubmitFn);
-    Kind kind = count_call(CALL_IO_SUBMIT);
+    Kind kind = fault_count(CALL_IO_SUBMIT);
 
     switch (kind) {
     case KIND_FAIL:
-        mark(CALL_IO_SUBMIT);
+        fault_mark_call(CALL_IO_SUBMIT);
         return -fault_errno;
     case KIND_SHORT:
-        mark(CALL_IO_SUBMIT);
+        fault_mark_call(CALL_IO_SUBMIT);
         return nr / 2 ? fn(ctx, nr / 2, iocbs) : 0;
     case KIND_LATE:
-        mark(CALL_IO_SUBMIT);
-        usleep(LATE_US);
+        fault_mark_call(CALL_IO_SUBMIT);
+        usleep(FAULT_LATE_US);
         return fn(ctx, nr, iocbs);
     case KIND_CUT:
     case KIND_EVENT:

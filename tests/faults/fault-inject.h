@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fault-inject: between the wrappers of the calls (fault-inject.c) and what is
+ * wanted of them (fault-setting.c).
+ */
+#ifndef FAULT_INJECT_H
+#define FAULT_INJECT_H
+
+#define FAULT_LATE_US 20000
+
+typedef enum {
+    CALL_IO_SUBMIT, CALL_IO_SETUP, CALL_IO_GETEVENTS, CALL_EVENTFD,
+    CALL_PREAD, CALL_PREADV, CALL_PWRITE, CALL_PWRITEV, CALL_READ, CALL_WRITE,
+    CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_POSIX_FALLOCATE,
+    CALL_FTRUNCATE, CALL_OPEN, CALL_MMAP, CALL__MAX,
+} Call;
+
+typedef enum {
+    KIND_NONE, KIND_FAIL, KIND_SHORT, KIND_LATE, KIND_CUT, KIND_EVENT,
+} Kind;
+
+/* From the environment; constant once the program runs. */
+extern int fault_errno;         /* of KIND_FAIL */
+extern bool fault_no_ring;      /* the engine is not to know its ring */
+
+/* One more @call: is it the one to disturb, and how? */
+Kind fault_count(Call call);
+/* Tell the one who reads stderr that it happens now. */
+void fault_mark_call(Call call);
+/*
+ * All of that for a call that transfers nothing: true if this one fails, with
+ * errno set.
+ */
+bool fault_disturb(Call call);
+
+#endif
