@@ -187,13 +187,14 @@ QOpts *qopts_flatten(struct json_object *nested, Error **errp)
 }
 
 /* What is wrong with @text after @tok has read it; NULL if nothing is. */
-static const char *json_fault(json_tokener *tok, const char *text)
+static const char *json_fault(json_tokener *tok, const char *text, size_t len)
 {
     enum json_tokener_error err = json_tokener_get_error(tok);
     const char *rest = text + json_tokener_get_parse_end(tok);
 
+    /* A comment may swallow the rest, and the NUL: json-c calls that good. */
     if (err == json_tokener_continue ||
-        err == json_tokener_error_parse_eof) {
+        err == json_tokener_error_parse_eof || rest > text + len) {
         return "premature end of input";
     }
     if (err != json_tokener_success) {
@@ -215,7 +216,7 @@ QOpts *qopts_parse_json(const char *text, Error **errp)
     if (len < INT_MAX) {
         /* With its NUL, or a number might go on. */
         nested = json_tokener_parse_ex(tok, text, len + 1);
-        fault = json_fault(tok, text);
+        fault = json_fault(tok, text, len);
     }
     if (fault) {
         error_setg(errp, "Could not parse the JSON options: %s", fault);
