@@ -29,6 +29,7 @@ typedef struct VmdkCheck {
     bool all_shared;            /* take all of them for shared */
     uint32_t *table;
     uint32_t *redundant;
+    bool *unread;               /* tables that could not be read: said */
     unsigned long *seen;        /* a bit for each grain-sized part of the
                                    file; NULL: compressed */
     uint64_t seen_bits;
@@ -244,6 +245,19 @@ static void unreadable(VmdkCheck *c, const char *what, uint32_t index,
     }
 }
 
+/* The primary table @index into c->table; if it cannot be, that is said. */
+static bool coroutine_fn read_table(VmdkCheck *c, uint32_t index)
+{
+    uint32_t sector = c->e->gd[index];
+    int ret = vmdk_table_read(c->e, sector, c->table);
+
+    if (ret < 0) {
+        unreadable(c, "grain table", index, sector, ret);
+        c->unread[index] = true;
+    }
+    return ret == 0;
+}
+
 static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
 {
     VmdkExtent *e = c->e;
@@ -256,7 +270,7 @@ static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
     }
     /* A kill can leave a redundant table alone: as empty as it was made. */
     memset(c->table, 0, bytes);
-    if (e->gd[index] && vmdk_table_read(e, e->gd[index], c->table) < 0) {
+    if (c->unread[index] || (e->gd[index] && !read_table(c, index))) {
         return;
     }
     ret = -ENOENT;
@@ -295,14 +309,11 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
     VmdkExtent *e = c->e;
     uint64_t first = (uint64_t)index * e->gt_entries;
     uint32_t i;
-    int ret;
 
     if (!e->gd[index]) {
         return;
     }
-    ret = vmdk_table_read(e, e->gd[index], c->table);
-    if (ret < 0) {
-        unreadable(c, "grain table", index, e->gd[index], ret);
+    if (!read_table(c, index)) {
         return;
     }
     for (i = 0; i < e->gt_entries; i++) {
@@ -344,11 +355,13 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     c->seen = NULL;
     c->table = g_try_malloc(bytes);
     c->redundant = g_try_malloc(bytes);
+    c->unread = g_try_new0(bool, e->gd_entries + 1);
     if (!e->compressed) {
         c->seen = g_try_malloc0(DIV_ROUND_UP(c->seen_bits, 8)
                                 + sizeof(unsigned long));
     }
-    if (c->table && c->redundant && (c->seen || e->compressed)) {
+    if (c->table && c->redundant && c->unread &&
+        (c->seen || e->compressed)) {
         c->areas = g_array_new(false, false, sizeof(VmdkArea));
         check_tables(c);
         g_array_unref(c->areas);
@@ -356,6 +369,7 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     }
     g_free(c->table);
     g_free(c->redundant);
+    g_free(c->unread);
     g_free(c->seen);
     return ret;
 }
