@@ -469,6 +469,16 @@ static int open_and_run(ProgramArgs *p, const char *path)
     return ret < 0 ? 1 : 0;
 }
 
+static void add_commands(void)
+{
+    qemuio_add_commands(program_cmds);
+    qemuio_add_commands(qemuio_help_cmds);
+    qemuio_add_commands(qemuio_rw_cmds);
+    qemuio_add_commands(qemuio_aio_cmds);
+    qemuio_add_commands(qemuio_image_cmds);
+    qemuio_add_commands(qemuio_misc_cmds);
+}
+
 static int run_program(ProgramArgs *p, int argc, char **argv)
 {
     Error *local_err = NULL;
@@ -487,12 +497,7 @@ static int run_program(ProgramArgs *p, int argc, char **argv)
         return 1;
     }
     bdrv_init();
-    qemuio_add_commands(program_cmds);
-    qemuio_add_commands(qemuio_help_cmds);
-    qemuio_add_commands(qemuio_rw_cmds);
-    qemuio_add_commands(qemuio_aio_cmds);
-    qemuio_add_commands(qemuio_image_cmds);
-    qemuio_add_commands(qemuio_misc_cmds);
+    add_commands();
 
     status = open_and_run(p, path);
 

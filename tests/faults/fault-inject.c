@@ -82,24 +82,11 @@ static bool disturb_transfer(Call call, size_t *len)
 {
     Kind kind = fault_count(call);
 
-    switch (kind) {
-    case KIND_FAIL:
+    if (kind == KIND_SHORT && half_of(*len) < *len) {
         fault_mark_call(call);
-        errno = fault_errno;
-        return true;
-    case KIND_LATE:
-        fault_mark_call(call);
-        usleep(FAULT_LATE_US);
-        return false;
-    case KIND_SHORT:
-        if (half_of(*len) < *len) {
-            fault_mark_call(call);
-            *len = half_of(*len);
-        }
-        return false;
-    default:
-        return false;
+        *len = half_of(*len);
     }
+    return fault_apply(call, kind);
 }
 
 static size_t iov_bytes(const struct iovec *iov, int niov)

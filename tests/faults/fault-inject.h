@@ -27,10 +27,9 @@ extern bool fault_no_ring;      /* the engine is not to know its ring */
 Kind fault_count(Call call);
 /* Tell the one who reads stderr that it happens now. */
 void fault_mark_call(Call call);
-/*
- * All of that for a call that transfers nothing: true if this one fails, with
- * errno set.
- */
+/* Delay @call, or, if true, fail it with errno set: as @kind says. */
+bool fault_apply(Call call, Kind kind);
+/* All of that for a call that transfers nothing. */
 bool fault_disturb(Call call);
 
 #endif

@@ -163,9 +163,9 @@ void fault_mark_call(Call call)
     }
 }
 
-bool fault_disturb(Call call)
+bool fault_apply(Call call, Kind kind)
 {
-    switch (fault_count(call)) {
+    switch (kind) {
     case KIND_FAIL:
         fault_mark_call(call);
         errno = fault_errno;
@@ -177,4 +177,9 @@ bool fault_disturb(Call call)
     default:
         return false;
     }
+}
+
+bool fault_disturb(Call call)
+{
+    return fault_apply(call, fault_count(call));
 }

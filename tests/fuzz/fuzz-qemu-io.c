@@ -23,12 +23,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     fuzz_init(argc, argv);
     error_set_progname("qemu-io");
-    qemuio_add_commands(program_cmds);
-    qemuio_add_commands(qemuio_help_cmds);
-    qemuio_add_commands(qemuio_rw_cmds);
-    qemuio_add_commands(qemuio_aio_cmds);
-    qemuio_add_commands(qemuio_image_cmds);
-    qemuio_add_commands(qemuio_misc_cmds);
+    add_commands();
     return 0;
 }
 
