@@ -29,7 +29,7 @@ typedef struct VmdkCheck {
     bool all_shared;            /* take all of them for shared */
     uint32_t *table;
     uint32_t *redundant;
-    bool *unread;               /* tables that could not be read: said */
+    bool *differs;              /* tables from their redundant copies */
     unsigned long *seen;        /* a bit for each grain-sized part of the
                                    file; NULL: compressed */
     uint64_t seen_bits;
@@ -248,54 +248,68 @@ static void unreadable(VmdkCheck *c, const char *what, uint32_t index,
 /* The primary table @index into c->table; if it cannot be, that is said. */
 static bool coroutine_fn read_table(VmdkCheck *c, uint32_t index)
 {
-    uint32_t sector = c->e->gd[index];
-    int ret = vmdk_table_read(c->e, sector, c->table);
+    const VmdkExtent *e = c->e;
+    int ret;
 
+    if (!e->gd[index]) {
+        /* A kill can leave a redundant table alone: as empty as it was made. */
+        memset(c->table, 0, e->gt_entries * sizeof(uint32_t));
+        return true;
+    }
+    ret = vmdk_table_read(c->e, e->gd[index], c->table);
     if (ret < 0) {
-        unreadable(c, "grain table", index, sector, ret);
-        c->unread[index] = true;
+        unreadable(c, "grain table", index, e->gd[index], ret);
     }
     return ret == 0;
 }
 
+static bool has_redundant(const VmdkCheck *c, uint32_t index)
+{
+    uint32_t sector = c->e->rgd[index];
+
+    return sector && vmdk_table_in_file(c->e, sector);
+}
+
+/* Compare with the table @index, which is in c->table. */
 static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
 {
     VmdkExtent *e = c->e;
-    size_t bytes = e->gt_entries * sizeof(uint32_t);
-    bool repair;
     int ret;
 
-    if (e->rgd[index] == e->gd[index]) {
+    if (!e->rgd || e->rgd[index] == e->gd[index]) {
         return;
     }
-    /* A kill can leave a redundant table alone: as empty as it was made. */
-    memset(c->table, 0, bytes);
-    if (c->unread[index] || (e->gd[index] && !read_table(c, index))) {
+    if (!has_redundant(c, index)) {
+        c->differs[index] = true;
         return;
     }
-    ret = -ENOENT;
-    if (e->rgd[index] && vmdk_table_in_file(e, e->rgd[index])) {
-        ret = vmdk_table_read(e, e->rgd[index], c->redundant);
-        if (ret < 0) {
-            unreadable(c, "the redundant copy of grain table", index,
-                       e->rgd[index], ret);
-            return;
-        }
-    }
-    if (ret == 0 && !memcmp(c->redundant, c->table, bytes)) {
+    ret = vmdk_table_read(e, e->rgd[index], c->redundant);
+    if (ret < 0) {
+        unreadable(c, "the redundant copy of grain table", index,
+                   e->rgd[index], ret);
         return;
     }
-    repair = (c->fix & BDRV_FIX_ERRORS) && ret == 0
-             && may_write_table(c, e->rgd[index]);
+    c->differs[index] = memcmp(c->redundant, c->table,
+                               e->gt_entries * sizeof(uint32_t)) != 0;
+}
+
+/* Say that it differs, and make it the same if that is wanted and safe. */
+static void coroutine_fn repair_redundant(VmdkCheck *c, uint32_t index)
+{
+    VmdkExtent *e = c->e;
+    bool repair = (c->fix & BDRV_FIX_ERRORS) && has_redundant(c, index)
+                  && may_write_table(c, e->rgd[index]);
+    int ret;
+
     fprintf(stderr, "%s: grain table %u differs from its redundant copy\n",
             repair ? "Repairing" : "ERROR", index);
     corrupt(c);
-    if (!repair) {
+    if (!repair || !read_table(c, index)) {
         return;
     }
     ret = bdrv_co_pwrite(e->file,
-                         (int64_t)e->rgd[index] << BDRV_SECTOR_BITS, bytes,
-                         c->table, 0);
+                         (int64_t)e->rgd[index] << BDRV_SECTOR_BITS,
+                         e->gt_entries * sizeof(uint32_t), c->table, 0);
     if (ret < 0) {
         c->result->check_errors++;
     } else {
@@ -310,18 +324,16 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
     uint64_t first = (uint64_t)index * e->gt_entries;
     uint32_t i;
 
-    if (!e->gd[index]) {
-        return;
-    }
     if (!read_table(c, index)) {
         return;
     }
-    for (i = 0; i < e->gt_entries; i++) {
+    for (i = 0; e->gd[index] && i < e->gt_entries; i++) {
         if ((first + i) * e->grain_bytes >= (uint64_t)e->bytes) {
             break;
         }
         check_grain(c, first + i, GUINT32_FROM_LE(c->table[i]));
     }
+    check_redundant(c, index);
 }
 
 /* Everything is looked at before anything is repaired. */
@@ -335,8 +347,10 @@ static void coroutine_fn check_tables(VmdkCheck *c)
     for (i = 0; i < e->gd_entries; i++) {
         check_table(c, i);
     }
-    for (i = 0; e->rgd && i < e->gd_entries; i++) {
-        check_redundant(c, i);
+    for (i = 0; i < e->gd_entries; i++) {
+        if (c->differs[i]) {
+            repair_redundant(c, i);
+        }
     }
 }
 
@@ -355,12 +369,12 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     c->seen = NULL;
     c->table = g_try_malloc(bytes);
     c->redundant = g_try_malloc(bytes);
-    c->unread = g_try_new0(bool, e->gd_entries + 1);
+    c->differs = g_try_new0(bool, e->gd_entries + 1);
     if (!e->compressed) {
         c->seen = g_try_malloc0(DIV_ROUND_UP(c->seen_bits, 8)
                                 + sizeof(unsigned long));
     }
-    if (c->table && c->redundant && c->unread &&
+    if (c->table && c->redundant && c->differs &&
         (c->seen || e->compressed)) {
         c->areas = g_array_new(false, false, sizeof(VmdkArea));
         check_tables(c);
@@ -369,7 +383,7 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     }
     g_free(c->table);
     g_free(c->redundant);
-    g_free(c->unread);
+    g_free(c->differs);
     g_free(c->seen);
     return ret;
 }
