@@ -6,7 +6,7 @@
  * the root is drained (quiesce_counter) new ones wait in queued_requests.
  */
 #include "qemu/osdep.h"
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 #include "block/blk-int.h"
 
 static QTAILQ_HEAD(, BlockBackend) all_backends =

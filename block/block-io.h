@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the parts of the request path share: io.c, io-rw.c, io-misc.c,
- * tracked.c.  All in coroutines of the node's AioContext.
+ * Shared by the parts of the request path: io.c, io-rw.c, flush.c,
+ * discard.c, truncate.c, block-status.c, tracked.c.  All in coroutines of the
+ * node's AioContext.
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
@@ -38,7 +39,7 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
                                       size_t qiov_offset,
                                       BdrvRequestFlags flags);
 
-/* Zeroes by the driver, or written: see io-misc.c. */
+/* Zeroes by the driver, or written: see io-rw.c. */
 int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
                                           int64_t offset, int64_t bytes,
                                           BdrvRequestFlags flags);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What block.c (nodes), block/open.c and block/reopen.c share.  Main thread.
+ * Shared by block/graph.c, block/open.c and block/reopen.c.  Main thread.
  */
 #ifndef BLOCK_OPEN_H
 #define BLOCK_OPEN_H

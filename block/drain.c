@@ -4,7 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 #include "system/block-backend.h"
 
 void bdrv_inc_in_flight(BlockDriverState *bs)

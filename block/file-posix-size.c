@@ -4,7 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
-#include "block/thread-pool.h"
+#include "qemu/thread-pool.h"
 
 #include <sys/ioctl.h>
 #include <linux/fs.h>

@@ -33,7 +33,6 @@
  * across a callback: an event leaves the ring before its request is completed.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "block/linux-aio.h"

@@ -5,7 +5,7 @@
  * called directly.
  */
 #include "qemu/osdep.h"
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 #include "block/block_int.h"
 
 typedef struct {

@@ -10,7 +10,6 @@
  *   L5 refused request     L6 -EAGAIN
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "qapi/error.h"

@@ -3,9 +3,9 @@
  * The engines and the parameters that an AioContext carries.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "block/raw-aio.h"
-#include "block/thread-pool.h"
+#include "qemu/thread-pool.h"
 #include "qapi/error.h"
 
 ThreadPoolAio *aio_get_thread_pool(AioContext *ctx)

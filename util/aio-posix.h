@@ -9,7 +9,7 @@
 #define AIO_POSIX_H
 
 #include <poll.h>
-#include "block/aio.h"
+#include "qemu/aio.h"
 
 struct AioHandler {
     int fd;

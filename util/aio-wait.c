@@ -3,7 +3,7 @@
  * Waiting, outside coroutines, for a condition that an event loop makes true.
  */
 #include "qemu/osdep.h"
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 
 AioWait global_aio_wait;
 

@@ -6,7 +6,7 @@
  * size, each bounded; a request of a common size then costs no malloc().
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "qemu/coroutine-tls.h"
 #include "qemu/thread.h"
 

@@ -15,9 +15,9 @@
  */
 #include "qemu/osdep.h"
 #include "aio-posix.h"
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 #include "block/raw-aio.h"
-#include "block/thread-pool.h"
+#include "qemu/thread-pool.h"
 #include "qapi/error.h"
 #include "qemu/coroutine-tls.h"
 #include "qemu/coroutine_int.h"

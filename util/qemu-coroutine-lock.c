@@ -21,7 +21,7 @@
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
 #include "qemu/coroutine_int.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "trace/trace-util.h"
 
 typedef QSIMPLEQ_HEAD(, Coroutine) CoroutineQueue;

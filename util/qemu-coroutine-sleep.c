@@ -6,7 +6,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/coroutine_int.h"
 #include "qemu/timer.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 
 /* What a coroutine is "scheduled" by while it sleeps. */
 static const char co_sleep_name[] = "qemu_co_sleep";

@@ -12,7 +12,7 @@
 #include "qemu/osdep.h"
 #include "qemu/coroutine_int.h"
 #include "qemu/coroutine-tls.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "trace/trace-util.h"
 
 enum {

@@ -16,7 +16,7 @@
 # endif
 #endif
 
-static void QEMU_NORETURN error_exit(int err, const char *msg)
+static void QEMU_NORETURN posix_error_exit(int err, const char *msg)
 {
     fprintf(stderr, "qemu: %s: %s\n", msg, strerror(err));
     abort();
@@ -25,14 +25,14 @@ static void QEMU_NORETURN error_exit(int err, const char *msg)
 static void check(int err, const char *msg)
 {
     if (unlikely(err)) {
-        error_exit(err, msg);
+        posix_error_exit(err, msg);
     }
 }
 
 static void deadline_ms(clockid_t clock, int ms, struct timespec *ts)
 {
     if (clock_gettime(clock, ts) < 0) {
-        error_exit(errno, __func__);
+        posix_error_exit(errno, __func__);
     }
     ts->tv_sec += ms / 1000;
     ts->tv_nsec += (ms % 1000) * 1000000L;
@@ -169,7 +169,7 @@ bool qemu_cond_timedwait(QemuCond *cond, QemuMutex *mutex, int ms)
 void qemu_sem_init(QemuSemaphore *sem, int init)
 {
     if (sem_init(&sem->sem, 0, init) < 0) {
-        error_exit(errno, __func__);
+        posix_error_exit(errno, __func__);
     }
     sem->initialized = true;
 }
@@ -185,7 +185,7 @@ void qemu_sem_post(QemuSemaphore *sem)
 {
     assert(sem->initialized);
     if (sem_post(&sem->sem) < 0) {
-        error_exit(errno, __func__);
+        posix_error_exit(errno, __func__);
     }
 }
 
@@ -193,7 +193,7 @@ void qemu_sem_wait(QemuSemaphore *sem)
 {
     assert(sem->initialized);
     if (RETRY_ON_EINTR(sem_wait(&sem->sem)) < 0) {
-        error_exit(errno, __func__);
+        posix_error_exit(errno, __func__);
     }
 }
 
@@ -211,7 +211,7 @@ int qemu_sem_timedwait(QemuSemaphore *sem, int ms)
     ret = RETRY_ON_EINTR(sem_timedwait(&sem->sem, &ts));
 #endif
     if (ret < 0 && errno != ETIMEDOUT) {
-        error_exit(errno, __func__);
+        posix_error_exit(errno, __func__);
     }
     return ret;
 }
@@ -237,7 +237,7 @@ static void futex_wait(unsigned *word, unsigned value)
     if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value,
                 NULL, NULL, 0) < 0 &&
         errno != EAGAIN && errno != EINTR) {
-        error_exit(errno, __func__);
+        posix_error_exit(errno, __func__);
     }
 }
 

@@ -23,8 +23,8 @@
  * long as the pool, so it may be posted late.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
-#include "block/thread-pool.h"
+#include "qemu/aio.h"
+#include "qemu/thread-pool.h"
 #include "qemu/coroutine.h"
 #include "qemu/defer-call.h"
 #include "qemu/queue.h"

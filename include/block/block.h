@@ -11,7 +11,7 @@
 #ifndef QEMU_BLOCK_H
 #define QEMU_BLOCK_H
 
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "block/block-common.h"
 #include "qemu/coroutine.h"
 #include "qemu/iov.h"

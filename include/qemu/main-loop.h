@@ -5,7 +5,7 @@
 #ifndef QEMU_MAIN_LOOP_H
 #define QEMU_MAIN_LOOP_H
 
-#include "block/aio.h"
+#include "qemu/aio.h"
 
 /*
  * Make the calling thread the main thread and create its AioContext.  Once

@@ -4,7 +4,7 @@
  * operation; asserts none.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "qapi/error.h"
 #include "qemu/defer-call.h"
 #include "qemu/main-loop.h"

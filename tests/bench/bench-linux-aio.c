@@ -4,7 +4,7 @@
  * left when the system calls cost nothing.  Prints ns; asserts none.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "block/raw-aio.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"

@@ -19,7 +19,7 @@
 #include "fuzz.h"
 #include <json-c/json.h>
 
-#include "../../qemu-img-create.c"
+#include "../../qemu-img/create.c"
 
 #define MAX_LINE 1000
 
@@ -27,7 +27,7 @@
 #define LARGE (INT64_MAX / 2)
 #define EXIT_NO_CHECK 63        /* of qemu-img check: the format has none */
 
-/* Of qemu-img.c, for --help, which is not asked for. */
+/* Of qemu-img/main.c, for --help, which is not asked for. */
 void help(void)
 {
     abort();

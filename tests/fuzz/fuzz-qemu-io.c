@@ -13,7 +13,7 @@
 int qemu_io_main(int argc, char **argv);
 /* All of the program but its main(): what it keeps between lines is static. */
 #define main qemu_io_main
-#include "../../qemu-io.c"
+#include "../../qemu-io/main.c"
 #undef main
 
 #define MAX_LINES 24

@@ -111,6 +111,18 @@ old_raw_aio()
     }' -e '/laio_has_fua/d' "$1/include/block/raw-aio.h"
 }
 
+# Before 11.0 these headers are in include/block/.
+old_header_names()
+{
+    local name
+
+    for name in aio aio-wait thread-pool; do
+        mv "$1/include/qemu/$name.h" "$1/include/block"
+        grep -rl "qemu/$name\.h" "$1/include" |
+            xargs -r sed -i "s#qemu/$name\.h#block/$name.h#"
+    done
+}
+
 # make_tree DIR VERSION SHAPE
 make_tree()
 {
@@ -119,6 +131,7 @@ make_tree()
     mkdir -p "$tree"/{block,util,scripts,tests/unit} \
         "$tree"/tests/qemu-iotests/tests
     cp -r "$src/include" "$tree"
+    old_header_names "$tree"
     rm -f "$tree/block/linux-aio.h"
     echo "$2" > "$tree/VERSION"
     cp "$engines/linux-aio-$3.c" "$tree/block/linux-aio.c"

@@ -7,7 +7,7 @@
  * wake-up is a test that never ends, and the timeout finds it.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"

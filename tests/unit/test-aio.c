@@ -5,7 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include <sys/socket.h>
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"

@@ -4,7 +4,7 @@
  * threads, misuse; mutexes, queues, reader-writer locks and sleeping.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/coroutine_int.h"

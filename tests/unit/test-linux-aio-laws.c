@@ -26,7 +26,7 @@
  * See test-linux-aio-laws --help.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "block/block.h"
 #include "block/linux-aio.h"
 #include "block/raw-aio.h"

@@ -10,7 +10,6 @@
  *   L7 short transfer      L8 fairness            L9 batches as before
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "qapi/error.h"

@@ -5,7 +5,7 @@
  * The system calls are real, but each can be told to fail.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "block/block.h"
 #include "block/linux-aio.h"
 #include "block/raw-aio.h"

@@ -7,7 +7,7 @@
  * counted per thread, and stays right when coroutines move) and L2.
  */
 #include "qemu/osdep.h"
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 #include "block/block.h"
 #include "block/linux-aio.h"
 #include "block/raw-aio.h"

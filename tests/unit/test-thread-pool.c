@@ -4,8 +4,8 @@
  * loops, load from several contexts.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
-#include "block/thread-pool.h"
+#include "qemu/aio.h"
+#include "qemu/thread-pool.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"

@@ -5,7 +5,7 @@
  * how long something took.
  */
 #include "qemu/osdep.h"
-#include "block/aio.h"
+#include "qemu/aio.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 

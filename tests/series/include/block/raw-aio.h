@@ -3,6 +3,7 @@
 #ifndef SERIES_BLOCK_RAW_AIO_H
 #define SERIES_BLOCK_RAW_AIO_H
 
+#include "block/aio.h"
 #include "block/block.h"
 
 #define QEMU_AIO_READ 0x0001

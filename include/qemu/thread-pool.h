@@ -5,7 +5,7 @@
 #ifndef BLOCK_THREAD_POOL_H
 #define BLOCK_THREAD_POOL_H
 
-#include "block/aio.h"
+#include "qemu/aio.h"
 
 #define THREAD_POOL_MAX_THREADS_DEFAULT 64
 

@@ -227,5 +227,5 @@ void aio_co_enter(AioContext *ctx, Coroutine *co);
 /* Move the running coroutine to @ctx. */
 void coroutine_fn aio_co_reschedule_self(AioContext *ctx);
 
-/* Progress counter for waiters in other threads: see block/aio-wait.h. */
+/* Progress counter for waiters in other threads: see qemu/aio-wait.h. */
 #endif

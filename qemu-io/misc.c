@@ -4,7 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include <getopt.h>
-#include "block/aio-wait.h"
+#include "qemu/aio-wait.h"
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"

@@ -148,7 +148,7 @@ static int run_command(int argc, char **argv)
     const img_cmd_t *cmd = find_command(argv[0]);
 
     if (!cmd) {
-        error_exit("Command not found: %s", argv[0]);
+        img_error_exit("Command not found: %s", argv[0]);
     }
     if (!cmd->handler) {
         error_report("%s: this version does not have this command",
@@ -175,7 +175,7 @@ int main(int argc, char **argv)
 
     parse_standard_options(argc, argv);
     if (optind >= argc) {
-        error_exit("Not enough arguments");
+        img_error_exit("Not enough arguments");
     }
     ret = run_command(argc - optind, argv + optind);
     if (fflush(stdout) != 0) {

@@ -151,7 +151,7 @@ static void check_option_repair(CheckArgs *a, const char *arg)
     } else if (!strcmp(arg, "all")) {
         a->fix = BDRV_FIX_LEAKS | BDRV_FIX_ERRORS;
     } else {
-        error_exit("Unknown option value for -r (expecting 'leaks' or "
+        img_error_exit("Unknown option value for -r (expecting 'leaks' or "
                    "'all'): %s", arg);
     }
     a->flags |= BDRV_O_RDWR;
@@ -207,7 +207,7 @@ int img_check(int argc, char **argv)
         check_option(&a, c);
     }
     if (optind != argc - 1) {
-        error_exit("Expecting one image file name");
+        img_error_exit("Expecting one image file name");
     }
     a.filename = argv[optind];
     blk = img_open(a.image_opts, a.filename, a.fmt, a.flags, a.writethrough,

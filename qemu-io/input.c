@@ -13,7 +13,7 @@
 #endif
 #include "qemu/main-loop.h"
 #include "qemu-io.h"
-#include "qemu-io-input.h"
+#include "input.h"
 
 static char *prompt;
 static GString *pending;        /* read, and not yet returned as a line */

@@ -14,7 +14,7 @@
 #include "qemu/option.h"
 #include "qemu/trace.h"
 #include "qemu-io.h"
-#include "qemu-io-input.h"
+#include "input.h"
 
 static BlockBackend *io_blk;    /* the open file; NULL: none */
 static bool io_quit;

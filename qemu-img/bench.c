@@ -365,7 +365,7 @@ int img_bench(int argc, char **argv)
         }
     }
     if (optind != argc - 1) {
-        error_exit("Expecting one image file name");
+        img_error_exit("Expecting one image file name");
     }
     if (bench_check(&a.b) < 0) {
         return EXIT_FAILURE;

@@ -11,7 +11,7 @@
 
 /* --- command line --- */
 
-void error_exit(const char *fmt, ...)
+void img_error_exit(const char *fmt, ...)
 {
     va_list ap;
 
@@ -29,9 +29,9 @@ int img_getopt(int argc, char **argv, const char *optstring,
 
     switch (c) {
     case ':':
-        error_exit("missing argument for option '%s'", argv[optind - 1]);
+        img_error_exit("missing argument for option '%s'", argv[optind - 1]);
     case '?':
-        error_exit("unrecognized option '%s'", argv[optind - 1]);
+        img_error_exit("unrecognized option '%s'", argv[optind - 1]);
     case 'h':
         help();
     }

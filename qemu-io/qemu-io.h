@@ -32,11 +32,11 @@ struct QemuIOCommand {
 };
 
 /* The commands of each file; each ends with a NULL name. */
-extern const QemuIOCommand qemuio_help_cmds[];      /* qemu-io-cmds.c */
-extern const QemuIOCommand qemuio_rw_cmds[];        /* qemu-io-rw.c */
-extern const QemuIOCommand qemuio_aio_cmds[];       /* qemu-io-aio.c */
-extern const QemuIOCommand qemuio_image_cmds[];     /* qemu-io-image.c */
-extern const QemuIOCommand qemuio_misc_cmds[];      /* qemu-io-misc.c */
+extern const QemuIOCommand qemuio_help_cmds[];      /* cmds.c */
+extern const QemuIOCommand qemuio_rw_cmds[];        /* rw.c */
+extern const QemuIOCommand qemuio_aio_cmds[];       /* aio.c */
+extern const QemuIOCommand qemuio_image_cmds[];     /* image.c */
+extern const QemuIOCommand qemuio_misc_cmds[];      /* misc.c */
 
 /* Add a table of commands; the tables live on. */
 void qemuio_add_commands(const QemuIOCommand *table);

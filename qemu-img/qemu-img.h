@@ -34,7 +34,7 @@ typedef enum OutputFormat {
 /* Print the help on stdout and exit(0). */
 void G_NORETURN help(void);
 /* One line and the hint at --help on stderr, then exit(1). */
-void G_NORETURN error_exit(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+void G_NORETURN img_error_exit(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /*
  * getopt_long(3) with QEMU's messages: -1 at the end; for an option that is

@@ -353,7 +353,7 @@ static int create_arguments(CreateArgs *a, int argc, char **argv)
         return 0;
     }
     if (!a->filename) {
-        error_exit("Expecting image file name");
+        img_error_exit("Expecting image file name");
     }
     if (optind < argc) {
         size = cvtnum("image size", argv[optind++]);
@@ -363,7 +363,7 @@ static int create_arguments(CreateArgs *a, int argc, char **argv)
         a->img_size = size;
     }
     if (optind != argc) {
-        error_exit("Unexpected argument: %s", argv[optind]);
+        img_error_exit("Unexpected argument: %s", argv[optind]);
     }
     return 0;
 }

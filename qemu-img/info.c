@@ -286,7 +286,7 @@ int img_info(int argc, char **argv)
         info_option(&a, c);
     }
     if (optind != argc - 1) {
-        error_exit("Expecting one image file name");
+        img_error_exit("Expecting one image file name");
     }
     list = info_collect_all(&a, argv[optind]);
     if (list) {

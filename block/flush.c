@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Flush requests: merged, so that one at a time runs per node.
+ */
+#include "qemu/osdep.h"
+#include "block-io.h"
+
+static int coroutine_fn bdrv_co_flush_children(BlockDriverState *bs)
+{
+    BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        int ret;
+
+        if (!(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED))) {
+            continue;
+        }
+        ret = bdrv_co_flush(child->bs);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
+{
+    int ret;
+
+    bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_OS);
+    if (bs->drv->bdrv_co_flush_to_os) {
+        ret = bs->drv->bdrv_co_flush_to_os(bs);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    /* cache=unsafe: the disk does not matter. */
+    if (bs->open_flags & BDRV_O_NO_FLUSH) {
+        return 0;
+    }
+    /*
+     * Nothing written since a flush that another request has made: nothing to
+     * do for this node; its children are asked all the same, since a driver
+     * may have written to them on its own account.  The difference is right
+     * when the counters wrap.
+     */
+    if ((int)(bs->flushed_gen - gen) >= 0) {
+        return bdrv_co_flush_children(bs);
+    }
+    bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_DISK);
+    if (bs->drv->bdrv_co_flush_to_disk) {
+        ret = bs->drv->bdrv_co_flush_to_disk(bs);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    ret = bdrv_co_flush_children(bs);
+    if (ret < 0) {
+        return ret;
+    }
+    bs->flushed_gen = gen;
+    return 0;
+}
+
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
+{
+    unsigned gen;
+    int ret;
+
+    if (!bs->drv) {
+        return -ENOMEDIUM;
+    }
+    if (bdrv_is_read_only(bs)) {
+        return 0;
+    }
+
+    bdrv_inc_in_flight(bs);
+    qemu_spin_lock(&bs->reqs_lock);
+    gen = qatomic_read(&bs->write_gen);
+    /* One at a time: a later one may find that it has nothing to do. */
+    while (bs->active_flush_req) {
+        qemu_co_queue_wait(&bs->flush_queue, &bs->reqs_lock);
+    }
+    bs->active_flush_req = true;
+    qemu_spin_unlock(&bs->reqs_lock);
+
+    ret = bdrv_co_flush_layer(bs, gen);
+
+    qemu_spin_lock(&bs->reqs_lock);
+    bs->active_flush_req = false;
+    qemu_spin_unlock(&bs->reqs_lock);
+    qemu_co_queue_next(&bs->flush_queue);
+    bdrv_dec_in_flight(bs);
+    return ret;
+}

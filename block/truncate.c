@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Resize requests.
+ */
+#include "qemu/osdep.h"
+#include "block-io.h"
+
+static int coroutine_fn bdrv_co_do_truncate(BdrvChild *child, int64_t offset,
+                                            bool exact,
+                                            PreallocMode prealloc,
+                                            BdrvRequestFlags flags,
+                                            Error **errp)
+{
+    BlockDriverState *bs = child->bs;
+    BlockDriver *drv = bs->drv;
+    int ret;
+
+    if (drv->bdrv_co_truncate) {
+        ret = drv->bdrv_co_truncate(bs, offset, exact, prealloc,
+                                    flags & bs->supported_truncate_flags,
+                                    errp);
+    } else if (drv->is_filter && bs->file) {
+        ret = bdrv_co_truncate(bs->file, offset, exact, prealloc, flags,
+                               errp);
+    } else {
+        error_setg(errp, "Image format driver does not support resize");
+        return -ENOTSUP;
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    bs->total_sectors = DIV_ROUND_UP(offset, (int64_t)BDRV_SECTOR_SIZE);
+    ret = bdrv_co_refresh_total_sectors(bs);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not refresh total sector count");
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
+                                  PreallocMode prealloc,
+                                  BdrvRequestFlags flags, Error **errp)
+{
+    BlockDriverState *bs = child->bs;
+    BdrvTrackedRequest req;
+    int64_t old_size, new_bytes;
+    int ret;
+
+    if (!bs->drv) {
+        error_setg(errp, "No medium inserted");
+        return -ENOMEDIUM;
+    }
+    if (offset < 0) {
+        error_setg(errp, "Image size cannot be negative");
+        return -EINVAL;
+    }
+    if (bdrv_check_request(offset, 0) < 0) {
+        error_setg(errp, "Required size too big, it must be %" PRId64
+                   " bytes at most", BDRV_MAX_LENGTH);
+        return -EINVAL;
+    }
+    if (bdrv_is_read_only(bs)) {
+        error_setg(errp, "Image is read-only");
+        return -EACCES;
+    }
+
+    old_size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    new_bytes = MAX(offset - old_size, 0);
+    bdrv_inc_in_flight(bs);
+    tracked_request_begin(&req, bs, offset - new_bytes, new_bytes,
+                          BDRV_TRACKED_TRUNCATE);
+    if (new_bytes) {
+        /* Nobody writes to the new area while it is being prepared. */
+        bdrv_make_request_serialising(&req, 1);
+    }
+    ret = bdrv_co_do_truncate(child, offset, exact, prealloc, flags, errp);
+    bdrv_co_write_req_finish(bs, offset - new_bytes, new_bytes,
+                             BDRV_TRACKED_TRUNCATE, ret);
+    tracked_request_end(&req);
+    bdrv_dec_in_flight(bs);
+    return ret;
+}
