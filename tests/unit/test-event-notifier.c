@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Event notifiers, on an eventfd and on a pipe; notifier lists.
+ * Event notifiers and notifier lists.
  */
 #include "qemu/osdep.h"
 #include "qemu/event_notifier.h"
@@ -33,10 +33,9 @@ static void test_basic(void)
     EventNotifier e;
 
     g_assert_cmpint(event_notifier_init(&e, 0), ==, 0);
-    g_assert_cmpint(event_notifier_get_fd(&e), ==, e.rfd);
-    g_assert_cmpint(event_notifier_get_wfd(&e), ==, e.wfd);
-    g_assert_true(fcntl(e.rfd, F_GETFD) & FD_CLOEXEC);
-    g_assert_true(fcntl(e.rfd, F_GETFL) & O_NONBLOCK);
+    g_assert_cmpint(event_notifier_get_fd(&e), ==, e.fd);
+    g_assert_true(fcntl(e.fd, F_GETFD) & FD_CLOEXEC);
+    g_assert_true(fcntl(e.fd, F_GETFL) & O_NONBLOCK);
     check_set_and_clear(&e);
 
     event_notifier_cleanup(&e);
@@ -55,39 +54,18 @@ static void test_active(void)
     event_notifier_cleanup(&e);
 }
 
-/* Full counters and full pipes are signalled, not errors. */
+/* A full counter is signalled, and no error. */
 static void test_overflow(void)
 {
     uint64_t most = UINT64_MAX - 1;
     EventNotifier e;
 
     g_assert_cmpint(event_notifier_init(&e, 0), ==, 0);
-    g_assert_cmpint(write(e.wfd, &most, sizeof(most)), ==, sizeof(most));
+    g_assert_cmpint(write(e.fd, &most, sizeof(most)), ==, sizeof(most));
     g_assert_cmpint(event_notifier_set(&e), ==, 0);
     g_assert_cmpint(event_notifier_test_and_clear(&e), ==, 1);
     g_assert_false(readable(&e));
     event_notifier_cleanup(&e);
-}
-
-static void test_pipe(void)
-{
-    EventNotifier e = { .initialized = true };
-    int fds[2], i;
-
-    g_assert_cmpint(pipe(fds), ==, 0);
-    g_assert_cmpint(fcntl(fds[0], F_SETFL, O_NONBLOCK), ==, 0);
-    g_assert_cmpint(fcntl(fds[1], F_SETFL, O_NONBLOCK), ==, 0);
-    e.rfd = fds[0];
-    e.wfd = fds[1];
-    check_set_and_clear(&e);
-    for (i = 0; i < 200000; i++) {
-        g_assert_cmpint(event_notifier_set(&e), ==, 0);
-    }
-    g_assert_cmpint(event_notifier_test_and_clear(&e), ==, 1);
-    g_assert_false(readable(&e));
-    event_notifier_cleanup(&e);
-    g_assert_cmpint(fcntl(fds[0], F_GETFD), ==, -1);
-    g_assert_cmpint(fcntl(fds[1], F_GETFD), ==, -1);
 }
 
 static void *setter(void *opaque)
@@ -153,7 +131,6 @@ int main(int argc, char **argv)
     g_test_add_func("/event-notifier/basic", test_basic);
     g_test_add_func("/event-notifier/active", test_active);
     g_test_add_func("/event-notifier/overflow", test_overflow);
-    g_test_add_func("/event-notifier/pipe", test_pipe);
     g_test_add_func("/event-notifier/thread", test_thread);
     g_test_add_func("/notifier-list", test_notifier_list);
     return g_test_run();
