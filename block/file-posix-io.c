@@ -232,6 +232,52 @@ static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
     return ret;
 }
 
+static int coroutine_fn raw_do_flush(BlockDriverState *bs);
+
+#ifdef CONFIG_LINUX_AIO
+/*
+ * A context's native engine is made by the first request in it.  Where that
+ * fails worker threads do the work, and a warning says so once per node.
+ */
+static bool coroutine_fn raw_has_linux_aio(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+    Error *local_err = NULL;
+
+    if (aio_setup_linux_aio(qemu_get_current_aio_context(), &local_err)) {
+        return true;
+    }
+    if (!qatomic_xchg(&s->fallback_told, true)) {
+        warn_reportf_err(local_err, "'%s': unable to use linux aio, falling "
+                         "back to thread pool: ", bs->filename);
+    } else {
+        error_free(local_err);
+    }
+    return false;
+}
+
+static int coroutine_fn raw_linux_aio_rw(BlockDriverState *bs, int64_t offset,
+                                         QEMUIOVector *qiov, int type,
+                                         BdrvRequestFlags flags)
+{
+    BDRVRawState *s = bs->opaque;
+    bool flush = false;
+    int ret;
+
+    /*
+     * With a page cache a failed RWF_DSYNC write does not say whether the
+     * write has failed, or a write-back that others were promised, too.
+     */
+    if ((flags & BDRV_REQ_FUA) &&
+        (!(s->open_flags & O_DIRECT) || !laio_has_fua())) {
+        flags &= ~BDRV_REQ_FUA;
+        flush = true;
+    }
+    ret = laio_co_submit(s->fd, offset, qiov, type, flags, s->aio_max_batch);
+    return ret == 0 && flush ? raw_do_flush(bs) : ret;
+}
+#endif
+
 /* @qiov has just the request. */
 static int coroutine_fn raw_co_prw_exact(BlockDriverState *bs, int64_t offset,
                                          int64_t bytes, QEMUIOVector *qiov,
@@ -243,9 +289,8 @@ static int coroutine_fn raw_co_prw_exact(BlockDriverState *bs, int64_t offset,
         !bdrv_qiov_is_aligned(bs, qiov, 0, bytes)) {
         type |= QEMU_AIO_MISALIGNED;
 #ifdef CONFIG_LINUX_AIO
-    } else if (s->use_linux_aio) {
-        return laio_co_submit(s->fd, offset, qiov, type, flags,
-                              s->aio_max_batch);
+    } else if (s->use_linux_aio && raw_has_linux_aio(bs)) {
+        return raw_linux_aio_rw(bs, offset, qiov, type, flags);
 #endif
     }
     return raw_thread_rw(bs, offset, bytes, qiov, type,
@@ -288,32 +333,45 @@ int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset,
                       flags);
 }
 
-static int coroutine_fn raw_do_flush(BlockDriverState *bs)
+/* In the engine or in a worker thread; 0 or -errno. */
+static int coroutine_fn raw_fdatasync(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
     RawPosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
 
 #ifdef CONFIG_LINUX_AIO
-    if (s->use_linux_aio && s->linux_aio_fdsync) {
-        return laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
+    if (s->use_linux_aio && qatomic_read(&s->linux_aio_fdsync) &&
+        raw_has_linux_aio(bs)) {
+        int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
+
+        if (ret != -EINVAL) {
+            return ret;
+        }
+        /*
+         * The kernel (before 4.18) or the file cannot flush asynchronously.
+         * A refused flush has taken no error from the file.
+         */
+        qatomic_set(&s->linux_aio_fdsync, false);
     }
 #endif
     return thread_pool_submit_co(handle_aiocb_flush, &a);
 }
 
+static int coroutine_fn raw_do_flush(BlockDriverState *bs)
+{
+    int ret = raw_fdatasync(bs);
+
+    if (ret < 0) {
+        raw_note_flush_failure(bs->opaque, ret);
+    }
+    return ret;
+}
+
 int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
-    int ret;
 
-    if (s->page_cache_inconsistent) {
-        return -EIO;
-    }
-    ret = raw_do_flush(bs);
-    if (ret < 0) {
-        raw_note_flush_failure(s, ret);
-    }
-    return ret;
+    return s->page_cache_inconsistent ? -EIO : raw_do_flush(bs);
 }
 
 int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,

@@ -63,15 +63,8 @@ static int raw_set_linux_aio(BlockDriverState *bs, BDRVRawState *s,
                              int bdrv_flags, Error **errp)
 {
 #ifdef CONFIG_LINUX_AIO
-    if (!aio_setup_linux_aio(bdrv_get_aio_context(bs), errp)) {
-        error_prepend(errp, "Unable to use native AIO: ");
-        return -EINVAL;
-    }
     s->use_linux_aio = true;
-    s->linux_aio_fdsync = laio_has_fdsync(s->fd);
-    if (laio_has_fua()) {
-        bs->supported_write_flags |= BDRV_REQ_FUA;
-    }
+    s->linux_aio_fdsync = true;
     if (!(bdrv_flags & BDRV_O_NOCACHE)) {
         warn_report("'%s': aio=native without cache.direct=on: requests "
                     "complete synchronously", bs->filename);

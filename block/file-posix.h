@@ -18,7 +18,8 @@ typedef struct BDRVRawState {
     int open_flags;             /* of open(2) */
     bool is_device;
     bool use_linux_aio;
-    bool linux_aio_fdsync;      /* the engine can flush this file */
+    bool linux_aio_fdsync;      /* not known to fail; atomic */
+    bool fallback_told;         /* a warning was given; atomic */
     bool needs_alignment;       /* O_DIRECT */
     bool page_cache_inconsistent;   /* a flush failed: data may be lost */
     bool has_discard;           /* cleared by the first refusal */

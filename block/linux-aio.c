@@ -7,30 +7,31 @@
  * A request waits on io_q.pending until ioq_submit() gives it to the kernel.
  * Its completion appears in the ring, which user space reads without a system
  * call; laio_reap() takes it from there and wakes the coroutine.  The kernel
- * may complete requests within io_submit(2): then the ring has something as
- * soon as the call returns, the woken coroutines queue more, and so on.  What
- * keeps that from becoming a recursion, or a hang, is:
+ * may complete requests within io_submit(2): then the woken coroutines queue
+ * more requests, which complete at once, and so on.  Five rules keep that from
+ * becoming a recursion, a hang, or an event loop that does nothing else:
  *
  *   - Submitting and reaping are two steps.  ioq_submit() gives everything
- *     pending to the kernel.  It reaps inline afterwards only while a
- *     per-thread count of active ioq_submit() calls is below
- *     IOQ_SUBMIT_MAX_DEPTH; at the bound it leaves the ring to the reaper
- *     below it on the stack, and to the bottom half.
+ *     pending to the kernel; it reaps inline only while a per-thread count of
+ *     active ioq_submit() calls is below IOQ_SUBMIT_MAX_DEPTH.
  *
- *   - Reaping is a loop.  When the section in which coroutines are woken has
- *     ended, and with it what they queued has been submitted, the ring is
- *     looked at again, up to LAIO_BUDGET completions per dispatch.
+ *   - Reaping is a loop.  After the section in which coroutines are woken has
+ *     ended, and with it their new requests have been submitted, the loop
+ *     reads the ring again.
  *
- *   - Whoever leaves work behind schedules the bottom half itself
- *     (laio_settle()), and before every callback, which may run a nested event
- *     loop.  No signal of somebody else's is relied upon.  The bottom half is
- *     cancelled only when nothing is left for it.
+ *   - A dispatch has a budget: LAIO_BUDGET completions, and LAIO_BUDGET_NS of
+ *     time once io_submit(2) completes requests itself.  When it is used up the
+ *     event loop looks at all descriptors and timers first (laio_yield()).
+ *
+ *   - A function that leaves work behind makes sure that the event loop comes
+ *     back for it (laio_update_bh()), and does so before every callback, too,
+ *     since a callback may run a nested event loop.
  *
  *   - A refused request goes on s->rejected, which the reaper completes: no
  *     coroutine is woken from within ioq_submit()'s loop.
  *
- * Nothing that a nested event loop can change is kept in a local variable
- * across a callback: an event leaves the ring before its request is completed.
+ * No local variable keeps state across a callback, because a nested event loop
+ * may change it.  See docs/devel/linux-aio.rst.
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
@@ -40,10 +41,12 @@
 #include "qemu/coroutine.h"
 #include "qemu/coroutine-tls.h"
 #include "qemu/defer-call.h"
+#include "qemu/error-report.h"
 #include "qemu/event_notifier.h"
 #include "qemu/iov.h"
 #include "qemu/queue.h"
 #include "qemu/timer.h"
+#include "trace/trace-block.h"
 
 #include <libaio.h>
 #include <sys/stat.h>
@@ -65,15 +68,6 @@ struct aio_ring {
 #define AIO_RING_COMPAT_FEATURES 1
 #define AIO_RING_INCOMPAT_FEATURES 0
 
-/* Events read at a time where the ring is not understood. */
-#define LAIO_GETEVENTS_BATCH 32
-
-/*
- * Tails that a short transfer leaves are tried at the exact offset; if the
- * kernel finds that unaligned, from a multiple of this.
- */
-#define LAIO_TAIL_ALIGN 4096
-
 /* On the stack of the coroutine that waits for it. */
 typedef struct LaioRequest {
     struct iocb iocb;
@@ -83,13 +77,13 @@ typedef struct LaioRequest {
     uint64_t offset;
     ssize_t ret;                /* -EINPROGRESS until LAIO_DONE */
     size_t done;                /* bytes transferred by earlier submissions */
-    size_t start;               /* where this submission begins in qiov */
-    bool has_tail;              /* tail is in use */
     int fd;
     int type;
     BdrvRequestFlags flags;
     LaioState state;
-    QEMUIOVector tail;
+    unsigned max_batch;         /* of an io_submit(2) that it is part of */
+    unsigned interrupted;       /* how often its result was -EINTR */
+    QEMUIOVector tail;          /* of qiov from done on; if done is not 0 */
     QSIMPLEQ_ENTRY(LaioRequest) next;
 } LaioRequest;
 
@@ -99,7 +93,7 @@ typedef struct {
     LaioRequestList pending;
     unsigned in_queue;          /* length of pending */
     unsigned in_flight;         /* accepted by the kernel, not yet reaped */
-    bool blocked;               /* nobody submits but reaper and timer */
+    bool blocked;               /* wait for a completion or the retry timer */
 } LaioQueue;
 
 /* All fields belong to the home thread. */
@@ -107,31 +101,43 @@ struct LinuxAioState {
     AioContext *aio_context;
     io_context_t ctx;
     EventNotifier e;
-    bool use_ring;
 
     LaioQueue io_q;
     LaioRequestList rejected;
 
     QEMUBH *completion_bh;
-    bool bh_scheduled;          /* spares scheduling it again */
-    unsigned budget;            /* completions left for this dispatch */
+    bool bh_scheduled;
+
+    /* The budget of this dispatch (L8); see laio_budget_begin(). */
+    unsigned budget;            /* completions that are left */
+    int64_t deadline_ns;        /* 0 until io_submit(2) completes a request */
+    bool time_over;
+    unsigned sync_calls;        /* since the clock was started */
+    bool in_dispatch;           /* else the deadline may be an old one */
+    unsigned slice;             /* requests per call, if those are slow */
+    QEMUTimer *yield_timer;
+    bool yielded;
 
     QEMUTimer *retry_timer;
     bool retry_armed;
     int64_t retry_delay_ns;     /* of the next retry; 0: the first one */
-
-    /* events[event_idx..event_count) are still to be delivered; !use_ring */
-    unsigned event_idx;
-    unsigned event_count;
-    struct io_event events[LAIO_GETEVENTS_BATCH];
+    unsigned retries;           /* in a row */
 
     /* For io_submit(2): no callback runs while it is in use. */
     struct iocb *iocbs[LAIO_MAX_EVENTS];
 };
 
-const LaioObserver *laio_observer;
+static const char *const laio_state_names[] = {
+    [LAIO_PENDING] = "pending",
+    [LAIO_IN_FLIGHT] = "in-flight",
+    [LAIO_REJECTED] = "rejected",
+    [LAIO_DONE] = "done",
+};
 
-/* Active ioq_submit() calls of this thread: see IOQ_SUBMIT_MAX_DEPTH. */
+/*
+ * Active ioq_submit() calls of this thread, of all its engines together: they
+ * share one stack.  See IOQ_SUBMIT_MAX_DEPTH.
+ */
 QEMU_DEFINE_STATIC_CO_TLS(unsigned, ioq_submit_depth)
 
 static void ioq_submit(LinuxAioState *s);
@@ -140,9 +146,8 @@ static void laio_deferred_fn(void *opaque);
 static void laio_set_state(LaioRequest *req, LaioState state)
 {
     req->state = state;
-    if (laio_observer && laio_observer->request) {
-        laio_observer->request(req->s, req, req->type, state, req->ret);
-    }
+    trace_laio_request(req->s, req, req->type, laio_state_names[state],
+                       req->ret);
 }
 
 /* --- the ring --- */
@@ -152,35 +157,10 @@ static struct aio_ring *laio_ring(LinuxAioState *s)
     return (struct aio_ring *)s->ctx;
 }
 
-static bool laio_ring_usable(LinuxAioState *s)
-{
-    struct aio_ring *ring = laio_ring(s);
-
-    return ring->magic == AIO_RING_MAGIC &&
-           ring->compat_features == AIO_RING_COMPAT_FEATURES &&
-           ring->incompat_features == AIO_RING_INCOMPAT_FEATURES &&
-           ring->header_length == sizeof(*ring);
-}
-
 static bool laio_has_events(LinuxAioState *s)
 {
     struct aio_ring *ring = laio_ring(s);
 
-    if (!s->use_ring) {
-        struct timespec zero = { 0 };
-        int n;
-
-        if (s->event_idx < s->event_count) {
-            return true;
-        }
-        if (!s->io_q.in_flight) {
-            return false;
-        }
-        n = io_getevents(s->ctx, 0, LAIO_GETEVENTS_BATCH, s->events, &zero);
-        s->event_idx = 0;
-        s->event_count = MAX(n, 0);
-        return s->event_count > 0;
-    }
     /* Pairs with the kernel's barrier before it moves the tail. */
     return ring->head != qatomic_load_acquire(&ring->tail);
 }
@@ -189,45 +169,114 @@ static bool laio_has_events(LinuxAioState *s)
 static bool laio_next_event(LinuxAioState *s, LaioRequest **req, ssize_t *res)
 {
     struct aio_ring *ring = laio_ring(s);
+    unsigned head = ring->head;
     struct io_event event;
 
     if (!laio_has_events(s)) {
         return false;
     }
-    if (s->use_ring) {
-        unsigned head = ring->head;
-
-        event = ring->io_events[head];
-        head = head + 1 == ring->nr ? 0 : head + 1;
-        /* The event is read before the kernel may write over it. */
-        qatomic_store_release(&ring->head, head);
-    } else {
-        event = s->events[s->event_idx++];
-    }
+    event = ring->io_events[head];
+    head = head + 1 == ring->nr ? 0 : head + 1;
+    /* The event is read before the kernel may write over it. */
+    qatomic_store_release(&ring->head, head);
 
     *req = container_of(event.obj, LaioRequest, iocb);
-    /* A long with -errno; res2 is the kernel's own business. */
+    /* A long with -errno; res2 has no meaning for user space. */
     *res = (ssize_t)event.res;
     s->io_q.in_flight--;
     /*
-     * This is what blocked requests have waited for.  Said before any
-     * callback: a nested event loop may depend on them.
+     * Blocked requests have waited for this.  It is set before any callback
+     * runs, since a nested event loop may depend on them.
      */
     s->io_q.blocked = false;
     return true;
 }
 
-/* --- own wake-up (L3) --- */
+/* --- the budget of a dispatch (L8) --- */
 
-static void laio_schedule_bh(LinuxAioState *s)
+static bool laio_exhausted(LinuxAioState *s)
 {
-    if (!s->bh_scheduled) {
-        s->bh_scheduled = true;
-        qemu_bh_schedule(s->completion_bh);
+    return !s->budget || s->time_over;
+}
+
+/*
+ * A callback of the event loop begins: a dispatch.  A coroutine that runs
+ * outside of one uses what the last dispatch has left, since its requests may
+ * complete at once, one after the other, without an end.
+ */
+static void laio_budget_begin(LinuxAioState *s)
+{
+    s->in_dispatch = true;
+    s->budget = LAIO_BUDGET;
+    s->time_over = false;
+    if (s->deadline_ns) {
+        s->deadline_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                         LAIO_BUDGET_NS;
+        s->sync_calls = 0;
     }
 }
 
-/* Is there anything that waits for nothing but being looked at? */
+/* Nothing is left to do: the next synchronous request starts the clock. */
+static void laio_budget_reset(LinuxAioState *s)
+{
+    s->budget = LAIO_BUDGET;
+    s->time_over = false;
+    s->deadline_ns = 0;
+    s->in_dispatch = false;
+    s->slice = LAIO_MAX_EVENTS;
+}
+
+/*
+ * An io_submit(2) of @len requests has completed some of them, so that it may
+ * have taken any time.  The first such call starts the clock.
+ */
+static void laio_charge_time(LinuxAioState *s, unsigned len)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (!s->deadline_ns) {
+        s->deadline_ns = now + LAIO_BUDGET_NS;
+        s->sync_calls = 0;
+    }
+    s->sync_calls++;
+    if (now >= s->deadline_ns) {
+        s->time_over = true;
+        if (s->in_dispatch && now - s->deadline_ns > LAIO_BUDGET_NS) {
+            /* A single call takes longer than a dispatch should. */
+            s->slice = MAX(len / 2, 1);
+        }
+    }
+}
+
+/* The dispatch ends. */
+static void laio_budget_end(LinuxAioState *s)
+{
+    s->in_dispatch = false;
+    if (!s->time_over || s->sync_calls >= 4) {
+        s->slice = MIN(s->slice * 2, LAIO_MAX_EVENTS);
+    }
+}
+
+/* --- own wake-up (L3) --- */
+
+/*
+ * Come back after the event loop has looked at all descriptors and timers.
+ * Not by a bottom half: an event loop that has one scheduled does not wait,
+ * and one that does not wait need not look at descriptors.  The signal is seen
+ * by the next poll that waits.  The timer is for a loop of polls that do not.
+ */
+static void laio_yield(LinuxAioState *s)
+{
+    if (!s->yielded) {
+        s->yielded = true;
+        event_notifier_set(&s->e);
+        timer_mod(s->yield_timer,
+                  qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + LAIO_YIELD_NS);
+        trace_laio_yield(s, s->io_q.in_queue, s->time_over);
+    }
+}
+
+/* Is there anything that can be done now, without waiting for the kernel? */
 static bool laio_has_work(LinuxAioState *s)
 {
     return !QSIMPLEQ_EMPTY(&s->rejected) ||
@@ -235,23 +284,25 @@ static bool laio_has_work(LinuxAioState *s)
            laio_has_events(s);
 }
 
-/* A callback may run a nested event loop: before it, leave that a way in. */
-static void laio_offer_bh(LinuxAioState *s)
+/*
+ * Make the event loop come back if, and only if, there is work.  Called last
+ * by each function that may leave work behind, and before each callback,
+ * which may run a nested event loop.
+ */
+static void laio_update_bh(LinuxAioState *s)
 {
-    if (!s->bh_scheduled && laio_has_work(s)) {
-        laio_schedule_bh(s);
-    }
-}
+    bool wanted = laio_has_work(s);
 
-/* Called last: leave the bottom half scheduled just if it has work. */
-static void laio_settle(LinuxAioState *s)
-{
-    if (laio_has_work(s)) {
-        laio_schedule_bh(s);
-    } else if (s->bh_scheduled) {
-        s->bh_scheduled = false;
+    if (wanted && laio_exhausted(s)) {
+        laio_yield(s);
+        wanted = false;
+    }
+    if (wanted && !s->bh_scheduled) {
+        qemu_bh_schedule(s->completion_bh);
+    } else if (!wanted && s->bh_scheduled) {
         qemu_bh_cancel(s->completion_bh);
     }
+    s->bh_scheduled = wanted;
 }
 
 /* --- completion --- */
@@ -271,8 +322,10 @@ static void laio_finish(LaioRequest *req, ssize_t ret)
     }
 }
 
-static void laio_queue(LinuxAioState *s, LaioRequest *req)
+static void laio_queue(LaioRequest *req)
 {
+    LinuxAioState *s = req->s;
+
     laio_set_state(req, LAIO_PENDING);
     QSIMPLEQ_INSERT_TAIL(&s->io_q.pending, req, next);
     s->io_q.in_queue++;
@@ -282,8 +335,8 @@ static void laio_queue(LinuxAioState *s, LaioRequest *req)
 static void laio_prep(LaioRequest *req)
 {
     LinuxAioState *s = req->s;
-    QEMUIOVector *qiov = req->has_tail ? &req->tail : req->qiov;
-    uint64_t offset = req->offset + req->start;
+    QEMUIOVector *qiov = req->done ? &req->tail : req->qiov;
+    uint64_t offset = req->offset + req->done;
 
     if (req->type == QEMU_AIO_READ) {
         io_prep_preadv(&req->iocb, req->fd, qiov->iov, qiov->niov, offset);
@@ -303,22 +356,36 @@ static void laio_prep(LaioRequest *req)
     io_set_eventfd(&req->iocb, event_notifier_get_fd(&s->e));
 }
 
-/* Queue what begins at byte @start of the request (L7). */
-static void laio_submit_tail(LaioRequest *req, size_t start)
+/* @bytes more were transferred, but not all: queue the rest (L7). */
+static void laio_queue_tail(LaioRequest *req, size_t bytes)
 {
-    req->start = start;
-    if (req->has_tail) {
+    if (req->done) {
         qemu_iovec_reset(&req->tail);
     } else {
         qemu_iovec_init(&req->tail, req->qiov->niov);
-        req->has_tail = true;
     }
-    qemu_iovec_concat(&req->tail, req->qiov, start, req->qiov->size - start);
+    req->done += bytes;
+    qemu_iovec_concat(&req->tail, req->qiov, req->done,
+                      req->qiov->size - req->done);
     laio_prep(req);
-    laio_queue(req->s, req);
+    laio_queue(req);
 }
 
-/* No byte more is to be had: the end of the file, or of the disk. */
+/*
+ * The tail of a direct read begins at the end of the file, which is not
+ * aligned.  Linux says so by reading 0 bytes; before 5.5 ext4 looks at the
+ * alignment first, and fails with -EINVAL.
+ */
+static bool laio_tail_is_at_eof(LaioRequest *req)
+{
+    struct stat st;
+
+    return req->type == QEMU_AIO_READ && req->done &&
+           fstat(req->fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size <= req->offset + req->done;
+}
+
+/* The kernel has transferred 0 bytes: the end of the file, or of the disk. */
 static ssize_t laio_no_progress(LaioRequest *req)
 {
     if (req->type == QEMU_AIO_READ) {
@@ -330,90 +397,65 @@ static ssize_t laio_no_progress(LaioRequest *req)
 }
 
 /*
- * The exact tail of a short direct transfer may be unaligned, which the kernel
- * refuses with -EINVAL.  Then do again, harmlessly, from an aligned offset;
- * false if that is where it was tried.
- */
-static bool laio_try_realigned(LaioRequest *req)
-{
-    uint64_t down = (req->offset + req->done) & ~(LAIO_TAIL_ALIGN - 1ULL);
-    size_t start = down > req->offset ? down - req->offset : 0;
-
-    if (start == req->start) {
-        return false;
-    }
-    laio_submit_tail(req, start);
-    return true;
-}
-
-/*
  * The kernel is done with @req: @res bytes, or -errno.  Either completes the
- * request or queues its tail.
+ * request or queues it, or its tail, again.
  */
 static void laio_process_result(LaioRequest *req, ssize_t res)
 {
-    size_t reached;
-
-    if (req->type == QEMU_AIO_FLUSH) {
-        laio_finish(req, res < 0 ? res : 0);
+    if (res == -EINTR && req->interrupted++ < LAIO_EINTR_MAX) {
+        /* FUSE, when a signal came in; worker threads try again, too. */
+        laio_queue(req);
         return;
     }
-    if (res < 0) {
-        if (res == -EINVAL && req->start && laio_try_realigned(req)) {
-            return;
-        }
+    if (res == -EINVAL && laio_tail_is_at_eof(req)) {
+        res = 0;
+    }
+
+    if (res < 0 || req->type == QEMU_AIO_FLUSH) {
         laio_finish(req, res);
-        return;
-    }
-
-    reached = req->start + res;
-    if (reached == req->qiov->size) {
-        laio_finish(req, 0);
-    } else if (reached > req->qiov->size) {
-        /* More than was asked for: nothing of it can be trusted. */
-        laio_finish(req, -EIO);
-    } else if (req->type == QEMU_AIO_ZONE_APPEND) {
-        /* Appended where, and how much of it?  It cannot be continued. */
-        laio_finish(req, -EIO);
-    } else if (res == 0 || reached <= req->done) {
+    } else if (res == 0) {
         laio_finish(req, laio_no_progress(req));
+    } else if (req->done + res >= req->qiov->size) {
+        laio_finish(req, 0);
+    } else if (req->type == QEMU_AIO_ZONE_APPEND) {
+        /* The engine does not know where the rest of it would go. */
+        laio_finish(req, -EIO);
     } else {
-        req->done = reached;
-        laio_submit_tail(req, reached);
+        laio_queue_tail(req, res);
     }
 }
 
 static void laio_complete_rejected(LinuxAioState *s)
 {
-    while (s->budget && !QSIMPLEQ_EMPTY(&s->rejected)) {
+    while (!laio_exhausted(s) && !QSIMPLEQ_EMPTY(&s->rejected)) {
         LaioRequest *req = QSIMPLEQ_FIRST(&s->rejected);
 
         QSIMPLEQ_REMOVE_HEAD(&s->rejected, next);
         s->budget--;
-        laio_offer_bh(s);
+        laio_update_bh(s);
         laio_process_result(req, req->ret);
     }
 }
 
-/* Deliver what the ring has, within the budget; number of completions. */
+/* Deliver the events of the ring, within the budget; how many they were. */
 static unsigned laio_reap_events(LinuxAioState *s)
 {
     LaioRequest *req;
     ssize_t res;
     unsigned events = 0;
 
-    while (s->budget && laio_next_event(s, &req, &res)) {
+    while (!laio_exhausted(s) && laio_next_event(s, &req, &res)) {
         s->budget--;
         events++;
-        laio_offer_bh(s);
+        laio_update_bh(s);
         laio_process_result(req, res);
     }
     return events;
 }
 
 /*
- * Complete what can be completed, and go on as long as that makes the kernel
- * complete more, within the budget.  Wakes coroutines.
+ * Complete what can be completed, and repeat that as long as it makes the
+ * kernel complete more, within the budget.  Wakes coroutines.
  */
 static void laio_reap(LinuxAioState *s)
 {
@@ -424,27 +466,34 @@ static void laio_reap(LinuxAioState *s)
         laio_complete_rejected(s);
         events = laio_reap_events(s);
         if (!QSIMPLEQ_EMPTY(&s->io_q.pending)) {
-            /* What was blocked has not been deferred yet. */
+            /* Requests that were blocked have no deferred call yet. */
             defer_call(laio_deferred_fn, s);
         }
         /* Submits what the coroutines have queued. */
         defer_call_end();
         total += events;
-    } while (events && s->budget && laio_has_events(s));
+    } while (events && !laio_exhausted(s) && laio_has_events(s));
 
-    if (total && laio_observer && laio_observer->reap) {
-        laio_observer->reap(s, total);
-    }
+    trace_laio_reap(s, total);
 }
 
-/* An event loop callback: a new dispatch, with a budget of its own. */
+/* The callbacks of the event loop come here: a dispatch. */
 static void laio_dispatch(LinuxAioState *s)
 {
-    s->budget = LAIO_BUDGET;
+    if (s->yielded) {
+        s->yielded = false;
+        timer_del(s->yield_timer);
+    }
+    laio_budget_begin(s);
     laio_reap(s);
     /* Where this is within another section, its end did not submit. */
     laio_deferred_fn(s);
-    laio_settle(s);
+    laio_update_bh(s);
+    if (laio_has_work(s)) {
+        laio_budget_end(s);
+    } else {
+        laio_budget_reset(s);
+    }
 }
 
 static void laio_completion_bh(void *opaque)
@@ -455,29 +504,42 @@ static void laio_completion_bh(void *opaque)
     laio_dispatch(s);
 }
 
+static void laio_yield_cb(void *opaque)
+{
+    laio_dispatch(opaque);
+}
+
 static void laio_completion_cb(EventNotifier *e)
 {
     LinuxAioState *s = container_of(e, LinuxAioState, e);
 
     /*
-     * First the signal, which a nested event loop may have taken before, then
-     * the ring: what comes later signals again.
+     * The signal is cleared before the ring is read: a completion that comes
+     * later signals again.
      */
     event_notifier_test_and_clear(&s->e);
-    laio_dispatch(s);
+    /* The bottom half is a dispatch, too; one per turn is enough. */
+    if (!s->bh_scheduled || s->yielded) {
+        laio_dispatch(s);
+    }
 }
 
+/* While it yields the engine wants the event loop to look at descriptors. */
 static bool laio_poll_cb(void *opaque)
 {
     EventNotifier *e = opaque;
     LinuxAioState *s = container_of(e, LinuxAioState, e);
 
-    return laio_has_events(s);
+    return !s->yielded && laio_has_events(s);
 }
 
 static void laio_poll_ready(EventNotifier *e)
 {
-    laio_dispatch(container_of(e, LinuxAioState, e));
+    LinuxAioState *s = container_of(e, LinuxAioState, e);
+
+    if (!s->bh_scheduled) {
+        laio_dispatch(s);
+    }
 }
 
 /* --- submission --- */
@@ -487,14 +549,17 @@ static void laio_arm_retry(LinuxAioState *s)
 {
     int64_t delay = MAX(s->retry_delay_ns, LAIO_RETRY_MIN_NS);
 
-    /* While it is armed the queue is blocked, and nobody submits. */
+    /* While the timer is armed the queue is blocked, so nobody submits. */
     assert(!s->retry_armed);
     s->retry_armed = true;
     s->retry_delay_ns = MIN(delay * 2, LAIO_RETRY_MAX_NS);
     timer_mod(s->retry_timer,
               qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + delay);
-    if (laio_observer && laio_observer->retry) {
-        laio_observer->retry(s, delay);
+    trace_laio_retry(s, delay);
+    if (++s->retries == LAIO_RETRIES_TO_WARN) {
+        warn_report_once("Linux AIO: the kernel has refused requests %u times "
+                         "with EAGAIN, trying again every %lld ms",
+                         s->retries, LAIO_RETRY_MAX_NS / SCALE_MS);
     }
 }
 
@@ -504,8 +569,7 @@ static void laio_retry_cb(void *opaque)
 
     s->retry_armed = false;
     s->io_q.blocked = false;
-    s->budget = LAIO_BUDGET;
-    ioq_submit(s);
+    laio_dispatch(s);
 }
 
 /* Move the first @n pending requests to the state IN_FLIGHT. */
@@ -521,7 +585,7 @@ static void laio_accepted(LinuxAioState *s, int n)
     }
 }
 
-/* Take the first pending request for one that the kernel does not want. */
+/* The kernel does not take the first pending request. */
 static void laio_reject_first(LinuxAioState *s, int error)
 {
     LaioRequest *req = QSIMPLEQ_FIRST(&s->io_q.pending);
@@ -533,28 +597,26 @@ static void laio_reject_first(LinuxAioState *s, int error)
     QSIMPLEQ_INSERT_TAIL(&s->rejected, req, next);
 }
 
-/* One io_submit(2) of what fits; its result. */
-static int laio_submit_batch(LinuxAioState *s, unsigned room)
+/* One io_submit(2); its result, -EAGAIN if it has taken none. */
+static int laio_submit_batch(LinuxAioState *s, unsigned depth)
 {
+    unsigned room = MIN(LAIO_MAX_EVENTS - s->io_q.in_flight, s->slice);
+    unsigned len = 0;
     LaioRequest *req;
-    int eintr = 0, len = 0, ret;
+    int ret;
 
     QSIMPLEQ_FOREACH(req, &s->io_q.pending, next) {
-        s->iocbs[len++] = &req->iocb;
-        if ((unsigned)len == room) {
+        if (len >= MIN(room, req->max_batch)) {
             break;
         }
+        s->iocbs[len++] = &req->iocb;
     }
-
-    do {
-        ret = io_submit(s->ctx, len, s->iocbs);
-    } while (ret == -EINTR && ++eintr < LAIO_EINTR_MAX);
-
-    if (laio_observer && laio_observer->submit) {
-        laio_observer->submit(s, len, ret, get_ioq_submit_depth());
+    ret = io_submit(s->ctx, len, s->iocbs);
+    trace_laio_submit(s, len, ret, depth);
+    if (laio_has_events(s)) {
+        laio_charge_time(s, len);
     }
-    /* None taken and no reason given: that is a "try again", too. */
-    return ret == 0 || ret == -EINTR ? -EAGAIN : ret;
+    return ret ? ret : -EAGAIN;
 }
 
 /*
@@ -562,46 +624,52 @@ static int laio_submit_batch(LinuxAioState *s, unsigned room)
  * s->rejected; the rest of their batch is submitted all the same (L5).  No
  * coroutine runs.
  */
-static void laio_submit_pending(LinuxAioState *s)
+static void laio_submit_pending(LinuxAioState *s, unsigned depth)
 {
-    while (!QSIMPLEQ_EMPTY(&s->io_q.pending) &&
-           s->io_q.in_flight < LAIO_MAX_EVENTS) {
-        int ret = laio_submit_batch(s, LAIO_MAX_EVENTS - s->io_q.in_flight);
+    while (!QSIMPLEQ_EMPTY(&s->io_q.pending) && !s->time_over) {
+        int ret = -EAGAIN;
 
+        if (s->io_q.in_flight < LAIO_MAX_EVENTS) {
+            ret = laio_submit_batch(s, depth);
+        }
         if (ret == -EAGAIN) {
-            break;
+            s->io_q.blocked = true;
+            if (!s->io_q.in_flight) {
+                laio_arm_retry(s);
+            }
+            return;
         }
         s->retry_delay_ns = 0;
+        s->retries = 0;
         if (ret < 0) {
             laio_reject_first(s, ret);
         } else {
             laio_accepted(s, ret);
         }
     }
-
-    s->io_q.blocked = !QSIMPLEQ_EMPTY(&s->io_q.pending);
-    if (s->io_q.blocked && !s->io_q.in_flight) {
-        laio_arm_retry(s);
-    }
 }
 
 /*
  * Submit what is pending, then complete what is complete already, unless that
- * would nest too deeply (L1) or has gone on for too long (L8).
+ * would nest too deeply (L1) or has used up the budget (L8).
  */
 static void ioq_submit(LinuxAioState *s)
 {
     unsigned depth = get_ioq_submit_depth() + 1;
 
     set_ioq_submit_depth(depth);
-    laio_submit_pending(s);
-    if (depth < IOQ_SUBMIT_MAX_DEPTH && s->budget &&
+    laio_submit_pending(s, depth);
+    if (depth < IOQ_SUBMIT_MAX_DEPTH && !laio_exhausted(s) &&
         (!QSIMPLEQ_EMPTY(&s->rejected) || laio_has_events(s))) {
         laio_reap(s);
     }
     set_ioq_submit_depth(depth - 1);
 
-    laio_settle(s);
+    laio_update_bh(s);
+    if (s->deadline_ns && !s->in_dispatch && !qemu_in_coroutine() &&
+        !laio_has_work(s)) {
+        laio_budget_reset(s);
+    }
 }
 
 static void laio_deferred_fn(void *opaque)
@@ -622,26 +690,26 @@ static unsigned laio_max_batch(LinuxAioState *s, uint64_t dev_max_batch)
     return MIN(MIN_NON_ZERO(dev_max_batch, max_batch), LAIO_MAX_EVENTS);
 }
 
-static void laio_do_submit(LaioRequest *req, uint64_t dev_max_batch)
+static void laio_do_submit(LaioRequest *req)
 {
     LinuxAioState *s = req->s;
 
     laio_prep(req);
-    laio_queue(s, req);
+    laio_queue(req);
     if (s->io_q.blocked) {
         return;
     }
-    if (s->io_q.in_queue >= laio_max_batch(s, dev_max_batch)) {
+    if (s->io_q.in_queue >= req->max_batch) {
         ioq_submit(s);
-    } else {
-        defer_call(laio_deferred_fn, s);
-        if (!QSIMPLEQ_EMPTY(&s->io_q.pending) && !s->io_q.blocked) {
-            /*
-             * Put off to the end of the section; but a nested event loop
-             * within it would wait for that for ever (L4).
-             */
-            laio_schedule_bh(s);
-        }
+        return;
+    }
+    defer_call(laio_deferred_fn, s);
+    if (!QSIMPLEQ_EMPTY(&s->io_q.pending)) {
+        /*
+         * The end of the section submits it; but a nested event loop within
+         * the section would wait for that for ever (L4).
+         */
+        laio_update_bh(s);
     }
 }
 
@@ -658,19 +726,19 @@ int coroutine_fn laio_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
     req.offset = offset;
     req.ret = -EINPROGRESS;
     req.done = 0;
-    req.start = 0;
-    req.has_tail = false;
     req.fd = fd;
     req.type = type;
     req.flags = flags;
+    req.max_batch = laio_max_batch(s, dev_max_batch);
+    req.interrupted = 0;
 
-    laio_do_submit(&req, dev_max_batch);
+    laio_do_submit(&req);
     if (req.state != LAIO_DONE) {
         qemu_coroutine_yield();
     }
     assert(req.state == LAIO_DONE);
 
-    if (req.has_tail) {
+    if (req.done) {
         qemu_iovec_destroy(&req.tail);
     }
     return req.ret;
@@ -686,7 +754,9 @@ void laio_get_info(LinuxAioState *s, LaioInfo *info)
         .rejected = !QSIMPLEQ_EMPTY(&s->rejected),
         .blocked = s->io_q.blocked,
         .bh_scheduled = s->bh_scheduled,
+        .yielded = s->yielded,
         .retry_armed = s->retry_armed,
+        .retry_delay_ns = s->retry_delay_ns,
         .ring_empty = !laio_has_events(s),
     };
 }
@@ -701,6 +771,9 @@ void laio_detach_aio_context(LinuxAioState *s, AioContext *old_context)
     qemu_bh_delete(s->completion_bh);
     s->completion_bh = NULL;
     s->bh_scheduled = false;
+    timer_free(s->yield_timer);
+    s->yield_timer = NULL;
+    s->yielded = false;
     timer_free(s->retry_timer);
     s->retry_timer = NULL;
     s->retry_armed = false;
@@ -711,9 +784,13 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
 {
     s->aio_context = new_context;
     s->completion_bh = aio_bh_new(new_context, laio_completion_bh, s);
+    s->yield_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
+                                   laio_yield_cb, s);
     s->retry_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
                                    laio_retry_cb, s);
     s->retry_delay_ns = 0;
+    s->retries = 0;
+    laio_budget_reset(s);
     aio_set_event_notifier(new_context, &s->e, laio_completion_cb,
                            laio_poll_cb, laio_poll_ready);
 }
@@ -721,7 +798,7 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
 LinuxAioState *laio_init(Error **errp)
 {
     LinuxAioState *s = g_new0(LinuxAioState, 1);
-    struct stat st = { 0 };
+    struct aio_ring *ring;
     int ret;
 
     ret = event_notifier_init(&s->e, false);
@@ -729,24 +806,27 @@ LinuxAioState *laio_init(Error **errp)
         error_setg_errno(errp, -ret, "failed to initialize event notifier");
         goto free_state;
     }
-    /* A pipe, if there is no eventfd(2): the kernel cannot signal that. */
-    fstat(event_notifier_get_fd(&s->e), &st);
-    if (S_ISFIFO(st.st_mode)) {
-        error_setg_errno(errp, ENOSYS, "failed to initialize event notifier");
-        goto cleanup_notifier;
-    }
     ret = io_setup(LAIO_MAX_EVENTS, &s->ctx);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "failed to create linux AIO context");
+        laio_explain_setup(-ret, errp);
         goto cleanup_notifier;
     }
+    ring = laio_ring(s);
+    if (ring->magic != AIO_RING_MAGIC ||
+        ring->compat_features != AIO_RING_COMPAT_FEATURES ||
+        ring->incompat_features != AIO_RING_INCOMPAT_FEATURES ||
+        ring->header_length != sizeof(*ring)) {
+        error_setg_errno(errp, ENOTSUP, "linux AIO ring of an unknown layout");
+        goto destroy_context;
+    }
 
-    s->use_ring = laio_ring_usable(s);
-    s->budget = LAIO_BUDGET;
     QSIMPLEQ_INIT(&s->io_q.pending);
     QSIMPLEQ_INIT(&s->rejected);
+    trace_laio_init(s);
     return s;
 
+destroy_context:
+    io_destroy(s->ctx);
 cleanup_notifier:
     event_notifier_cleanup(&s->e);
 free_state:
@@ -762,38 +842,4 @@ void laio_cleanup(LinuxAioState *s)
         fprintf(stderr, "%s: io_destroy failed\n", __func__);
     }
     g_free(s);
-}
-
-bool laio_has_fdsync(int fd)
-{
-    struct iocb cb;
-    struct iocb *cbs[] = { &cb };
-    struct io_event event;
-    io_context_t ctx = NULL;
-    bool ok = false;
-
-    if (io_setup(1, &ctx) < 0) {
-        return false;
-    }
-    io_prep_fdsync(&cb, fd);    /* clears the rest */
-    if (io_submit(ctx, 1, cbs) == 1) {
-        int ret;
-
-        do {
-            ret = io_getevents(ctx, 1, 1, &event, NULL);
-        } while (ret == -EINTR);
-        /* A file that cannot be synced at all is not the engine's matter. */
-        ok = ret == 1 && (ssize_t)event.res != -EINVAL;
-    }
-    io_destroy(ctx);
-    return ok;
-}
-
-bool laio_has_fua(void)
-{
-#ifdef HAVE_IO_PREP_PWRITEV2
-    return true;
-#else
-    return false;
-#endif
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Linux AIO engine: what its tests, and its observers, need to know.
- *
- * Everybody else uses block/raw-aio.h.
+ * Linux AIO engine: its bounds, and what its tests may ask.  Its users include
+ * block/raw-aio.h.
  */
 #ifndef BLOCK_LINUX_AIO_H
 #define BLOCK_LINUX_AIO_H
@@ -19,23 +18,38 @@
  */
 #define IOQ_SUBMIT_MAX_DEPTH 2
 
-/* L8: completions that an engine delivers per event loop dispatch. */
+/*
+ * L8: what a dispatch of an engine may use before other handlers, timers and
+ * descriptors have their turn: completions; and, once io_submit(2) completes
+ * requests itself, time in ns.  It ends with the io_submit(2) in which the
+ * time runs out.
+ */
 #define LAIO_BUDGET 1024
+#define LAIO_BUDGET_NS 5000000LL
+
+/*
+ * L8: after that long, in ns, an engine that has used up its budget goes on
+ * even if the event loop has not looked at descriptors.
+ */
+#define LAIO_YIELD_NS 100000LL
 
 /* L6: first and longest delay before -EAGAIN is tried again, in ns. */
 #define LAIO_RETRY_MIN_NS 100000LL
 #define LAIO_RETRY_MAX_NS 10000000LL
+/* A warning is given after that many in a row, about a second. */
+#define LAIO_RETRIES_TO_WARN 100
 
-/* -EINTR is tried again at once, this many times in a row. */
+/* A request whose result is -EINTR is submitted again that many times. */
 #define LAIO_EINTR_MAX 16
 
 /*
  * The life of a request.  Only laio_set_state() moves it.
  *
  *   PENDING ---> IN_FLIGHT ---> DONE
- *      |  ^          |
- *      |  +--- TAIL -+          a short transfer: the rest goes again
- *      +-----> REJECTED -----> DONE
+ *    ^ |  ^          |
+ *    | |  +----------+          a short transfer, or -EINTR: goes again
+ *    | +-----> REJECTED -----> DONE
+ *    +------------+
  */
 typedef enum LaioState {
     LAIO_PENDING,               /* on io_q.pending */
@@ -44,35 +58,22 @@ typedef enum LaioState {
     LAIO_DONE,                  /* its coroutine has been, or is, woken */
 } LaioState;
 
-/*
- * Called by the engine in the home thread; must not call it.  For tests and
- * tracing.  Each is optional.
- */
-typedef struct LaioObserver {
-    /* io_submit(2) was called with @nr requests and returned @ret. */
-    void (*submit)(LinuxAioState *s, int nr, int ret, unsigned depth);
-    /* Request @req of QEMU_AIO_* @type is now in @state; @ret if DONE. */
-    void (*request)(LinuxAioState *s, const void *req, int type,
-                    LaioState state, ssize_t ret);
-    /* A pass has delivered @events completions. */
-    void (*reap)(LinuxAioState *s, unsigned events);
-    /* -EAGAIN with nothing in flight: next attempt in @delay_ns. */
-    void (*retry)(LinuxAioState *s, int64_t delay_ns);
-} LaioObserver;
-
-/* Set before any engine is used; NULL for none. */
-extern const LaioObserver *laio_observer;
-
-/* What L3 promises on return to the event loop; for tests. */
+/* The state on return to the event loop (L3); for tests. */
 typedef struct LaioInfo {
     unsigned pending;
     unsigned in_flight;
     bool rejected;
     bool blocked;               /* pending waits for a completion or timer */
     bool bh_scheduled;
+    bool yielded;               /* eventfd signalled, and a timer armed */
     bool retry_armed;
+    int64_t retry_delay_ns;     /* the next one; 0 after a success */
     bool ring_empty;
 } LaioInfo;
 void laio_get_info(LinuxAioState *s, LaioInfo *info);
+
+
+/* io_setup(2) has failed with errno @error: set @errp.  Any thread. */
+void laio_explain_setup(int error, Error **errp);
 
 #endif

@@ -7,7 +7,6 @@
  */
 #include "qemu/osdep.h"
 #include <getopt.h>
-#include "block/laio-trace.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -490,7 +489,6 @@ static int run_program(ProgramArgs *p, int argc, char **argv)
     }
     path = optind < argc ? argv[optind] : NULL;
 #ifdef CONFIG_LINUX_AIO
-    laio_trace_init();
 #endif
     if (qemu_init_main_loop(&local_err) < 0) {
         error_report_err(local_err);

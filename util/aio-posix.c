@@ -9,7 +9,11 @@
  *
  * An iteration that does not wait asks the io_poll callbacks only: no system
  * call.  So that descriptors without io_poll are not forgotten by a loop that
- * never waits, every AIO_NONBLOCKING_LOOK-th such iteration looks at them.
+ * never waits, such an iteration looks at them, too, when AIO_LOOK_NS have
+ * passed since the last look.  Do not rely on either where a file is to work in
+ * QEMU: its monitors need not ask anybody in a poll that does not wait.  For
+ * tests the environment variable AIO_NONBLOCKING_LOOK says "never" (the
+ * strictest monitor: neither io_poll nor descriptors) or "always".
  */
 #include "qemu/osdep.h"
 #include <poll.h>
@@ -17,7 +21,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/defer-call.h"
 
-#define AIO_NONBLOCKING_LOOK 64
+#define AIO_LOOK_NS (2 * SCALE_MS)
 #define AIO_POLL_FIRST_NS 4000
 
 int qemu_poll_ns(struct pollfd *fds, unsigned nfds, int64_t timeout)
@@ -301,6 +305,24 @@ static void aio_adjust_poll_time(AioContext *ctx, int64_t block_ns)
 
 /* --- the iteration --- */
 
+/*
+ * In an iteration that does not wait: is it time to look at descriptors?  Only
+ * a loop of such iterations reads the clock.
+ */
+static bool aio_time_to_look(AioContext *ctx)
+{
+    int64_t now;
+
+    if (ctx->nonblocking_look != AIO_LOOK_BY_TIME) {
+        return ctx->nonblocking_look == AIO_LOOK_ALWAYS;
+    }
+    now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    if (!ctx->nonblocking_since) {
+        ctx->nonblocking_since = now;
+    }
+    return now - ctx->nonblocking_since >= AIO_LOOK_NS;
+}
+
 /* Wait as told, filling @ready. */
 static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
                            int64_t timeout)
@@ -309,6 +331,9 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
     int64_t start = 0;
     bool found;
 
+    if (!timeout && ctx->nonblocking_look == AIO_LOOK_NEVER) {
+        return;
+    }
     if (adaptive) {
         start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
@@ -319,8 +344,8 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
         timeout = found ? 0 : timeout;
     }
 
-    if (timeout || ++ctx->nonblocking_turns >= AIO_NONBLOCKING_LOOK) {
-        ctx->nonblocking_turns = 0;
+    if (timeout || aio_time_to_look(ctx)) {
+        ctx->nonblocking_since = 0;
         aio_poll_set_started(ctx, false);
         if (timeout) {
             /* Notifications are on again: what came before is seen here. */
@@ -412,6 +437,13 @@ void aio_dispatch(AioContext *ctx)
 
 void aio_context_setup(AioContext *ctx)
 {
+    const char *look = getenv("AIO_NONBLOCKING_LOOK");
+
+    if (!g_strcmp0(look, "never")) {
+        ctx->nonblocking_look = AIO_LOOK_NEVER;
+    } else if (!g_strcmp0(look, "always")) {
+        ctx->nonblocking_look = AIO_LOOK_ALWAYS;
+    }
     ctx->fdmon_ops = &fdmon_ppoll_ops;
     ctx->epollfd = -1;
 }

@@ -16,7 +16,6 @@
 #include "qemu/osdep.h"
 #include "aio-posix.h"
 #include "qemu/aio-wait.h"
-#include "block/raw-aio.h"
 #include "qemu/thread-pool.h"
 #include "qapi/error.h"
 #include "qemu/coroutine-tls.h"
@@ -408,18 +407,7 @@ static void aio_ctx_finalize(GSource *source)
     AioContext *ctx = (AioContext *)source;
 
     thread_pool_free_aio(ctx->thread_pool);
-#ifdef CONFIG_LINUX_AIO
-    if (ctx->linux_aio) {
-        laio_detach_aio_context(ctx->linux_aio, ctx);
-        laio_cleanup(ctx->linux_aio);
-    }
-#endif
-#ifdef CONFIG_LINUX_IO_URING
-    if (ctx->linux_io_uring) {
-        luring_detach_aio_context(ctx->linux_io_uring, ctx);
-        luring_cleanup(ctx->linux_io_uring);
-    }
-#endif
+    notifier_list_notify(&ctx->finalize_notifiers, ctx);
     assert(QSLIST_EMPTY(&ctx->scheduled_coroutines));
     qemu_bh_delete(ctx->co_schedule_bh);
     aio_bh_poll(ctx);           /* frees what was deleted */
@@ -459,6 +447,7 @@ AioContext *aio_context_new(Error **errp)
     qemu_rec_mutex_init(&ctx->list_lock);
     aio_context_setup(ctx);
     timerlistgroup_init(&ctx->tlg, aio_timerlist_notify, ctx);
+    notifier_list_init(&ctx->finalize_notifiers);
     ctx->co_schedule_bh = aio_bh_new(ctx, co_schedule_bh_cb, ctx);
 
     ret = event_notifier_init(&ctx->notifier, false);

@@ -47,7 +47,10 @@ int coroutine_fn laio_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
                                 int type, BdrvRequestFlags flags,
                                 uint64_t dev_max_batch);
 
-/* Can the kernel flush @fd asynchronously?  Probed; any thread. */
+/*
+ * Does the kernel flush asynchronously?  It is asked once per process, and not
+ * with @fd; a file may still refuse (-EINVAL).  Any thread.
+ */
 bool laio_has_fdsync(int fd);
 /* Was the build able to pass RWF_DSYNC?  Any thread. */
 bool laio_has_fua(void);
@@ -55,17 +58,6 @@ bool laio_has_fua(void);
 /* Leave and enter a context.  Home thread of the context, nothing pending. */
 void laio_detach_aio_context(LinuxAioState *s, AioContext *old_context);
 void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context);
-#endif
-
-#ifdef CONFIG_LINUX_IO_URING
-struct LuringState *luring_init(Error **errp);
-void luring_cleanup(struct LuringState *s);
-int coroutine_fn luring_co_submit(BlockDriverState *bs, int fd,
-                                  uint64_t offset, QEMUIOVector *qiov,
-                                  int type, BdrvRequestFlags flags);
-bool luring_has_fua(void);
-void luring_detach_aio_context(struct LuringState *s, AioContext *old_context);
-void luring_attach_aio_context(struct LuringState *s, AioContext *new_context);
 #endif
 
 #endif

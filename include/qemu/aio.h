@@ -12,6 +12,7 @@
 #define QEMU_AIO_H
 
 #include "qemu/event_notifier.h"
+#include "qemu/notify.h"
 #include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
@@ -95,12 +96,16 @@ struct AioContext {
     int64_t poll_grow;
     int64_t poll_shrink;
     bool poll_started;
-    unsigned nonblocking_turns; /* since descriptors were last looked at */
+    /* when an iteration that does not wait looks at descriptors */
+    enum {
+        AIO_LOOK_BY_TIME, AIO_LOOK_NEVER, AIO_LOOK_ALWAYS,
+    } nonblocking_look;
+    int64_t nonblocking_since;  /* first such iteration after a look, in ns */
 
     int64_t aio_max_batch;      /* requests per io_submit; 0: the default */
 
     LinuxAioState *linux_aio;
-    struct LuringState *linux_io_uring;
+    NotifierList finalize_notifiers;    /* called with the context */
     ThreadPoolAio *thread_pool;
     int64_t thread_pool_min;
     int64_t thread_pool_max;
@@ -205,13 +210,11 @@ void aio_timer_init(AioContext *ctx, QEMUTimer *ts, QEMUClockType type,
                     int scale, QEMUTimerCB *cb, void *opaque);
 
 /*
- * Engines, made on first use in the context's home thread.  The setup
- * functions return NULL with @errp set on failure.
+ * Engines, made on first use in the context's home thread, by block/.  The
+ * setup function returns NULL with @errp set on failure.
  */
 LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp);
 LinuxAioState *aio_get_linux_aio(AioContext *ctx);
-struct LuringState *aio_setup_linux_io_uring(AioContext *ctx, Error **errp);
-struct LuringState *aio_get_linux_io_uring(AioContext *ctx);
 ThreadPoolAio *aio_get_thread_pool(AioContext *ctx);
 
 /*

@@ -140,6 +140,7 @@ make_tree()
         > "$tree/block/meson.build"
     (cat "$src/util/defer-call.c"; echo '/* an older one */') \
         > "$tree/util/defer-call.c"
+    echo '# Events of block/' > "$tree/block/trace-events"
     echo '# an iotest' > "$tree/tests/qemu-iotests/tests/other"
     echo '# common' > "$tree/tests/qemu-iotests/common.rc"
     unit_meson > "$tree/tests/unit/meson.build"
@@ -214,7 +215,8 @@ build_tree()
     # shellcheck disable=SC2046,SC2086
     $CC $warnings $(pkg-config --cflags glib-2.0) -I "$1/tests/unit" \
         -I "$1" -I "$1/include" -I "$build" \
-        "$1/block/linux-aio.c" "$1/util/defer-call.c" "$2" \
+        "$1"/block/linux-aio*.c "$1/util/defer-call.c" "$2" \
+        "$src/block/aio-engines.c" \
         "$build/libqemuutil.a" -o "$3" \
         $(pkg-config --libs glib-2.0 json-c) -laio -lpthread
 }
@@ -243,8 +245,10 @@ each_commit()
             build_tree "$made" "$made/none.c" "$made/none" ||
                 return 1
         else
-            build_tree "$made" "$test" "$made/test" || return 1
-            unit_test "$made/test" || return 1
+            for test in "$made"/tests/unit/test-linux-aio-*.c; do
+                build_tree "$made" "$test" "$made/test" || return 1
+                unit_test "$made/test" || return 1
+            done
             n=$((n + 1))
         fi
     done

@@ -39,7 +39,8 @@ mkdir -p "$work/include/qemu" "$work/include/block"
 cp "$src/include/qemu/queue.h" "$src/include/qemu/defer-call.h" \
     "$work/include/qemu"
 cp "$src/block/linux-aio.h" "$work/include/block"
-cp "$src/tests/unit/mock-aio-kernel.h" "$work/include"
+cp "$src/tests/unit/mock-aio-kernel.h" "$src/tests/unit/linux-aio-workers.h" \
+    "$work/include"
 
 warnings="-Wall -Wextra -Werror -Wno-unused-parameter
     -Wno-missing-field-initializers -Wno-sign-compare
@@ -100,6 +101,7 @@ bad()
 }
 
 test_c=tests/unit/test-linux-aio-recursion.c
+transfer_c=tests/unit/test-linux-aio-transfer.c
 small_c=series/test-linux-aio-minimal.c
 on=-DCONFIG_LINUX_AIO=1
 fua=-DHAVE_IO_PREP_PWRITEV2=1
@@ -128,8 +130,9 @@ fi
 for cc in "${compilers[@]}"; do
     good block/linux-aio.c "$cc" "$src/block/linux-aio.c" $on
     good 'block/linux-aio.c with FUA' "$cc" "$src/block/linux-aio.c" $on $fua
+    good block/linux-aio-probe.c "$cc" "$src/block/linux-aio-probe.c" $on
     good util/defer-call.c "$cc" "$src/util/defer-call.c" $on
-    for file in $test_c $small_c; do
+    for file in $test_c $transfer_c $small_c; do
         good $file "$cc" "$src/$file" $on
         good "$file without Linux AIO" "$cc" "$src/$file"
     done

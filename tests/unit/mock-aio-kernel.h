@@ -5,13 +5,16 @@
  * It defines io_setup(), io_submit(), io_getevents() and io_destroy(), which
  * replace those of the shared library libaio in the program that includes
  * this file (once), and owns the completion ring that the engine reads.  Its
- * disk is memory.  What it does with each request is set in "mock".
+ * disk is memory.  What it does with each request is set in "mock".  It also
+ * defines clock_gettime(), so that its system calls take time.
  */
 #ifndef MOCK_AIO_KERNEL_H
 #define MOCK_AIO_KERNEL_H
 
 #include "qemu/queue.h"
+#include "qemu/timer.h"
 #include <libaio.h>
+#include <sys/syscall.h>
 
 #define MOCK_DISK_SIZE (1 << 20)
 #define MOCK_RING_MAX 4096
@@ -44,6 +47,9 @@ typedef struct MockKernel {
     unsigned accept_max;        /* requests per call; 0: no limit */
     size_t transfer_max;        /* bytes per request; 0: no limit */
     size_t direct_align;        /* offset alignment, else -EINVAL; 0: none */
+    bool align_first;           /* also at the end of the file: Linux < 5.5 */
+    bool frozen;                /* the clock moves in system calls only */
+    int64_t request_ns;         /* that a request takes in io_submit() */
     uint64_t file_size;         /* end of file for reads */
     uint64_t disk_full_at;      /* writes stop there; 0: never */
     /*
@@ -51,6 +57,8 @@ typedef struct MockKernel {
      * (and is its result if it is the first of its batch).
      */
     int (*refuse)(struct iocb *iocb);
+    /* Asked for each request: 0, or -errno as its result. */
+    int (*fail)(struct iocb *iocb);
     /* Asked at each call: 0, or -errno as its result, or MOCK_TAKE_NONE. */
     int (*call_error)(void);
 
@@ -58,22 +66,52 @@ typedef struct MockKernel {
     unsigned calls;             /* of io_submit() */
     unsigned requests;          /* accepted */
     unsigned largest_batch;     /* offered in one call */
-    unsigned getevents_calls;
+    unsigned clock_reads;
     char *stack_low, *stack_high;       /* frames of calls outside coroutines */
     uint8_t disk[MOCK_DISK_SIZE];
     MockContext *last;          /* made last */
+    int64_t ahead_ns;           /* of the real clock, or since frozen */
+    int64_t frozen_ns;
 } MockKernel;
 
 static MockKernel mock;
+
+/* Instead of the C library's. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int ret = syscall(SYS_clock_gettime, id, ts);
+
+    if (ret == 0 && id == CLOCK_MONOTONIC) {
+        int64_t ns = mock.frozen ? mock.frozen_ns :
+                     ts->tv_sec * NANOSECONDS_PER_SECOND + ts->tv_nsec;
+
+        ns += mock.ahead_ns;
+        ts->tv_sec = ns / NANOSECONDS_PER_SECOND;
+        ts->tv_nsec = ns % NANOSECONDS_PER_SECOND;
+        /* The watchdog's thread reads it, too. */
+        qatomic_inc(&mock.clock_reads);
+    }
+    return ret;
+}
+
+/* From now on time passes in system calls only, so that it can be measured. */
+static void G_GNUC_UNUSED mock_freeze(void)
+{
+    mock.frozen_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - mock.ahead_ns;
+    mock.frozen = true;
+}
 
 /* Forget settings and counts; the disk is filled with a pattern. */
 static void mock_reset(void)
 {
     MockContext *last = mock.last;
+    int64_t ahead = mock.ahead_ns;
     size_t i;
 
     memset(&mock, 0, sizeof(mock));
     mock.last = last;
+    /* The clock never goes back. */
+    mock.ahead_ns = ahead + NANOSECONDS_PER_SECOND;
     mock.file_size = MOCK_DISK_SIZE;
     for (i = 0; i < MOCK_DISK_SIZE; i++) {
         mock.disk[i] = i * 7 + (i >> 9) * 13 + 1;
@@ -108,13 +146,15 @@ static long mock_transfer(struct iocb *iocb)
     uint64_t pos = iocb->u.v.offset;
     uint64_t end = write ? MOCK_DISK_SIZE : mock.file_size;
     size_t left = mock.transfer_max ? mock.transfer_max : SIZE_MAX;
-    long done = 0;
+    long done = mock.fail ? mock.fail(iocb) : 0;
     int i;
 
-    if (iocb->aio_lio_opcode == IO_CMD_FDSYNC) {
-        return 0;
+    if (done || iocb->aio_lio_opcode == IO_CMD_FDSYNC) {
+        return done;
     }
-    if (mock.direct_align && pos % mock.direct_align) {
+    /* Linux looks at the end of the file before it looks at the alignment. */
+    if (mock.direct_align && pos % mock.direct_align &&
+        (write || pos < end || mock.align_first)) {
         return -EINVAL;
     }
     if (write && mock.disk_full_at) {
@@ -240,6 +280,7 @@ int io_submit(io_context_t ctx, long nr, struct iocb *iocbs[])
         }
         mock.requests++;
         if (mock.sync) {
+            mock.ahead_ns += mock.request_ns;
             mock_post(c, iocbs[i], mock_transfer(iocbs[i]));
         } else {
             MockHeld *h = g_new(MockHeld, 1);
@@ -259,7 +300,6 @@ int io_getevents(io_context_t ctx, long min_nr, long nr,
     MockRing *ring = &c->ring;
     long n = 0;
 
-    mock.getevents_calls++;
     while (n < nr && ring->head != ring->tail) {
         events[n++] = ring->events[ring->head];
         ring->head = ring->head + 1 == ring->nr ? 0 : ring->head + 1;

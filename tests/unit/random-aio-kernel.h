@@ -5,8 +5,8 @@
  * Each call and each request meets a random fate: taken or not, completed
  * within io_submit() or later and in any order, short, failed, signalled at
  * once or late.  Every fate is also told to an oracle, so that the caller
- * knows what result the engine owes.  The disk is memory, the clock stands
- * still until it is moved, and the descriptor of a request is the number of
+ * knows what result the engine owes.  The disk is memory, the clock moves only
+ * when it is moved, and in system calls, and the descriptor of a request tells
  * its owner.
  *
  * The kernel checks what only it can see: that a call which was refused with
@@ -29,6 +29,7 @@
 #define RK_HELD_MAX 128
 #define RK_CONTEXTS 3
 #define RK_SECTOR 512           /* what direct I/O must be a multiple of */
+#define RK_FD 1000000           /* of owner 0: not open, so nothing is found */
 
 typedef struct RKRing {
     unsigned id, nr, head, tail, magic, compat, incompat, header_length;
@@ -45,21 +46,23 @@ typedef struct RKOracle {
     uint64_t offset;            /* of the request on the disk */
     size_t size;
     size_t done;                /* bytes that were transferred */
+    unsigned interrupted;       /* results of -EINTR so far */
+    unsigned eintr_left;        /* that will follow */
 } RKOracle;
 
 /* What a schedule consists of; each can be left out (see rk.without). */
 enum {
     RK_THREADS, RK_NEST, RK_MOVE, RK_YIELD, RK_DRAIN, RK_REATTACH, RK_STORM,
-    RK_GETEVENTS, RK_SMALL, RK_DIRECT, RK_HOLD, RK_EARLY, RK_LATE, RK_SILENT,
+    RK_STRICT, RK_SMALL, RK_DIRECT, RK_HOLD, RK_EARLY, RK_LATE, RK_SILENT,
     RK_PARTIAL, RK_AGAIN, RK_REFUSE, RK_FAIL, RK_CUT, RK_NOTHING,
-    RK_FEATURES,
+    RK_EINTR, RK_SLOW, RK_FEATURES,
 };
 
 static const char *const rk_features[RK_FEATURES] = {
     "threads", "nest", "move", "yield", "drain", "reattach", "storm",
-    "getevents", "small-ring", "direct", "hold", "early-signal",
+    "strict-loop", "small-ring", "direct", "hold", "early-signal",
     "late-signal", "no-signal", "partial", "again", "refuse", "fail", "cut",
-    "nothing",
+    "nothing", "interrupt", "slow",
 };
 
 /* One io_setup(). */
@@ -75,7 +78,6 @@ typedef struct RKContext {
     unsigned accepted, delivered;
 
     unsigned again_left;        /* -EAGAIN in a row, at most */
-    unsigned eintr_left, eintr_row;
     bool waiting;               /* it has said -EAGAIN */
     bool waiting_in_flight;     /* with requests in flight */
     unsigned waiting_delivered;
@@ -90,6 +92,8 @@ static struct {
     bool direct;
     unsigned ring_size;
     int64_t clock_ns;
+    int64_t request_ns;         /* that a request takes within io_submit() */
+    int64_t *used_ns;           /* where that is added up */
     RKContext contexts[RK_CONTEXTS];
     RKOracle oracle[RK_OWNERS];
     uint8_t disk[RK_OWNERS * RK_REGION];
@@ -155,6 +159,7 @@ static void rk_storm(void)
 static void rk_reset(uint64_t seed)
 {
     static const unsigned sizes[] = { 2, 3, 4, 9, 33, RK_RING_MAX };
+    static const int64_t costs_ns[] = { 1000, 50000, 400000, 3000000 };
     size_t i;
 
     memset(&rk.contexts, 0, sizeof(rk.contexts));
@@ -175,7 +180,7 @@ static void rk_reset(uint64_t seed)
     rk_odds(RK_DRAIN, rk_below(4) ? 0 : 12);
     rk_odds(RK_REATTACH, 128);
     rk_odds(RK_STORM, rk_below(200) ? 0 : 255);
-    rk_odds(RK_GETEVENTS, rk_below(8) ? 0 : 255);
+    rk_odds(RK_STRICT, rk_below(2) ? 0 : 255);
     rk_odds(RK_SMALL, 220);
     rk_odds(RK_DIRECT, rk_below(4) ? 0 : 255);
     rk_odds(RK_HOLD, rk_below(3) * 120);
@@ -188,9 +193,13 @@ static void rk_reset(uint64_t seed)
     rk_odds(RK_FAIL, rk_below(3) ? 0 : 30);
     rk_odds(RK_CUT, rk_below(2) * 80);
     rk_odds(RK_NOTHING, rk_below(4) ? 0 : 20);
+    rk_odds(RK_EINTR, rk_below(4) ? 0 : 20);
+    rk_odds(RK_SLOW, rk_below(4) ? 0 : 255);
     rk.ring_size = rk_chance(RK_SMALL) ? sizes[rk_below(ARRAY_SIZE(sizes))]
                                        : RK_RING_MAX;
     rk.direct = rk_chance(RK_DIRECT);
+    rk.request_ns = rk_chance(RK_SLOW) ?
+                    costs_ns[rk_below(ARRAY_SIZE(costs_ns))] : 0;
 }
 
 /* --- the clock --- */
@@ -247,19 +256,18 @@ static size_t rk_size(struct iocb *iocb)
     return size;
 }
 
-/* L7: a submission is the whole request, or its rest from a right place. */
+/* L7: a submission is what is left of the request. */
 static void rk_check_place(struct iocb *iocb)
 {
-    RKOracle *o = &rk.oracle[iocb->aio_fildes];
+    RKOracle *o = &rk.oracle[iocb->aio_fildes - RK_FD];
     uint64_t pos = iocb->u.v.offset;
 
-    g_assert_cmpuint(pos, >=, o->offset);
-    g_assert_cmpuint(pos, <=, o->offset + o->done);
+    g_assert_cmpuint(pos, ==, o->offset + o->done);
     g_assert_cmpuint(pos + rk_size(iocb), ==, o->offset + o->size);
     g_assert_cmpint(iocb->aio_rw_flags, ==, o->rw_flags);
 }
 
-/* Direct I/O that does not begin at a sector: the engine must know how to. */
+/* Direct I/O that does not begin at a sector: the rest of an odd cut. */
 static bool rk_misaligned(struct iocb *iocb)
 {
     return rk.direct && iocb->aio_lio_opcode != IO_CMD_FDSYNC &&
@@ -275,21 +283,40 @@ static size_t rk_how_much(size_t size)
     }
     if (n > 1 && rk_chance(RK_CUT)) {
         n = 1 + rk_below(n - 1);
-        if (rk.direct && rk_below(4)) {
-            n = QEMU_ALIGN_DOWN(n, RK_SECTOR);
+        if (rk.direct && rk_below(8)) {
+            n = MAX(QEMU_ALIGN_DOWN(n, RK_SECTOR), RK_SECTOR);
         }
     }
     return n;
 }
 
+/* L2: -EINTR is no result unless it comes again and again. */
+static bool rk_interrupted(RKOracle *o)
+{
+    if (!o->eintr_left && rk_chance(RK_EINTR)) {
+        o->eintr_left = 1 + rk_below(rk_below(4) ? 2 : 2 * LAIO_EINTR_MAX);
+    }
+    if (!o->eintr_left) {
+        return false;
+    }
+    o->eintr_left--;
+    if (o->interrupted++ == LAIO_EINTR_MAX) {
+        rk_decide(o, -EINTR);
+    }
+    return true;
+}
+
 /* The fate of an accepted request, told to the oracle: its result. */
 static long rk_transfer(struct iocb *iocb)
 {
-    static const int errors[] = { -EIO, -ENOSPC, -EAGAIN, -EINTR };
-    RKOracle *o = &rk.oracle[iocb->aio_fildes];
+    static const int errors[] = { -EIO, -ENOSPC, -EAGAIN, -ECANCELED };
+    RKOracle *o = &rk.oracle[iocb->aio_fildes - RK_FD];
     bool write = iocb->aio_lio_opcode == IO_CMD_PWRITEV;
-    size_t n, reached;
+    size_t n;
 
+    if (rk_interrupted(o)) {
+        return -EINTR;
+    }
     if (rk_chance(RK_FAIL)) {
         rk_decide(o, errors[rk_below(ARRAY_SIZE(errors))]);
         return o->want;
@@ -299,29 +326,18 @@ static long rk_transfer(struct iocb *iocb)
         return 0;
     }
     if (rk_misaligned(iocb)) {
+        rk_decide(o, -EINVAL);
         return -EINVAL;
-    }
-    if (rk_chance(RK_FAIL)) {
-        /* More than was asked for is no result to trust. */
-        n = rk_size(iocb);
-        rk_copy(iocb, n);
-        o->done = o->size;
-        rk_decide(o, -EIO);
-        return n + 1;
     }
     n = rk_how_much(rk_size(iocb));
     rk_copy(iocb, n);
-    reached = iocb->u.v.offset - o->offset + n;
-    if (reached == o->size) {
-        o->done = reached;
+    o->done += n;
+    if (o->done == o->size) {
         rk_decide(o, 0);
-    } else if (o->append) {
-        o->done = reached;
-        rk_decide(o, -EIO);
-    } else if (n == 0 || reached <= o->done) {
+    } else if (n == 0) {
         rk_decide(o, write ? -ENOSPC : 0);
-    } else {
-        o->done = reached;
+    } else if (o->append) {
+        rk_decide(o, -EIO);
     }
     return n;
 }
@@ -423,7 +439,7 @@ int io_setup(int maxevents, io_context_t *ctxp)
     c->live = true;
     c->signal_fd = -1;
     c->ring.nr = rk.ring_size;
-    c->ring.magic = rk_chance(RK_GETEVENTS) ? 1 : 0xa10a10a1;
+    c->ring.magic = 0xa10a10a1;
     c->ring.compat = 1;
     c->ring.header_length = 32;
     *ctxp = (io_context_t)&c->ring;
@@ -453,13 +469,8 @@ static void rk_check_again(RKContext *c)
 /* What becomes of a call as a whole; 1: it is carried out. */
 static int rk_call_error(RKContext *c)
 {
-    static const int errors[] = { -EAGAIN, -EAGAIN, -EINTR, 0 };
-    int error;
+    static const int errors[] = { -EAGAIN, 0 };
 
-    if (c->eintr_left) {
-        c->eintr_left--;
-        return -EINTR;
-    }
     if (!rk_chance(RK_AGAIN)) {
         c->again_left = 3;
         return 1;
@@ -468,27 +479,17 @@ static int rk_call_error(RKContext *c)
         return 1;
     }
     c->again_left--;
-    error = errors[rk_below(ARRAY_SIZE(errors))];
-    if (error == -EINTR) {
-        c->eintr_left = rk_below(4) ? 0 : rk_below(2 * LAIO_EINTR_MAX);
-    }
-    return error;
+    return errors[rk_below(ARRAY_SIZE(errors))];
 }
 
 /* Why a request is refused for good. */
 static int rk_refuse(struct iocb *iocb)
 {
     static const int errors[] = { -EIO, -EBADF, -ENOMEM, -EINVAL };
-    RKOracle *o = &rk.oracle[iocb->aio_fildes];
-    int error = errors[rk_below(ARRAY_SIZE(errors))];
+    RKOracle *o = &rk.oracle[iocb->aio_fildes - RK_FD];
 
-    if (error == -EINVAL && iocb->aio_lio_opcode != IO_CMD_FDSYNC &&
-        iocb->u.v.offset != o->offset) {
-        /* Of a tail this would only mean that it must be realigned. */
-        error = -EBADF;
-    }
-    rk_decide(o, error);
-    return error;
+    rk_decide(o, errors[rk_below(ARRAY_SIZE(errors))]);
+    return o->want;
 }
 
 static int rk_submit(RKContext *c, long nr, struct iocb *iocbs[])
@@ -513,6 +514,9 @@ static int rk_submit(RKContext *c, long nr, struct iocb *iocbs[])
             if (i) {
                 return i;
             }
+            if (bad) {
+                rk_decide(&rk.oracle[iocb->aio_fildes - RK_FD], -EINVAL);
+            }
             return bad ? -EINVAL : rk_refuse(iocb);
         }
         if (iocb->aio_lio_opcode != IO_CMD_FDSYNC) {
@@ -527,6 +531,8 @@ static int rk_submit(RKContext *c, long nr, struct iocb *iocbs[])
                 rk_signal(c);           /* for nothing */
             }
         } else {
+            rk.clock_ns += rk.request_ns;
+            *rk.used_ns += rk.request_ns;
             rk_post(c, iocb, true);
         }
     }
@@ -544,11 +550,7 @@ int io_submit(io_context_t ctx, long nr, struct iocb *iocbs[])
     rk.calls++;
     ret = rk_submit(c, nr, iocbs);
     rk_trace("kernel: io_submit of %ld: %d\n", nr, ret);
-
-    c->eintr_row = ret == -EINTR ? c->eintr_row + 1 : 0;
-    g_assert_cmpuint(c->eintr_row, <=, LAIO_EINTR_MAX);
-    if (ret == 0 || ret == -EAGAIN || c->eintr_row == LAIO_EINTR_MAX) {
-        c->eintr_row = 0;
+    if (ret == 0 || ret == -EAGAIN) {
         c->waiting = true;
         c->waiting_in_flight = c->accepted != c->delivered;
         c->waiting_delivered = c->delivered;
@@ -557,20 +559,11 @@ int io_submit(io_context_t ctx, long nr, struct iocb *iocbs[])
     return ret;
 }
 
+/* L9: the ring is read in user space. */
 int io_getevents(io_context_t ctx, long min_nr, long nr,
                  struct io_event *events, struct timespec *timeout)
 {
-    RKContext *c = (RKContext *)ctx;
-    RKRing *ring = &c->ring;
-    long n = 0;
-
-    /* L9: no call where user space can read the ring. */
-    g_assert_cmpuint(ring->magic, ==, 1);
-    while (n < nr && ring->head != ring->tail) {
-        events[n++] = ring->events[ring->head];
-        ring->head = ring->head + 1 == ring->nr ? 0 : ring->head + 1;
-    }
-    return n;
+    g_assert_not_reached();
 }
 
 #endif

@@ -12,15 +12,15 @@
  *   L1 the depth of ioq_submit() is within its bound
  *   L2 each result, and all data, is what the kernel's oracle says; a request
  *      goes through its states; events are delivered once, in order
- *   L3 pending requests have something in flight, the BH, or the timer; a
- *      ring with events has the BH or a signal
+ *   L3 pending requests have something in flight, the BH, or a timer; a ring
+ *      with events has the BH or a signal
  *   L4 nested loops end
  *   L5 a refused request fails with its error; once control is in the event
  *      loop, what waits has been offered to the kernel
  *   L6 a call is repeated after a completion or a delay only
  *   L7 tails, end of file, disk full
  *   L8 an iteration of the event loop ends, after a bounded number of
- *      completions, and runs a timer that is due
+ *      completions and a bounded time, and runs a timer that is due
  *   L9 on a kernel that is truly asynchronous, calls are as few as before
  *
  * See test-linux-aio-laws --help.
@@ -36,6 +36,7 @@
 #include "qemu/main-loop.h"
 #include "random-aio-kernel.h"
 #include "random-schedules.h"
+#include "trace/trace-block.h"
 
 /* Iterations without progress, with the clock running, that are a hang. */
 #define IDLE_MAX 5000
@@ -63,6 +64,7 @@ typedef struct Loop {
     QEMUTimer *beacon;
     bool beacon_armed;
     unsigned since;             /* completions of this iteration */
+    int64_t used_ns;            /* by io_submit() in this iteration */
     int64_t retry_ns;           /* the delay that comes next */
     unsigned passes;            /* that reaped, and iterations: L9 */
 } Loop;
@@ -83,7 +85,9 @@ static unsigned requests_left, unfinished, nesting, nested_bhs, idle;
 static unsigned direct_calls;
 static bool draining, asynchronous;
 
-static Loop *loop_of_engine(LinuxAioState *s)
+LaioHooks laio_hooks;
+
+static Loop *loop_of_engine(const void *s)
 {
     Loop *l = loops;
 
@@ -109,19 +113,21 @@ static Loop *current_loop(void)
 
 /* --- what the engine tells --- */
 
-static void note_submit(LinuxAioState *s, int nr, int ret, unsigned depth)
+static void note_submit(void *s, unsigned nr, int ret, unsigned depth)
 {
     Loop *l = loop_of_engine(s);
 
     g_assert_cmpuint(depth, <=, IOQ_SUBMIT_MAX_DEPTH);
     g_assert_cmpuint(depth, >=, 1);
     g_assert(current_loop() == l);
+    g_assert_cmpuint(nr, <=, l->ctx->aio_max_batch > 0 ?
+                     (unsigned)l->ctx->aio_max_batch : LAIO_DEFAULT_MAX_BATCH);
     if (l->fresh) {
         /* L1: the count is this thread's, and was given back. */
         g_assert_cmpuint(depth, ==, 1);
         l->fresh = false;
     }
-    if (ret != 0 && ret != -EAGAIN && ret != -EINTR) {
+    if (ret != 0 && ret != -EAGAIN) {
         l->retry_ns = LAIO_RETRY_MIN_NS;
         l->rest = ret < 0 && nr > 1;
     } else {
@@ -130,7 +136,7 @@ static void note_submit(LinuxAioState *s, int nr, int ret, unsigned depth)
 }
 
 /* L6: a back-off, which begins anew after the kernel has answered. */
-static void note_retry(LinuxAioState *s, int64_t delay_ns)
+static void note_retry(void *s, int64_t delay_ns)
 {
     Loop *l = loop_of_engine(s);
 
@@ -138,10 +144,9 @@ static void note_retry(LinuxAioState *s, int64_t delay_ns)
     l->retry_ns = MIN(2 * delay_ns, LAIO_RETRY_MAX_NS);
 }
 
-static void note_reap(LinuxAioState *s, unsigned events)
+static void note_reap(void *s, unsigned events)
 {
-    g_assert_cmpuint(events, >, 0);
-    loop_of_engine(s)->passes++;
+    loop_of_engine(s)->passes += events > 0;
 }
 
 static Request *request_find(const void *req)
@@ -156,15 +161,28 @@ static Request *request_find(const void *req)
     return NULL;
 }
 
-static void note_request(LinuxAioState *s, const void *req, int type,
-                         LaioState state, ssize_t ret)
+static LaioState state_named(const char *name)
+{
+    switch (name[0]) {
+    case 'p':
+        return LAIO_PENDING;
+    case 'i':
+        return LAIO_IN_FLIGHT;
+    case 'r':
+        return LAIO_REJECTED;
+    default:
+        return LAIO_DONE;
+    }
+}
+
+static void note_request(void *s, const void *req, int type,
+                         const char *state_name, ssize_t ret)
 {
     Loop *l = loop_of_engine(s);
     Request *r = request_find(req);
+    LaioState state = state_named(state_name);
 
-    rk_trace("loop %d: request %p %s\n", (int)(l - loops), req,
-             (const char *[]) { "pending", "in flight", "refused",
-                                "done" }[state]);
+    rk_trace("loop %d: request %p %s\n", (int)(l - loops), req, state_name);
     if (!r) {
         g_assert_cmpint(state, ==, LAIO_PENDING);
         r = request_find(NULL);
@@ -195,30 +213,31 @@ static void note_request(LinuxAioState *s, const void *req, int type,
     }
 }
 
-static const LaioObserver observer = {
-    .submit = note_submit,
-    .request = note_request,
-    .reap = note_reap,
-    .retry = note_retry,
-};
-
 /* L3 and L5, when control is in the event loop. */
 static bool check_own_wakeup(Loop *l)
 {
     LaioInfo info;
 
     laio_get_info(l->engine, &info);
-    g_assert(!l->rest);         /* L5 */
+    g_assert(!l->rest || info.yielded);         /* L5 */
     if (info.pending) {
-        g_assert(info.in_flight || info.bh_scheduled || info.retry_armed);
-        g_assert(nesting || info.blocked);
+        g_assert(info.in_flight || info.bh_scheduled || info.retry_armed ||
+                 info.yielded);
+        g_assert(nesting || info.blocked || info.yielded);
     }
-    g_assert(!info.rejected || info.bh_scheduled);
+    g_assert(!info.rejected || info.bh_scheduled || info.yielded);
     if (!info.ring_empty && !info.bh_scheduled) {
         g_assert(rk_signalled(l->kernel));
     }
     g_assert(info.in_flight == l->kernel->accepted - l->kernel->delivered);
-    return info.bh_scheduled || !info.ring_empty;
+    return info.bh_scheduled || !info.ring_empty || info.yielded;
+}
+
+/* L8: a dispatch, what runs outside of it, and a timer, each end in time. */
+static void check_time(Loop *l)
+{
+    g_assert_cmpint(l->used_ns, <=, 3 * (LAIO_BUDGET_NS +
+                    LAIO_DEFAULT_MAX_BATCH * rk.request_ns));
 }
 
 /* --- the coroutines --- */
@@ -284,7 +303,7 @@ static void coroutine_fn owner_request(Owner *w)
     owner_fill(w, n);
     rk_trace("owner %u: type %#x, %zu bytes at %zu\n", w->id, type, n,
              offset);
-    ret = laio_co_submit(w->id, w->id * RK_REGION + offset,
+    ret = laio_co_submit(RK_FD + w->id, w->id * RK_REGION + offset,
                          type == QEMU_AIO_FLUSH ? NULL : &qiov, type,
                          fua ? BDRV_REQ_FUA : 0,
                          asynchronous ? 0 : rk_below(8));
@@ -379,11 +398,14 @@ static void time_passes(void)
 static void turn_here(Loop *l)
 {
     unsigned since = l->since;
+    int64_t used_ns = l->used_ns, *used = rk.used_ns;
     bool work = check_own_wakeup(l), beacon = rk_below(4) == 0, progress;
 
     counts->turns++;
     l->fresh = ++l->turns == 1;
     l->since = 0;
+    l->used_ns = 0;
+    rk.used_ns = &l->used_ns;
     if (beacon) {
         l->beacon_armed = true;
         timer_mod(l->beacon, rk.clock_ns);
@@ -394,7 +416,10 @@ static void turn_here(Loop *l)
     l->turns--;
     /* L8: what is due is not kept waiting. */
     g_assert(!beacon || !l->beacon_armed);
+    check_time(l);
     l->since = since;
+    l->used_ns = used_ns;
+    rk.used_ns = used;
     check_own_wakeup(l);
     if (!progress) {
         time_passes();
@@ -647,9 +672,13 @@ void run_schedule(uint64_t seed, const Plan *plan)
     }
     requests_left = MIN(requests_left, plan->max_requests);
     idle = 0;
+    rk.used_ns = &loops[0].used_ns;
     for (i = 0; i < n_loops; i++) {
         loops[i].since = loops[i].passes = 0;
-        loops[i].ctx->nonblocking_turns = 0;
+        loops[i].used_ns = 0;
+        loops[i].ctx->nonblocking_since = 0;
+        loops[i].ctx->nonblocking_look = rk_chance(RK_STRICT) ?
+                                         AIO_LOOK_NEVER : rk_below(2);
         loops[i].ctx->aio_max_batch = asynchronous ? 0 : rk_below(4) * 5;
         engine_new(&loops[i]);
     }
@@ -692,7 +721,12 @@ void schedules_begin(void)
     unsigned i;
 
     qemu_init_main_loop(&error_abort);
-    laio_observer = &observer;
+    laio_hooks = (LaioHooks) {
+        .submit = note_submit,
+        .request = note_request,
+        .reap = note_reap,
+        .retry = note_retry,
+    };
     for (i = 0; i < RK_CONTEXTS; i++) {
         loop_start(&loops[i], i ? aio_context_new(&error_abort)
                                 : qemu_get_aio_context());

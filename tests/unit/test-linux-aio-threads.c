@@ -14,6 +14,7 @@
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"
+#include "trace/trace-block.h"
 
 #define N_THREADS 4
 #define N_COROUTINES 8
@@ -35,6 +36,8 @@ static unsigned deepest;        /* atomic */
 static unsigned long submitted; /* atomic */
 static bool moving;
 
+LaioHooks laio_hooks;
+
 static void *loop_run(void *opaque)
 {
     Loop *loop = opaque;
@@ -49,7 +52,7 @@ static void *loop_run(void *opaque)
     return NULL;
 }
 
-static void note_submit(LinuxAioState *s, int nr, int ret, unsigned depth)
+static void note_submit(void *s, unsigned nr, int ret, unsigned depth)
 {
     unsigned seen = qatomic_read(&deepest);
 
@@ -145,13 +148,12 @@ static void make_file(void)
 
 int main(int argc, char **argv)
 {
-    static const LaioObserver observer = { .submit = note_submit };
     int i, ret;
 
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     make_file();
-    laio_observer = &observer;
+    laio_hooks.submit = note_submit;
     for (i = 0; i < N_THREADS; i++) {
         qemu_event_init(&loops[i].ready, false);
         qemu_thread_create(&loops[i].thread, "loop", loop_run, &loops[i],

@@ -5,6 +5,9 @@
 
 #include "qemu/notify.h"
 
+#define QEMU_THREAD_JOINABLE 0
+#define QEMU_THREAD_DETACHED 1
+
 typedef struct QemuThread {
     int opaque_[8];
 } QemuThread;

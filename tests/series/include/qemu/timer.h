@@ -3,6 +3,8 @@
 #ifndef SERIES_QEMU_TIMER_H
 #define SERIES_QEMU_TIMER_H
 
+#define NANOSECONDS_PER_SECOND 1000000000LL
+#define SCALE_MS 1000000
 #define SCALE_NS 1
 
 typedef enum {

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Linux AIO engine: what a request comes to, and how many calls it takes.
+ *
+ * The kernel is mock-aio-kernel.h.  Each test says which law of the engine it
+ * checks:
+ *
+ *   L2 exactly once        L7 short transfer      L9 batches as before
+ *
+ * test-linux-aio-recursion.c has the others.
+ */
+#include "qemu/osdep.h"
+#include "block/block.h"
+#include "block/raw-aio.h"
+#include "qapi/error.h"
+#include "qemu/coroutine.h"
+#include "qemu/defer-call.h"
+#include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "qemu/thread.h"
+
+#ifdef CONFIG_LINUX_AIO
+
+#include "linux-aio-workers.h"
+
+/*
+ * The engine reads its ring in the manner decided when it is made, and the
+ * main context has only one: a test of another ring is run again in a process
+ * of its own, which has no engine yet.  True in that process.
+ */
+static bool in_own_process(void)
+{
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        return false;
+    }
+    mock_reset();
+    return true;
+}
+
+/* A ring that user space cannot read is refused when the engine is made. */
+static void test_unknown_ring(void)
+{
+    Error *err = NULL;
+
+    mock_reset();
+    mock.bad_magic = true;
+    g_assert_null(laio_init(&err));
+    g_assert_nonnull(err);
+    error_free(err);
+}
+
+/* --- a ring that wraps, and is full --- */
+
+/* L2, L6: room for 4 events, 16 coroutines, both kinds of kernel. */
+static void do_test_small_ring(bool sync)
+{
+    Worker what = reader, w[16];
+
+    if (!in_own_process()) {
+        return;
+    }
+    mock.ring_size = 5;
+    mock.sync = sync;
+    aio_setup_linux_aio(ctx, &error_abort);
+
+    what.requests = 300;
+    workers_start(w, 16, what);
+    while (n_unfinished) {
+        check_own_wakeup();
+        if (!sync) {
+            mock_complete(mock.last, 3);
+        }
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpuint(mock.requests, ==, 16 * what.requests);
+    check_idle();
+}
+
+static void test_small_ring_sync(void)
+{
+    do_test_small_ring(true);
+}
+
+static void test_small_ring_async(void)
+{
+    do_test_small_ring(false);
+}
+
+/* --- short transfers (L7) --- */
+
+static void test_short(void)
+{
+    Worker what = reader, w[4];
+
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    mock.transfer_max = 1000;
+    what.requests = 50;
+    what.bytes = 8192;
+    workers_start(w, 4, what);
+    poll_until_finished();
+    /* 8 times 1000 and once 192 */
+    g_assert_cmpuint(mock.requests, ==, 4 * 50 * 9);
+
+    what.type = QEMU_AIO_WRITE;
+    workers_start(w, 4, what);
+    poll_until_finished();
+    check_idle();
+}
+
+typedef struct {
+    uint64_t offset;
+    size_t bytes;
+    int type;
+    int ret;
+    uint8_t *buf;
+    int fd;                     /* 0: none that is open */
+} OneRequest;
+
+static void coroutine_fn one_entry(void *opaque)
+{
+    OneRequest *r = opaque;
+    struct iovec iov[2] = {
+        { r->buf, r->bytes / 4 },
+        { r->buf + r->bytes / 4, r->bytes - r->bytes / 4 },
+    };
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_external(&qiov, iov, 2);
+    r->ret = laio_co_submit(r->fd ? r->fd : MOCK_FD, r->offset, &qiov, r->type,
+                            0, 0);
+    n_unfinished--;
+}
+
+static void do_one(OneRequest *r)
+{
+    n_unfinished++;
+    qemu_coroutine_enter(qemu_coroutine_create(one_entry, r));
+    poll_until_finished();
+}
+
+/* A read past the end of the file has zeroes there. */
+static void do_test_eof(uint64_t file_size, size_t direct_align)
+{
+    uint8_t buf[16384];
+    OneRequest r = {
+        .offset = 8192, .bytes = sizeof(buf), .type = QEMU_AIO_READ,
+        .buf = buf,
+    };
+    size_t i, n = MIN(MAX(file_size, 8192) - 8192, sizeof(buf));
+
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    mock.file_size = file_size;
+    mock.direct_align = direct_align;
+    memset(buf, 0x5a, sizeof(buf));
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, 0);
+    g_assert(!memcmp(buf, mock.disk + 8192, n));
+    for (i = n; i < sizeof(buf); i++) {
+        g_assert_cmpuint(buf[i], ==, 0);
+    }
+}
+
+static void test_eof(void)
+{
+    do_test_eof(8192 + 16384, 0);
+    do_test_eof(8192 + 5000, 0);
+    do_test_eof(8192 + 5000, 512);      /* the tail is unaligned */
+    do_test_eof(8192 + 3, 4096);
+    do_test_eof(8192, 0);
+    do_test_eof(100, 512);
+    check_idle();
+}
+
+/*
+ * The same on a kernel that refuses an unaligned tail also at the end of the
+ * file: the size of the file tells that it is the end, or that it is not.
+ */
+static void test_eof_align_first(void)
+{
+    uint8_t buf[16384];
+    char name[] = "/tmp/laio-eof.XXXXXX";
+    OneRequest r = {
+        .offset = 8192, .bytes = sizeof(buf), .type = QEMU_AIO_READ,
+        .buf = buf, .fd = g_mkstemp(name),
+    };
+    size_t i;
+
+    g_assert_cmpint(r.fd, >=, 0);
+    unlink(name);
+    g_assert_cmpint(ftruncate(r.fd, 8192 + 5000), ==, 0);
+    mock_reset();
+    mock.sync = mock.no_signal = mock.align_first = true;
+    mock.file_size = 8192 + 5000;
+    mock.direct_align = 512;
+    memset(buf, 0x5a, sizeof(buf));
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, 0);
+    g_assert(!memcmp(buf, mock.disk + 8192, 5000));
+    for (i = 5000; i < sizeof(buf); i++) {
+        g_assert_cmpuint(buf[i], ==, 0);
+    }
+
+    g_assert_cmpint(ftruncate(r.fd, 8192 + 5001), ==, 0);
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -EINVAL);
+    close(r.fd);
+    check_idle();
+}
+
+/* Short direct reads in the middle of a file are continued, too. */
+static void test_short_direct(void)
+{
+    uint8_t buf[16384];
+    OneRequest r = {
+        .offset = 4096, .bytes = sizeof(buf), .type = QEMU_AIO_READ,
+        .buf = buf,
+    };
+
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    mock.transfer_max = 2560;
+    mock.direct_align = 512;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, 0);
+    g_assert(!memcmp(buf, mock.disk + 4096, sizeof(buf)));
+    g_assert_cmpuint(mock.requests, ==, 7);
+}
+
+/* A tail that the kernel refuses is an error, and not the end of the file. */
+static void test_short_unalignable(void)
+{
+    uint8_t buf[16384];
+    OneRequest r = {
+        .offset = 16384, .bytes = sizeof(buf), .type = QEMU_AIO_READ,
+        .buf = buf,
+    };
+
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    mock.direct_align = 16384;
+    mock.transfer_max = 4096;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -EINVAL);
+    g_assert_cmpuint(mock.requests, ==, 2);
+    check_idle();
+}
+
+static unsigned interruptions;
+
+static int interrupt(struct iocb *iocb)
+{
+    if (!interruptions) {
+        return 0;
+    }
+    interruptions--;
+    return -EINTR;
+}
+
+/* L2: a request that was interrupted goes again; not for ever. */
+static void do_test_interrupted(int type, unsigned times, int want, bool sync)
+{
+    Worker what = reader, w[2];
+
+    mock_reset();
+    mock.sync = sync;
+    mock.fail = interrupt;
+    interruptions = times;
+    what.type = type;
+    what.want = want;
+    workers_start(w, 1, what);
+    while (n_unfinished) {
+        if (!sync) {
+            g_assert_cmpuint(mock_complete(mock.last, 1), ==, 1);
+        }
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpuint(mock.requests, ==, MIN(times, LAIO_EINTR_MAX) + 1);
+    check_idle();
+}
+
+static void test_interrupted(void)
+{
+    do_test_interrupted(QEMU_AIO_READ, 1, 0, true);
+    do_test_interrupted(QEMU_AIO_READ, 3, 0, false);
+    do_test_interrupted(QEMU_AIO_WRITE, LAIO_EINTR_MAX, 0, true);
+    do_test_interrupted(QEMU_AIO_FLUSH, 2, 0, false);
+    do_test_interrupted(QEMU_AIO_READ, UINT_MAX, -EINTR, true);
+    do_test_interrupted(QEMU_AIO_FLUSH, UINT_MAX, -EINTR, false);
+}
+
+/* Where the rest of a short append would go nobody knows. */
+static void test_short_append(void)
+{
+    uint8_t buf[8192] = { 1 };
+    OneRequest r = {
+        .offset = 8192, .bytes = sizeof(buf), .type = QEMU_AIO_ZONE_APPEND,
+        .buf = buf,
+    };
+
+    mock_reset();
+    mock.sync = true;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, 0);
+    mock.transfer_max = 4096;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -EIO);
+    g_assert_cmpuint(mock.requests, ==, 2);
+    check_idle();
+}
+
+static void test_disk_full(void)
+{
+    uint8_t buf[16384];
+    OneRequest r = {
+        .offset = 8192, .bytes = sizeof(buf), .type = QEMU_AIO_WRITE,
+        .buf = buf,
+    };
+
+    memset(buf, 0x77, sizeof(buf));
+    mock_reset();
+    mock.sync = mock.no_signal = true;
+    mock.disk_full_at = 8192 + 4096;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -ENOSPC);
+    mock.disk_full_at = 8192;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, -ENOSPC);
+    mock.disk_full_at = 0;
+    do_one(&r);
+    g_assert_cmpint(r.ret, ==, 0);
+    g_assert(!memcmp(buf, mock.disk + 8192, sizeof(buf)));
+    check_idle();
+}
+
+/* --- asynchronous kernels (L9) --- */
+
+static void test_batches(void)
+{
+    Worker w[64];
+
+    mock_reset();
+    workers_start(w, 16, reader);
+    g_assert_cmpuint(mock.calls, ==, 1);
+    g_assert_cmpuint(mock.largest_batch, ==, 16);
+    mock_complete(mock.last, 16);
+    poll_until_finished();
+    g_assert_cmpuint(mock.calls, ==, 1);
+
+    /* The default batch is 32. */
+    mock_reset();
+    workers_start(w, 64, reader);
+    g_assert_cmpuint(mock.calls, ==, 2);
+    g_assert_cmpuint(mock.largest_batch, ==, LAIO_DEFAULT_MAX_BATCH);
+    mock_complete(mock.last, 64);
+    poll_until_finished();
+    g_assert_cmpuint(mock.calls, ==, 2);
+    check_idle();
+}
+
+static int refuse_all_calls(void)
+{
+    return -EAGAIN;
+}
+
+/* What is asked for by AioContext or device, within what the kernel takes. */
+static void test_batch_limits(void)
+{
+    static Worker w[LAIO_MAX_EVENTS + 8];
+
+    mock_reset();
+    ctx->aio_max_batch = 8;
+    workers_start(w, 16, reader);
+    g_assert_cmpuint(mock.largest_batch, ==, 8);
+    mock_complete(mock.last, 16);
+    poll_until_finished();
+
+    /* Also of those that had to wait. */
+    mock_reset();
+    mock.call_error = refuse_all_calls;
+    workers_start(w, 64, reader);
+    mock.call_error = NULL;
+    mock.largest_batch = 0;
+    while (mock.requests < 64) {
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpuint(mock.largest_batch, ==, 8);
+    mock_complete(mock.last, 64);
+    poll_until_finished();
+
+    mock_reset();
+    ctx->aio_max_batch = 10 * LAIO_MAX_EVENTS;
+    workers_start(w, ARRAY_SIZE(w), reader);
+    g_assert_cmpuint(mock.largest_batch, ==, LAIO_MAX_EVENTS);
+    g_assert_cmpuint(mock.calls, ==, 1);
+    mock_complete(mock.last, LAIO_MAX_EVENTS);
+    while (mock.requests < ARRAY_SIZE(w)) {
+        aio_poll(ctx, true);
+    }
+    mock_complete(mock.last, 8);
+    poll_until_finished();
+    ctx->aio_max_batch = 0;
+    check_idle();
+}
+
+/* Outside of sections a request goes to the kernel at once. */
+static void test_unplugged(void)
+{
+    Worker w[3];
+    unsigned i;
+
+    mock_reset();
+    for (i = 0; i < 3; i++) {
+        w[i] = reader;
+        worker_start(&w[i]);
+        g_assert_cmpuint(mock.calls, ==, i + 1);
+    }
+    mock_complete(mock.last, 3);
+    poll_until_finished();
+    check_idle();
+}
+
+/* More than the kernel is given at a time. */
+static void test_many(void)
+{
+    unsigned n = 3 * LAIO_MAX_EVENTS, completed = 0;
+    g_autofree Worker *w = g_new(Worker, n);
+
+    mock_reset();
+    workers_start(w, n, reader);
+    g_assert_cmpuint(mock.requests, ==, LAIO_MAX_EVENTS);
+    while (n_unfinished) {
+        completed += mock_complete(mock.last, 100);
+        aio_poll(ctx, true);
+        check_own_wakeup();
+    }
+    g_assert_cmpuint(completed, ==, n);
+    check_idle();
+}
+
+int main(int argc, char **argv)
+{
+    workers_init(&argc, &argv);
+
+    g_test_add_func("/linux-aio/unknown-ring", test_unknown_ring);
+    g_test_add_func("/linux-aio/small-ring/sync", test_small_ring_sync);
+    g_test_add_func("/linux-aio/small-ring/async", test_small_ring_async);
+    g_test_add_func("/linux-aio/short", test_short);
+    g_test_add_func("/linux-aio/short/eof", test_eof);
+    g_test_add_func("/linux-aio/short/eof/align-first",
+                    test_eof_align_first);
+    g_test_add_func("/linux-aio/short/direct", test_short_direct);
+    g_test_add_func("/linux-aio/interrupted", test_interrupted);
+    g_test_add_func("/linux-aio/short/unalignable", test_short_unalignable);
+    g_test_add_func("/linux-aio/short/append", test_short_append);
+    g_test_add_func("/linux-aio/short/disk-full", test_disk_full);
+    g_test_add_func("/linux-aio/batches", test_batches);
+    g_test_add_func("/linux-aio/batches/limits", test_batch_limits);
+    g_test_add_func("/linux-aio/unplugged", test_unplugged);
+    g_test_add_func("/linux-aio/many", test_many);
+
+    return workers_run();
+}
+
+#else /* !CONFIG_LINUX_AIO */
+
+static void test_skip(void)
+{
+    g_test_skip("this build has no Linux AIO");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/linux-aio/skip", test_skip);
+    return g_test_run();
+}
+
+#endif
