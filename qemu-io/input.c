@@ -18,9 +18,10 @@
 static char *prompt;
 static GString *pending;        /* read, and not yet returned as a line */
 static bool at_eof;
-static bool use_libedit;
 
 #ifdef CONFIG_LIBEDIT
+static bool use_libedit;
+
 /* readline's generator: the matches one by one, @state 0 for the first. */
 static char *complete_command(const char *text, int state)
 {
