@@ -14,6 +14,7 @@
 #include "qemu/cutils.h"
 #include "qemu/defer-call.h"
 #include "qemu/error-report.h"
+#include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
 
 typedef struct BenchData BenchData;
@@ -124,6 +125,10 @@ static void bench_flush(BenchData *b)
 /* Send what may be sent now. */
 static void bench_fill(BenchData *b)
 {
+    if (unlikely(qemu_interrupted())) {
+        b->remaining = 0;
+        b->flush_due = false;
+    }
     defer_call_begin();
     for (;;) {
         if (unlikely(b->flushes && b->drain_on_flush)) {
@@ -204,7 +209,7 @@ static int bench_run(BenchData *b)
         }
         elapsed = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
         ret = b->ret;
-        if (ret == 0 && !b->quiet) {
+        if (ret == 0 && !b->quiet && !qemu_interrupted()) {
             printf("Run completed in %3.3f seconds.\n",
                    (double)elapsed / NANOSECONDS_PER_SECOND);
         }

@@ -9,6 +9,7 @@
 #include "qapi/error.h"
 #include "qemu-img.h"
 #include "qemu/error-report.h"
+#include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
 #include "qemu/trace.h"
 
@@ -177,6 +178,7 @@ int main(int argc, char **argv)
     if (optind >= argc) {
         img_error_exit("Not enough arguments");
     }
+    qemu_interrupt_init();
     ret = run_command(argc - optind, argv + optind);
     if (fflush(stdout) != 0) {
         error_report("Could not write to standard output: %s",
@@ -184,6 +186,8 @@ int main(int argc, char **argv)
         ret = EXIT_FAILURE;
     }
     bdrv_drain_all();
+    qemu_interrupt_disable();
+    qemu_interrupt_raise();
     qemu_cleanup_main_loop();
     return ret;
 }

@@ -11,6 +11,7 @@
 #ifdef CONFIG_LIBEDIT
 #include <editline/readline.h>
 #endif
+#include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
 #include "qemu-io.h"
 #include "input.h"
@@ -82,22 +83,26 @@ static void readable_cb(void *opaque)
     *(bool *)opaque = true;
 }
 
-/* Run the main loop until reading stdin would not block. */
-static void wait_for_input(void)
+/*
+ * Run the main loop until reading stdin would not block; false if a signal
+ * has asked the program to end.
+ */
+static bool wait_for_input(void)
 {
     struct pollfd pfd = { .fd = STDIN_FILENO, .events = POLLIN };
     bool readable = false;
 
     main_loop_wait(true);
     /* Plain files are always ready, and epoll does not take them. */
-    if (poll(&pfd, 1, 0) > 0) {
-        return;
+    if (!qemu_interrupted() && poll(&pfd, 1, 0) > 0) {
+        return true;
     }
     qemu_set_fd_handler(STDIN_FILENO, readable_cb, NULL, &readable);
-    while (!readable) {
+    while (!readable && !qemu_interrupted()) {
         main_loop_wait(false);
     }
     qemu_set_fd_handler(STDIN_FILENO, NULL, NULL, NULL);
+    return !qemu_interrupted();
 }
 
 /* The first line of @pending; what is there at the end of input counts. */
@@ -128,7 +133,9 @@ static char *line_from_pipe(void)
     printf("%s", prompt);
     fflush(stdout);
     while (!(line = take_line()) && !at_eof) {
-        wait_for_input();
+        if (!wait_for_input()) {
+            return NULL;
+        }
         n = RETRY_ON_EINTR(read(STDIN_FILENO, buf, sizeof(buf)));
         if (n > 0) {
             g_string_append_len(pending, buf, n);
@@ -146,7 +153,9 @@ static char *line_from_terminal(void)
 
     printf("%s", prompt);
     fflush(stdout);
-    wait_for_input();
+    if (!wait_for_input()) {
+        return NULL;
+    }
     printf("\r");
     text = readline(prompt);
     if (!text) {

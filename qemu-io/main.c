@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
 #include "qemu/option.h"
 #include "qemu/trace.h"
@@ -276,7 +277,7 @@ static int run_lines(char **lines)
     int result = 0;
     int i;
 
-    for (i = 0; lines[i] && !io_quit; i++) {
+    for (i = 0; lines[i] && !io_quit && !qemu_interrupted(); i++) {
         if (qemuio_command(io_blk, lines[i]) < 0) {
             result = -EINVAL;
         }
@@ -289,7 +290,7 @@ static int run_input(void)
     int result = 0;
 
     qemuio_input_init(error_get_progname());
-    while (!io_quit) {
+    while (!io_quit && !qemu_interrupted()) {
         g_autofree char *line = qemuio_input_line();
 
         if (!line) {
@@ -497,7 +498,11 @@ static int run_program(ProgramArgs *p, int argc, char **argv)
     bdrv_init();
     add_commands();
 
+    qemu_interrupt_init();
     status = open_and_run(p, path);
+    fflush(stdout);
+    qemu_interrupt_disable();
+    qemu_interrupt_raise();
 
     qemuio_free_commands();
     qemu_cleanup_main_loop();

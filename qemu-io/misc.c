@@ -8,6 +8,7 @@
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/interrupt.h"
 #include "qemu-io.h"
 
 /* --- reopen --- */
@@ -219,7 +220,8 @@ static int wait_break_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
                      argv[1]);
         return -ENOENT;
     }
-    while (!bdrv_debug_is_suspended(blk_bs(blk), argv[1])) {
+    while (!bdrv_debug_is_suspended(blk_bs(blk), argv[1]) &&
+           !qemu_interrupted()) {
         aio_poll(blk_get_aio_context(blk), true);
     }
     return 0;
@@ -248,7 +250,7 @@ static int sleep_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
                           SCALE_NS, set_flag_cb, &expired);
     timer_mod(timer,
               qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + ms * SCALE_MS);
-    while (!expired) {
+    while (!expired && !qemu_interrupted()) {
         main_loop_wait(false);
     }
     timer_free(timer);
@@ -274,8 +276,12 @@ static int sigraise_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
                argv[1]);
         return -EINVAL;
     }
-    /* The signal may end the program: what was said so far is to be seen. */
+    /*
+     * A crash is what is asked for, and not an orderly end; but what was
+     * said so far is to be seen.
+     */
     fflush(stdout);
+    qemu_interrupt_disable();
     raise(sig);
     return 0;
 }

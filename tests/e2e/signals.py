@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+SIGINT and SIGTERM at a random time.  Arguments: qemu-img, qemu-io, an empty
+folder.  Prints "ok WHAT" or "FAIL WHAT" for each, with what was said.
+"""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+ROUNDS = int(os.environ.get('SIGNAL_ROUNDS', '12'))
+GRAINS = 16000                  # in an image of 1 GiB
+img, io, folder = sys.argv[1:]
+linked = subprocess.run(['ldd', io], capture_output=True, text=True, check=False)
+engines = ('threads', 'native' if 'libaio' in linked.stdout else 'threads')
+rng = random.Random(int(os.environ.get('SEED', time.time())))
+failed = 0
+
+
+def verdict(what, good, *said):
+    global failed
+    if good:
+        print('ok', what)
+    else:
+        failed += 1
+        print('FAIL', what, *said)
+
+
+def start(*argv, stdin=subprocess.DEVNULL):
+    return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def run(*argv):
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120,
+                          check=False)
+
+
+def new_image(name):
+    path = os.path.join(folder, name)
+    made = run(img, 'create', '-q', '-f', 'vmdk', path, '1G')
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+def check_image(what, path, status, expected, said):
+    """The program ended by the signal, and the image is as after a close."""
+    result = run(img, 'check', '-f', 'vmdk', path)
+    verdict(what, status == -expected and result.returncode == 0,
+            'status', status, 'check', result.returncode,
+            result.stdout + result.stderr, said[-300:])
+    os.unlink(path)
+
+
+def writing_session(number):
+    """qemu-io that allocates grains, as standard input or -c tell it."""
+    path = new_image('io.vmdk')
+    commands = ['write -q %dk 4k' % (64 * i) for i in range(GRAINS)]
+    sig = (signal.SIGINT, signal.SIGTERM)[number % 2]
+    engine = engines[number // 2 % 2]
+    argv = [io, '-f', 'vmdk', '-i', engine]
+    with open(os.path.join(folder, 'commands'), 'w+',
+              encoding='ascii') as file:
+        if number % 3:
+            for command in commands:
+                argv += ['-c', command]
+        else:
+            file.write('\n'.join(commands) + '\n')
+            file.seek(0)
+        program = start(*argv, path, stdin=file)
+        time.sleep(rng.uniform(0.05, 0.15))
+        program.send_signal(sig)
+        said = program.communicate(timeout=60)[0]
+    check_image('qemu-io, %s, %s' % (engine, sig.name), path,
+                program.returncode, sig, said)
+
+
+def bench(number):
+    path = new_image('bench.vmdk')
+    sig = (signal.SIGINT, signal.SIGTERM)[number % 2]
+    program = start(img, 'bench', '-w', '-f', 'vmdk', '-c', '100000000', '-d',
+                    '16', '-S', '65536', '--flush-interval', '64', path)
+    time.sleep(rng.uniform(0.05, 0.15))
+    program.send_signal(sig)
+    said = program.communicate(timeout=60)[0]
+    check_image('qemu-img bench, ' + sig.name, path, program.returncode, sig,
+                said)
+
+
+def asynchronous():
+    """Requests in flight complete, and report, before the program ends."""
+    program = start(io, '--image-opts', '-c', 'aio_read 0 512', '-c',
+                    'sleep 60000', '-c', 'read 0 1k',
+                    'driver=null-co,size=1M,latency-ns=1000000000')
+    time.sleep(0.4)
+    program.send_signal(signal.SIGTERM)
+    said = program.communicate(timeout=60)[0]
+    verdict('requests in flight complete, new ones are not sent',
+            program.returncode == -signal.SIGTERM and
+            'read 512/512' in said and 'read 1024' not in said,
+            program.returncode, said)
+
+
+def second_signal():
+    """A request that takes a minute: only the second SIGINT ends it."""
+    program = start(io, '--image-opts', '-c', 'read 0 512',
+                    'driver=null-co,size=1M,latency-ns=60000000000')
+    time.sleep(0.3)
+    program.send_signal(signal.SIGINT)
+    program.send_signal(signal.SIGINT)      # as timeout(1) does
+    time.sleep(0.3)
+    waits = program.poll() is None
+    began = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    said = program.communicate(timeout=70)[0]
+    verdict('a second SIGINT ends the program at once',
+            waits and program.returncode == -signal.SIGINT and
+            time.monotonic() - began < 10, waits, program.returncode, said)
+
+
+def ignored():
+    """What the parent has ignored stays ignored: nohup."""
+    program = start('sh', '-c', 'trap "" HUP INT; exec "$@"', 'sh', io, '-c',
+                    'sleep 700')
+    time.sleep(0.3)
+    program.send_signal(signal.SIGHUP)
+    program.send_signal(signal.SIGINT)
+    said = program.communicate(timeout=60)[0]
+    verdict('ignored signals stay ignored', program.returncode == 0,
+            program.returncode, said)
+
+
+def raised():
+    """sigraise is a crash, and no orderly end."""
+    path = os.path.join(folder, 'crash.raw')
+    with open(path, 'wb') as file:
+        file.truncate(1 << 20)
+    result = run(io, '-f', 'raw', '-c', 'sigraise 15', '-c',
+                 'write -q 0 512', path)
+    verdict('sigraise ends the program at once',
+            result.returncode == -signal.SIGTERM, result.returncode)
+    os.unlink(path)
+
+
+for n in range(ROUNDS):
+    writing_session(n)
+for n in range(max(2, ROUNDS // 3)):
+    bench(n)
+asynchronous()
+second_signal()
+ignored()
+raised()
+sys.exit(1 if failed else 0)
