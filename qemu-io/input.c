@@ -2,57 +2,19 @@
 /*
  * qemu-io: command lines from a terminal or a pipe.
  *
- * Requests go on while the user thinks: the main loop runs until there is
- * something to read.  With libedit a terminal has line editing, history and
- * completion of command names.
+ * Requests make progress while the user thinks: the main loop runs until
+ * there is something to read.
  */
 #include "qemu/osdep.h"
 #include <poll.h>
-#ifdef CONFIG_LIBEDIT
-#include <editline/readline.h>
-#endif
 #include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
-#include "qemu-io.h"
 #include "input.h"
 
 static char *prompt;
 static GString *pending;        /* read, and not yet returned as a line */
 static bool at_eof;
-
-#ifdef CONFIG_LIBEDIT
-static bool use_libedit;
-
-/* readline's generator: the matches one by one, @state 0 for the first. */
-static char *complete_command(const char *text, int state)
-{
-    static unsigned next;
-    const char *name;
-
-    if (state == 0) {
-        next = 0;
-    }
-    while ((name = qemuio_command_name(next))) {
-        next++;
-        if (g_str_has_prefix(name, text)) {
-            return strdup(name);
-        }
-    }
-    return NULL;
-}
-
-/* Only the first word is a command; no file names. */
-static char **complete_line(const char *text, int start, int end)
-{
-    rl_attempted_completion_over = 1;
-    if (start > 0 && strcmp(text, "") != 0 &&
-        !g_str_has_prefix(rl_line_buffer, "help ")) {
-        return NULL;
-    }
-    return start == 0 || g_str_has_prefix(rl_line_buffer, "help ") ?
-           rl_completion_matches(text, complete_command) : NULL;
-}
-#endif
+static QemuIOEditor *editor;    /* NULL: lines are not edited */
 
 void qemuio_input_init(const char *progname)
 {
@@ -60,18 +22,18 @@ void qemuio_input_init(const char *progname)
     pending = g_string_new(NULL);
     at_eof = false;
 #ifdef CONFIG_LIBEDIT
-    use_libedit = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    if (use_libedit) {
-        rl_readline_name = progname;
-        rl_attempted_completion_function = complete_line;
-        rl_initialize();
-        using_history();
+    if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
+        editor = qemuio_editor_new(progname, prompt);
     }
 #endif
 }
 
 void qemuio_input_cleanup(void)
 {
+#ifdef CONFIG_LIBEDIT
+    qemuio_editor_free(editor);
+    editor = NULL;
+#endif
     g_free(prompt);
     prompt = NULL;
     g_string_free(pending, true);
@@ -83,11 +45,7 @@ static void readable_cb(void *opaque)
     *(bool *)opaque = true;
 }
 
-/*
- * Run the main loop until reading stdin would not block; false if a signal
- * has asked the program to end.
- */
-static bool wait_for_input(void)
+bool qemuio_wait_for_input(void)
 {
     struct pollfd pfd = { .fd = STDIN_FILENO, .events = POLLIN };
     bool readable = false;
@@ -133,7 +91,7 @@ static char *line_from_pipe(void)
     printf("%s", prompt);
     fflush(stdout);
     while (!(line = take_line()) && !at_eof) {
-        if (!wait_for_input()) {
+        if (!qemuio_wait_for_input()) {
             return NULL;
         }
         n = RETRY_ON_EINTR(read(STDIN_FILENO, buf, sizeof(buf)));
@@ -146,35 +104,11 @@ static char *line_from_pipe(void)
     return line;
 }
 
-#ifdef CONFIG_LIBEDIT
-static char *line_from_terminal(void)
-{
-    char *text, *line;
-
-    printf("%s", prompt);
-    fflush(stdout);
-    if (!wait_for_input()) {
-        return NULL;
-    }
-    printf("\r");
-    text = readline(prompt);
-    if (!text) {
-        return NULL;
-    }
-    if (*text) {
-        add_history(text);
-    }
-    line = g_strdup(text);
-    free(text);
-    return line;
-}
-#endif
-
 char *qemuio_input_line(void)
 {
 #ifdef CONFIG_LIBEDIT
-    if (use_libedit) {
-        return line_from_terminal();
+    if (editor) {
+        return qemuio_edit_line(editor);
     }
 #endif
     return line_from_pipe();
