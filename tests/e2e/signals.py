@@ -14,7 +14,8 @@ import time
 ROUNDS = int(os.environ.get('SIGNAL_ROUNDS', '12'))
 GRAINS = 16000                  # in an image of 1 GiB
 img, io, folder = sys.argv[1:]
-linked = subprocess.run(['ldd', io], capture_output=True, text=True, check=False)
+linked = subprocess.run(['ldd', io], capture_output=True, text=True,
+                        check=False)
 engines = ('threads', 'native' if 'libaio' in linked.stdout else 'threads')
 rng = random.Random(int(os.environ.get('SEED', time.time())))
 failed = 0

@@ -8,6 +8,13 @@
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
 
+/* The engine that most tests use. */
+#ifdef CONFIG_LINUX_AIO
+#define AIO "native"
+#else
+#define AIO "threads"
+#endif
+
 #define DISK_SIZE (256 * 1024)
 
 static char *dir;
@@ -155,7 +162,7 @@ static void piece_done(void *opaque, int ret)
 static void test_shared_blocks(void)
 {
     g_autofree char *path = make_image("shared", DISK_SIZE);
-    BlockBackend *blk = open_image(path, "native", "none", true);
+    BlockBackend *blk = open_image(path, AIO, "none", true);
     PieceWriter w[N_WRITERS];
     uint8_t buf[N_WRITERS * PIECE];
     int i, j, round, left;
@@ -190,7 +197,7 @@ static void test_shared_blocks(void)
 static void test_long_vector(void)
 {
     g_autofree char *path = make_image("vector", DISK_SIZE);
-    BlockBackend *blk = open_image(path, "native", "none", true);
+    BlockBackend *blk = open_image(path, AIO, "none", true);
     size_t n = IOV_MAX * 13, i;
     g_autofree uint8_t *out = g_malloc(n), *in = g_malloc0(n);
     QEMUIOVector qiov;
@@ -244,7 +251,7 @@ static void test_bounds(void)
 static void test_odd_size(void)
 {
     const char *caches[] = { "writeback", "none" };
-    const char *aios[] = { "threads", "native" };
+    const char *aios[] = { "threads", AIO };
     size_t c, a;
 
     for (c = 0; c < 2; c++) {
@@ -393,7 +400,7 @@ static void count_cb(void *opaque, int ret)
 static void test_drain(void)
 {
     g_autofree char *path = make_image("drain", DISK_SIZE);
-    BlockBackend *blk = open_image(path, "native", "none", true);
+    BlockBackend *blk = open_image(path, AIO, "none", true);
     QEMU_AUTO_VFREE void *buf = qemu_blockalign0(blk_bs(blk), 4096);
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, 4096);
     int done = 0, i;
