@@ -18,7 +18,8 @@ void img_error_exit(const char *fmt, ...)
     va_start(ap, fmt);
     error_vreport(fmt, ap);
     va_end(ap);
-    error_printf("Try 'qemu-img --help' for more information\n");
+    error_printf("Try '%s --help' for more information\n",
+                 error_get_progname());
     exit(EXIT_FAILURE);
 }
 

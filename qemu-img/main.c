@@ -12,6 +12,7 @@
 #include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
 #include "qemu/trace.h"
+#include "qemu/version.h"
 
 typedef struct img_cmd_t {
     const char *name;
@@ -24,7 +25,8 @@ static const img_cmd_t img_cmds[] = {
     { "bench", img_bench,
       "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] "
       "[-i aio] [-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] "
-      "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename" },
+      "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] "
+      "[--image-opts] filename" },
     { "bitmap" },
     { "check", img_check,
       "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "
@@ -46,7 +48,9 @@ static const img_cmd_t img_cmds[] = {
     { "snapshot" },
 };
 
-static const char version_text[] = "qemu-img version " QEMU_VERSION "\n";
+static const char version_text[] =
+    "qemu-img version " QEMU_FULL_VERSION "\n"
+    QEMU_COPYRIGHT "\n";
 
 static const char help_head[] =
     "usage: qemu-img [standard options] command [command options]\n"
@@ -104,7 +108,7 @@ void help(void)
     }
     printf("%s", help_parameters);
     bdrv_iterate_format(help_format, NULL, false);
-    printf("\n");
+    printf("\n\n" QEMU_HELP_BOTTOM);
     exit(EXIT_SUCCESS);
 }
 

@@ -13,12 +13,20 @@
 #include "qemu/main-loop.h"
 #include "qemu/option.h"
 #include "qemu/trace.h"
+#include "qemu/version.h"
 #include "qemu-io.h"
 #include "input.h"
 
 static BlockBackend *io_blk;    /* the open file; NULL: none */
 static bool io_quit;
 static bool image_opts;         /* --image-opts */
+
+/* What -i takes. */
+#ifdef CONFIG_LINUX_AIO
+#define AIO_MODES "threads or native"
+#else
+#define AIO_MODES "threads"
+#endif
 
 /* How to open a file: from the program's options or those of "open". */
 typedef struct OpenArgs {
@@ -234,7 +242,8 @@ static const QemuIOCommand program_cmds[] = {
         .argmin = 1,
         .argmax = -1,
         .no_file = true,
-        .args = "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
+        .args = "[-rnkU] [-i aio] [-t cache] [-d discard] [-o options] "
+                "[path]",
         .oneline = "open the file specified by path",
         .help =
 "Opens a file for the commands that follow.\n"
@@ -243,12 +252,10 @@ static const QemuIOCommand program_cmds[] = {
 "  open -n -o driver=raw /tmp/data   raw, past the page cache\n"
 "\n"
 "  -r   read only\n"
-"  -s   write to a temporary snapshot\n"
-"  -C   copy on read\n"
 "  -n   past the page cache, short for -t none\n"
 "  -U   share the file with whoever writes to it\n"
 "  -k   short for -i native\n"
-"  -i   how to do I/O: threads, native or io_uring\n"
+"  -i   how to do I/O: " AIO_MODES "\n"
 "  -t   cache mode\n"
 "  -d   discard mode\n"
 "  -o   options of the block driver\n",
@@ -339,19 +346,16 @@ static void usage(FILE *f)
 "Usage: %s [OPTIONS]... [-c STRING]... [file]\n"
 "QEMU Disk exerciser\n"
 "\n"
-"  --object OBJECTDEF   define an object (this version has none)\n"
 "  --image-opts         treat file as option string\n"
 "  -c, --cmd STRING     execute command with its arguments\n"
 "                       from the given string\n"
 "  -f, --format FMT     specifies the block driver to use\n"
-"  -r, --read-only      export read-only\n"
-"  -s, --snapshot       use snapshot file (not in this version)\n"
+"  -r, --read-only      open read-only\n"
 "  -n, --nocache        disable host cache, short for -t none\n"
-"  -C, --copy-on-read   enable copy-on-read (not in this version)\n"
 "  -m, --misalign       misalign allocations for O_DIRECT\n"
 "  -k, --native-aio     use kernel AIO implementation\n"
 "                       (Linux only, prefer use of -i)\n"
-"  -i, --aio=MODE       use AIO mode (threads, native or io_uring)\n"
+"  -i, --aio=MODE       use AIO mode (" AIO_MODES ")\n"
 "  -t, --cache=MODE     use the given cache mode for the image\n"
 "  -d, --discard=MODE   use the given discard mode for the image\n"
 "  -T, --trace [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
@@ -360,7 +364,9 @@ static void usage(FILE *f)
 "  -h, --help           display this help and exit\n"
 "  -V, --version        output version information and exit\n"
 "\n"
-"See '%s -c help' for information on available commands.\n",
+"See '%s -c help' for information on available commands.\n"
+"\n"
+QEMU_HELP_BOTTOM,
             error_get_progname(), error_get_progname());
 }
 
@@ -391,8 +397,8 @@ static int parse_option(ProgramArgs *p, int c)
         usage(stdout);
         return 0;
     case 'V':
-        printf("%s version %s (qemu-laio)\n", error_get_progname(),
-               QEMU_VERSION);
+        printf("%s version " QEMU_FULL_VERSION "\n" QEMU_COPYRIGHT "\n",
+               error_get_progname());
         return 0;
     case 'c':
         g_ptr_array_add(p->lines, optarg);
