@@ -63,14 +63,15 @@ void trace_list_events(FILE *f)
     }
 }
 
-static bool has_wildcard(const char *pattern)
-{
-    return strpbrk(pattern, "*?") != NULL;
-}
-
 static void enable_or_warn(const char *pattern)
 {
-    if (!trace_enable_events(pattern) && !has_wildcard(pattern)) {
+    if (trace_enable_events(pattern)) {
+        return;
+    }
+    pattern += pattern[0] == '-';
+    if (strpbrk(pattern, "*?")) {
+        warn_report("no trace event matches '%s'", pattern);
+    } else {
         warn_report("trace event '%s' does not exist", pattern);
     }
 }

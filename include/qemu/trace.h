@@ -54,7 +54,7 @@ void trace_list_events(FILE *f);
  * "[[enable=]PATTERN][,events=FILE][,file=FILE]".  FILE of "events" has a
  * pattern a line, '#' begins a comment; "file" is where events are logged
  * instead of stderr.  For "help" or "?" list the events on stdout and
- * exit(0).  A name without wildcard that is no event gets a warning.
+ * exit(0).  A pattern that no event matches gets a warning.
  * Returns false and sets @errp if the argument is wrong or a file cannot be
  * opened.  Before threads are started.
  */

@@ -147,12 +147,16 @@ static void test_unknown_event_warns(void)
         error_set_progname("qemu-io");
         g_assert_true(trace_opt_parse("bogus", &error_abort));
         g_assert_true(trace_opt_parse("bogus*", &error_abort));
+        g_assert_true(trace_opt_parse("-bogus?", &error_abort));
+        g_assert_true(trace_opt_parse("laio_*", &error_abort));
         return;
     }
     g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_DEFAULT);
     g_test_trap_assert_passed();
     g_test_trap_assert_stderr(
-        "qemu-io: warning: trace event 'bogus' does not exist\n");
+        "qemu-io: warning: trace event 'bogus' does not exist\n"
+        "qemu-io: warning: no trace event matches 'bogus*'\n"
+        "qemu-io: warning: no trace event matches 'bogus?'\n");
 }
 
 static void test_help(void)
