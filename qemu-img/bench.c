@@ -149,26 +149,45 @@ static void bench_fill(BenchData *b)
 
 /* --- before and after --- */
 
+static int bench_check_range(const BenchData *b)
+{
+    if (b->count > 0 && b->offset > b->image_size - b->bufsize) {
+        error_report("A request of %d bytes at offset %" PRId64 " does not "
+                     "fit into the image, which has %" PRId64 " bytes",
+                     b->bufsize, b->offset, b->image_size);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int bench_init(BenchData *b)
 {
-    size_t bytes = (size_t)b->depth * b->bufsize;
-    int i;
-
     b->image_size = blk_getlength(b->blk);
     if (b->image_size < 0) {
         error_report("Could not get the size of the image: %s",
                      strerror(-b->image_size));
         return b->image_size;
     }
+    b->step = b->step ? b->step : b->bufsize;
+    b->remaining = b->count;
+    return 0;
+}
+
+static int bench_alloc(BenchData *b)
+{
+    int slots = MAX(MIN(b->depth, b->count), 1);
+    size_t bytes = (size_t)slots * b->bufsize;
+    int i;
+
     b->buf = blk_try_blockalign(b->blk, bytes);
-    b->slots = g_try_new0(BenchSlot, b->depth);
+    b->slots = g_try_new0(BenchSlot, slots);
     if (!b->buf || !b->slots) {
         error_report("Not enough memory for %d buffers of %d bytes",
-                     b->depth, b->bufsize);
+                     slots, b->bufsize);
         return -ENOMEM;
     }
     memset(b->buf, b->pattern, bytes);
-    for (i = b->depth - 1; i >= 0; i--) {
+    for (i = slots - 1; i >= 0; i--) {
         BenchSlot *slot = &b->slots[i];
 
         slot->b = b;
@@ -177,8 +196,6 @@ static int bench_init(BenchData *b)
         slot->next_free = b->free_slots;
         b->free_slots = slot;
     }
-    b->step = b->step ? b->step : b->bufsize;
-    b->remaining = b->count;
     return 0;
 }
 
@@ -202,6 +219,12 @@ static int bench_run(BenchData *b)
         if (!b->quiet) {
             bench_announce(b);
         }
+        ret = bench_check_range(b);
+    }
+    if (ret == 0) {
+        ret = bench_alloc(b);
+    }
+    if (ret == 0) {
         start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
         bench_fill(b);
         while (b->in_flight || b->flushes) {

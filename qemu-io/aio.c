@@ -96,8 +96,8 @@ static int parse_extent(AioRequest *req, int argc, char **argv, int pattern)
         req->bytes = qemuio_parse_size(argv[optind]);
         return req->bytes < 0 ? -EINVAL : 0;
     }
-    req->buf = qemuio_create_iovec(req->blk, &req->qiov, argv + optind,
-                                   argc - optind, pattern);
+    req->buf = qemuio_create_iovec(req->blk, &req->qiov, req->offset,
+                                   argv + optind, argc - optind, pattern);
     if (!req->buf) {
         return -EINVAL;
     }

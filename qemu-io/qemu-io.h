@@ -90,13 +90,15 @@ int qemuio_parse_pattern(const char *arg);
 char *qemuio_size_str(double value);
 
 /*
- * A buffer of @len bytes filled with @pattern, aligned for @blk unless
- * misalignment was asked for.  NULL, with the user told, if there is no
- * memory.
+ * A buffer of @len bytes for a request at @offset, aligned for @blk unless
+ * misalignment was asked for.  It is filled with @pattern, but not if the
+ * request leaves the image: it will fail, and memory that is not touched
+ * costs nothing.  NULL, with the user told, if there is no memory.
  */
-void *qemuio_alloc(BlockBackend *blk, size_t len, int pattern);
+void *qemuio_alloc(BlockBackend *blk, int64_t offset, size_t len,
+                   int pattern);
 /* The same, filled with the content of @path, again and again. */
-void *qemuio_alloc_from_file(BlockBackend *blk, size_t len,
+void *qemuio_alloc_from_file(BlockBackend *blk, int64_t offset, size_t len,
                              const char *path);
 /* NULL is fine. */
 void qemuio_free(void *p);
@@ -106,7 +108,7 @@ void qemuio_free(void *p);
  * destroyed).  NULL with the user told if a length is wrong.
  */
 void *qemuio_create_iovec(BlockBackend *blk, QEMUIOVector *qiov,
-                          char **argv, int nr, int pattern);
+                          int64_t offset, char **argv, int nr, int pattern);
 
 /* True if all of the buffer is @pattern; else tell where it was read. */
 bool qemuio_verify(const void *buf, size_t len, int pattern, int64_t offset);

@@ -144,7 +144,7 @@ static int read_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
     if (ret < 0) {
         return ret;
     }
-    buf = qemuio_alloc(blk, count, PATTERN_READ);
+    buf = qemuio_alloc(blk, offset, count, PATTERN_READ);
     if (!buf) {
         return -ENOMEM;
     }
@@ -232,8 +232,9 @@ static int write_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
         return ret;
     }
     if (!a.zeroes) {
-        buf = a.s_arg ? qemuio_alloc_from_file(blk, count, a.s_arg) :
-              qemuio_alloc(blk, count, a.pattern >= 0 ? a.pattern :
+        buf = a.s_arg ?
+              qemuio_alloc_from_file(blk, offset, count, a.s_arg) :
+              qemuio_alloc(blk, offset, count, a.pattern >= 0 ? a.pattern :
                            PATTERN_WRITE);
         if (!buf) {
             return -EINVAL;
@@ -266,8 +267,8 @@ static int readv_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
     if (offset < 0) {
         return -EINVAL;
     }
-    buf = qemuio_create_iovec(blk, &qiov, argv + optind, argc - optind,
-                              PATTERN_READ);
+    buf = qemuio_create_iovec(blk, &qiov, offset, argv + optind,
+                              argc - optind, PATTERN_READ);
     if (!buf) {
         return -EINVAL;
     }
@@ -316,8 +317,9 @@ static int writev_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
     if (offset < 0) {
         return -EINVAL;
     }
-    buf = qemuio_create_iovec(blk, &qiov, argv + optind, argc - optind,
-                              a.pattern >= 0 ? a.pattern : PATTERN_WRITE);
+    buf = qemuio_create_iovec(blk, &qiov, offset, argv + optind,
+                              argc - optind, a.pattern >= 0 ? a.pattern :
+                              PATTERN_WRITE);
     if (!buf) {
         return -EINVAL;
     }
@@ -378,7 +380,7 @@ const QemuIOCommand qemuio_rw_cmds[] = {
 "Example:\n"
 "  read -v 512 1k   read and dump 1 KiB at byte 512\n"
 "\n"
-"  -b   read the VM state, not the disk\n"
+"  -b   read the VM state, which no format of this version has\n"
 "  -C   report in a form for programs\n"
 "  -l   with -P: how many bytes to verify\n"
 "  -p   ignored, for old scripts\n"
@@ -403,7 +405,7 @@ const QemuIOCommand qemuio_rw_cmds[] = {
 "Example:\n"
 "  write 512 1k   write 1 KiB at byte 512\n"
 "\n"
-"  -b   write the VM state, not the disk\n"
+"  -b   write the VM state, which no format of this version has\n"
 "  -c   write compressed\n"
 "  -C   report in a form for programs\n"
 "  -f   force unit access: on stable storage before it completes\n"

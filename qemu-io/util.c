@@ -134,7 +134,15 @@ int qemuio_write_flags(const IOArgs *a, BdrvRequestFlags *flags)
     return 0;
 }
 
-void *qemuio_alloc(BlockBackend *blk, size_t len, int pattern)
+/* A request that leaves the image fails, whatever is in its buffer. */
+static bool leaves_image(BlockBackend *blk, int64_t offset, size_t len)
+{
+    int64_t length = blk_getlength(blk);
+
+    return length < 0 || offset > length || len > length - offset;
+}
+
+void *qemuio_alloc(BlockBackend *blk, int64_t offset, size_t len, int pattern)
 {
     size_t room = len + (qemuio_misalign ? MISALIGN_OFFSET : 0);
     char *buf = blk_try_blockalign(blk, room);
@@ -146,7 +154,9 @@ void *qemuio_alloc(BlockBackend *blk, size_t len, int pattern)
     if (qemuio_misalign) {
         buf += MISALIGN_OFFSET;
     }
-    memset(buf, pattern, len);
+    if (!leaves_image(blk, offset, len)) {
+        memset(buf, pattern, len);
+    }
     return buf;
 }
 
@@ -169,7 +179,7 @@ static void repeat_head(char *buf, size_t head, size_t len)
     }
 }
 
-void *qemuio_alloc_from_file(BlockBackend *blk, size_t len,
+void *qemuio_alloc_from_file(BlockBackend *blk, int64_t offset, size_t len,
                              const char *path)
 {
     char *buf = NULL;
@@ -180,7 +190,7 @@ void *qemuio_alloc_from_file(BlockBackend *blk, size_t len,
         fprintf(stderr, "%s: %s\n", path, strerror(errno));
         return NULL;
     }
-    buf = qemuio_alloc(blk, len, 0);
+    buf = qemuio_alloc(blk, offset, len, 0);
     if (!buf) {
         goto out;
     }
@@ -193,7 +203,9 @@ void *qemuio_alloc_from_file(BlockBackend *blk, size_t len,
         fprintf(stderr, "%s: file is empty\n", path);
         goto fail;
     }
-    repeat_head(buf, got, len);
+    if (!leaves_image(blk, offset, len)) {
+        repeat_head(buf, got, len);
+    }
     goto out;
 
 fail:
@@ -205,7 +217,7 @@ out:
 }
 
 void *qemuio_create_iovec(BlockBackend *blk, QEMUIOVector *qiov,
-                          char **argv, int nr, int pattern)
+                          int64_t offset, char **argv, int nr, int pattern)
 {
     g_autofree size_t *sizes = g_new0(size_t, nr);
     size_t count = 0;
@@ -231,7 +243,7 @@ void *qemuio_create_iovec(BlockBackend *blk, QEMUIOVector *qiov,
         sizes[i] = len;
         count += len;
     }
-    buf = p = qemuio_alloc(blk, count, pattern);
+    buf = p = qemuio_alloc(blk, offset, count, pattern);
     if (buf) {
         qemu_iovec_init(qiov, nr);
         for (i = 0; i < nr; i++) {
