@@ -6,6 +6,13 @@ all: build/build.ninja
 build/build.ninja:
 	./configure
 
+# DESTDIR: put before all paths, for packages.
+install: all
+	DESTDIR="$(abspath $(DESTDIR))" meson install -C build --no-rebuild
+
+uninstall:
+	ninja -C build uninstall
+
 demo:
 	scripts/demo
 
@@ -50,5 +57,5 @@ bench: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo check check-quick check-planted check-faults check-kill \
+.PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
     check-spin coverage fuzz style bench clean

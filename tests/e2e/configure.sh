@@ -91,7 +91,7 @@ refused 'no libaio' 'no libaio.*scripts/install-deps.*--disable-linux-aio' \
     hidden=libaio.h "$CONFIGURE" --cc="$work/cc"
 summed_up 'no libaio, and none wanted' 'Linux AIO (aio=native) *: NO' \
     hidden=libaio.h "$CONFIGURE" --cc="$work/cc" --disable-linux-aio
-summed_up 'everything, and a prefix' "programs in *: $work/empty/bin" \
+summed_up 'everything, and a prefix' "installed as *: $work/empty/bin/qemu-img" \
     "$CONFIGURE" --prefix "$work/empty"
 if grep -q 'Linux AIO (aio=native) *: YES' log; then
     pass

@@ -1,0 +1,137 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Installation: where things land, under another name beside the programs of
+# others, and manual pages that render without a message.
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=/dev/null
+. "$here/common.rc"
+src=$(cd "$here/../.." && pwd)
+BUILD=${BUILD_DIR:-$src/build}
+for tool in meson ninja; do
+    command -v $tool > /dev/null || skip_all "no $tool"
+done
+[ -f "$BUILD/build.ninja" ] || skip_all "no build in '$BUILD'"
+make_work "${TMPDIR:-/tmp}"
+cd "$work" || exit 1
+
+# installed WHAT FOLDER FILE...: these files, and no other ones.
+installed()
+{
+    what=$1
+    folder=$2
+    shift 2
+    printf '%s\n' "$@" | sort > wanted
+    (cd "$folder" && find . -type f) | sed 's,^\./,,' | sort > found
+    if cmp -s wanted found; then
+        pass
+    else
+        fail "$what: $(diff wanted found | grep '^[<>]' | tr '\n' ' ')"
+    fi
+}
+
+# pages FOLDER NAME...: as man(1) shows them.
+pages()
+{
+    folder=$1
+    shift
+    for name in "$@"; do
+        page=$folder/$name.1
+        upper=$(echo "$name" | tr a-z A-Z)
+        if grep -q "^\.TH \"$upper\" \"*1\"* .*\"qemu-laio [0-9.]*\"" \
+            "$page"; then
+            pass
+        else
+            fail "$name: name, section and version" "$page"
+        fi
+        if ! command -v man > /dev/null || ! command -v lexgrog > /dev/null
+        then
+            skip "no man-db: $name as it is shown"
+            continue
+        fi
+        lexgrog "$page" > said 2>&1
+        if grep -q "\"$name - " said; then
+            pass
+        else
+            fail "$name: the line below NAME" said
+        fi
+        LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l \
+            -Tutf8 -Z "$page" 2> said > /dev/null
+        if [ -s said ]; then
+            fail "$name: messages" said
+        else
+            pass
+        fi
+        LC_ALL=C.UTF-8 MANWIDTH=80 MAN_KEEP_FORMATTING= man -l "$page" \
+            2> /dev/null | col -b > text
+        if grep -q -e ':[a-z]*:`' -e '``' -e '@[A-Z]*@' text; then
+            fail "$name: markup that was not understood" text
+        else
+            pass
+        fi
+        for other in $(grep -o '[a-z][a-z-]*([1-8])' text | sort -u); do
+            case $other in
+            abort'(3)') continue ;;
+            esac
+            if [ -f "$folder/${other%(*}.${other#*(}" ] ||
+                [ -f "$folder/${other%(*}.1" ]; then
+                pass
+            else
+                fail "$name refers to $other, which is not installed"
+            fi
+        done
+    done
+}
+
+if grep -q "docs/tools/qemu-img.1" "$BUILD/build.ninja"; then
+    manuals='share/man/man1/qemu-img.1 share/man/man1/qemu-io.1'
+else
+    manuals=
+    skip 'no rst2man when this was configured: manual pages'
+fi
+
+# As it was configured; DESTDIR before all paths.
+prefix=$(meson introspect --buildoptions "$BUILD" |
+    python3 -c 'import json, sys
+print([o["value"] for o in json.load(sys.stdin) if o["name"] == "prefix"][0])')
+if [ "$BUILD" = "$src/build" ] && command -v make > /dev/null; then
+    must 'make install' make -C "$src" install DESTDIR="$work/dest"
+else
+    must 'meson install' env DESTDIR="$work/dest" \
+        meson install -C "$BUILD" --no-rebuild
+fi
+# shellcheck disable=SC2086
+installed 'DESTDIR' "dest$prefix" bin/qemu-img bin/qemu-io $manuals
+for name in qemu-img qemu-io; do
+    must "$name runs where it was installed" "dest$prefix/bin/$name" --version
+done
+[ -z "$manuals" ] || pages "$work/dest$prefix/share/man/man1" qemu-img qemu-io
+
+# Under another name.
+mkdir named
+if (cd named && "$src/configure" --prefix=/usr --program-prefix=laio- \
+    --enable-debug && ninja laio-qemu-img laio-qemu-io \
+    $(ninja -t targets all | sed -n 's/^\(docs.*\.1\): .*/\1/p')) \
+    > named.log 2>&1; then
+    pass
+else
+    fail 'a build with --program-prefix' named.log
+    summary
+    exit 1
+fi
+must 'meson install' env DESTDIR="$work/beside" \
+    meson install -C named --no-rebuild
+[ -z "$manuals" ] || manuals='share/man/man1/laio-qemu-img.1
+    share/man/man1/laio-qemu-io.1'
+# shellcheck disable=SC2086
+installed 'program prefix' beside/usr bin/laio-qemu-img bin/laio-qemu-io \
+    $manuals
+$LIMIT beside/usr/bin/laio-qemu-img nothing 2> said
+if grep -q "Try 'laio-qemu-img --help'" said; then
+    pass
+else
+    fail 'the program does not know its name' said
+fi
+[ -z "$manuals" ] ||
+    pages "$work/beside/usr/share/man/man1" laio-qemu-img laio-qemu-io
+summary
