@@ -18,26 +18,6 @@ static QLIST_HEAD(, BlockDriver) bdrv_drivers =
 static QTAILQ_HEAD(, BlockDriverState) all_nodes =
     QTAILQ_HEAD_INITIALIZER(all_nodes);
 
-const QemuOptsList bdrv_runtime_opts = {
-    .name = "bdrv_common",
-    .desc = {
-        { "node-name", QEMU_OPT_STRING, "Node name of the block device node" },
-        { "driver", QEMU_OPT_STRING, "Block driver to use for the node" },
-        { "read-only", QEMU_OPT_BOOL, "Node is opened in read-only mode" },
-        { "auto-read-only", QEMU_OPT_BOOL,
-          "Node can become read-only if opening read-write fails" },
-        { "detect-zeroes", QEMU_OPT_STRING,
-          "try to optimize zero writes (off, on, unmap)" },
-        { "discard", QEMU_OPT_STRING,
-          "discard operation (ignore/off, unmap/on)" },
-        { "cache.direct", QEMU_OPT_BOOL, "Bypass software writeback cache" },
-        { "cache.no-flush", QEMU_OPT_BOOL, "Ignore flush requests" },
-        { "force-share", QEMU_OPT_BOOL,
-          "always accept other writers (default: off)" },
-        { NULL }
-    },
-};
-
 /* --- drivers --- */
 
 void bdrv_register(BlockDriver *drv)

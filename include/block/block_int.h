@@ -311,7 +311,4 @@ unsigned blk_root_in_flight(BlockBackend *blk);
 #define BDRV_OPT_FORCE_SHARE_RDWR \
     "force-share=on can only be used with read-only images"
 
-/* The options every node has: node-name, cache.*, read-only, ... */
-extern const QemuOptsList bdrv_runtime_opts;
-
 #endif
