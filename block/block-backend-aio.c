@@ -84,7 +84,7 @@ static BlockAIOCB *blk_aio_start(BlockBackend *blk, BlkAioType type,
     BlkAioEmAIOCB *acb;
 
     blk_inc_in_flight(blk);
-    acb = qemu_aio_get(&blk_aio_em_aiocb_info, blk_bs(blk), cb, opaque);
+    acb = qemu_aio_get(&blk_aio_em_aiocb_info, cb, opaque);
     acb->blk = blk;
     acb->type = type;
     acb->flags = flags;
@@ -140,28 +140,6 @@ BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb,
                           void *opaque)
 {
     return blk_aio_start(blk, BLK_AIO_FLUSH, 0, 0, NULL, 0, cb, opaque);
-}
-
-void bdrv_aio_cancel_async(BlockAIOCB *acb)
-{
-    if (acb->aiocb_info->cancel_async) {
-        acb->aiocb_info->cancel_async(acb);
-    }
-}
-
-void bdrv_aio_cancel(BlockAIOCB *acb)
-{
-    qemu_aio_ref(acb);
-    bdrv_aio_cancel_async(acb);
-    while (acb->refcnt > 1) {
-        aio_poll(qemu_get_current_aio_context(), true);
-    }
-    qemu_aio_unref(acb);
-}
-
-void blk_aio_cancel(BlockAIOCB *acb)
-{
-    bdrv_aio_cancel(acb);
 }
 
 /* --- requests that wait --- */

@@ -93,15 +93,14 @@ static void aiocb_free(void *ptr, size_t size)
     cache->count[class]++;
 }
 
-void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockDriverState *bs,
-                   BlockCompletionFunc *cb, void *opaque)
+void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockCompletionFunc *cb,
+                   void *opaque)
 {
     BlockAIOCB *acb;
 
     assert(aiocb_info->aiocb_size >= sizeof(*acb));
     acb = aiocb_alloc(aiocb_info->aiocb_size);
     acb->aiocb_info = aiocb_info;
-    acb->bs = bs;
     acb->cb = cb;
     acb->opaque = opaque;
     acb->refcnt = 1;

@@ -390,7 +390,7 @@ BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
                                    BlockCompletionFunc *cb, void *opaque)
 {
     ThreadPoolAio *pool = aio_get_thread_pool(qemu_get_current_aio_context());
-    ThreadPoolAiocb *tpa = qemu_aio_get(&thread_pool_aiocb_info, NULL, cb,
+    ThreadPoolAiocb *tpa = qemu_aio_get(&thread_pool_aiocb_info, cb,
                                         opaque);
 
     tpa->req.func = func;

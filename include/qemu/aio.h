@@ -30,7 +30,6 @@ typedef struct AIOCBInfo {
 
 struct BlockAIOCB {
     const AIOCBInfo *aiocb_info;
-    BlockDriverState *bs;
     BlockCompletionFunc *cb;
     void *opaque;
     int refcnt;
@@ -40,8 +39,8 @@ struct BlockAIOCB {
  * Allocate a request (from a per-thread pool) whose first member is
  * BlockAIOCB, with one reference.  Completion calls cb and drops it.
  */
-void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockDriverState *bs,
-                   BlockCompletionFunc *cb, void *opaque);
+void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockCompletionFunc *cb,
+                   void *opaque);
 void qemu_aio_ref(void *p);
 void qemu_aio_unref(void *p);
 

@@ -24,7 +24,7 @@ void thread_pool_free_aio(ThreadPoolAio *pool);
 /*
  * Run func(@arg) in a thread of the current AioContext's pool, and
  * cb(@opaque, result) in its event loop afterwards.  The returned request is
- * valid until @cb is called.  bdrv_aio_cancel_async() on it takes it back if
+ * valid until @cb is called.  Its aiocb_info->cancel_async() takes it back if
  * no thread has begun it: then the result is -ECANCELED.
  */
 BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,

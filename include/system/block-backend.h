@@ -91,7 +91,6 @@ BlockAIOCB *blk_aio_pdiscard(BlockBackend *blk, int64_t offset,
                              void *opaque);
 BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb,
                           void *opaque);
-void blk_aio_cancel(BlockAIOCB *acb);
 
 int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset,
                                int64_t bytes, QEMUIOVector *qiov,
