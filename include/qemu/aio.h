@@ -58,7 +58,6 @@ typedef QSLIST_HEAD(, Coroutine) CoScheduledList;
 
 struct AioContext {
     GSource source;
-    GThread *home;              /* who polls; for assertions */
 
     /* fd handlers: list_lock protects changes, walking is the home thread's */
     QemuRecMutex list_lock;
