@@ -8,6 +8,7 @@
 #include "qemu-img.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/interrupt.h"
 
 /* --- command line --- */
 
@@ -105,6 +106,10 @@ BlockBackend *img_open(bool image_opts, const char *filename,
     if (image_opts && fmt) {
         error_report("--image-opts and --format are mutually exclusive");
         return NULL;
+    }
+    /* A program that only reads may end anywhere. */
+    if (flags & BDRV_O_RDWR) {
+        qemu_interrupt_init();
     }
     options = img_open_options(image_opts, filename, fmt, &local_err);
     if (options) {

@@ -7,6 +7,7 @@
 #include "qemu-img.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/interrupt.h"
 
 typedef struct {
     const char *filename;
@@ -297,6 +298,8 @@ static bool do_create(const CreateArgs *a, Error **errp)
         return bdrv_create_file(a->filename, g_steal_pointer(&opts),
                                 errp) >= 0;
     }
+    /* Unlike a raw file, a format that is half-written is no image. */
+    qemu_interrupt_init();
     return bdrv_create(drv, a->filename, g_steal_pointer(&opts), errp) >= 0;
 }
 

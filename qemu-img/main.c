@@ -182,7 +182,6 @@ int main(int argc, char **argv)
     if (optind >= argc) {
         img_error_exit("Not enough arguments");
     }
-    qemu_interrupt_init();
     ret = run_command(argc - optind, argv + optind);
     if (fflush(stdout) != 0) {
         error_report("Could not write to standard output: %s",

@@ -12,7 +12,7 @@
 
 /*
  * Handle the signals, except those that the parent has ignored (nohup).
- * Once, in the main thread.
+ * In the main thread; also when they are handled already.
  */
 void qemu_interrupt_init(void);
 

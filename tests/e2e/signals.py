@@ -122,6 +122,19 @@ def second_signal():
             time.monotonic() - began < 10, waits, program.returncode, said)
 
 
+def reading():
+    """A command that does not write ends at once."""
+    program = start(img, 'bench', '--image-opts', '-q', '-c', '1',
+                    'driver=null-co,size=1M,latency-ns=60000000000')
+    time.sleep(0.3)
+    began = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    said = program.communicate(timeout=70)[0]
+    verdict('qemu-img that only reads ends at once',
+            program.returncode == -signal.SIGINT and
+            time.monotonic() - began < 10, program.returncode, said)
+
+
 def ignored():
     """What the parent has ignored stays ignored: nohup."""
     program = start('sh', '-c', 'trap "" HUP INT; exec "$@"', 'sh', io, '-c',
@@ -152,6 +165,7 @@ for n in range(max(2, ROUNDS // 3)):
     bench(n)
 asynchronous()
 second_signal()
+reading()
 ignored()
 raised()
 sys.exit(1 if failed else 0)
