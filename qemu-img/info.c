@@ -11,6 +11,7 @@
 #include "qemu-img.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "programs/programs.h"
 
 typedef struct {
     const char *fmt;
@@ -74,51 +75,6 @@ static struct json_object *info_collect(BlockDriverState *bs)
 
 /* --- human form --- */
 
-static void print_members(struct json_object *value, int level);
-
-/* What follows a name and its colon: on the same line, or below. */
-static void print_member(struct json_object *value, int level)
-{
-    if (json_object_is_type(value, json_type_object) ||
-        json_object_is_type(value, json_type_array)) {
-        printf("\n");
-        print_members(value, level + 1);
-    } else {
-        printf(" %s\n", value ? json_object_get_string(value) : "null");
-    }
-}
-
-static void print_members(struct json_object *value, int level)
-{
-    size_t i, len;
-
-    if (json_object_is_type(value, json_type_array)) {
-        len = json_object_array_length(value);
-        for (i = 0; i < len; i++) {
-            printf("%*s[%zu]:", level * 4, "", i);
-            print_member(json_object_array_get_idx(value, i), level);
-        }
-        return;
-    }
-    json_object_object_foreach(value, key, member) {
-        g_autofree char *name = g_strdelimit(g_strdup(key), "-", ' ');
-
-        printf("%*s%s:", level * 4, "", name);
-        print_member(member, level);
-    }
-}
-
-static void print_specific(struct json_object *specific)
-{
-    struct json_object *data;
-
-    if (json_object_object_get_ex(specific, "data", &data) &&
-        json_object_object_length(data)) {
-        printf("Format specific information:\n");
-        print_members(data, 1);
-    }
-}
-
 static const char *get_str(struct json_object *obj, const char *name)
 {
     return json_object_get_string(json_object_object_get(obj, name));
@@ -162,7 +118,7 @@ static void print_human(struct json_object *info)
                get_str(info, "backing-filename-format"));
     }
     if (json_object_object_get_ex(info, "format-specific", &member)) {
-        print_specific(member);
+        program_print_specific_info(member);
     }
 }
 

@@ -9,10 +9,9 @@
 #include "qapi/error.h"
 #include "qemu-img.h"
 #include "qemu/error-report.h"
-#include "qemu/interrupt.h"
-#include "qemu/main-loop.h"
 #include "qemu/trace.h"
 #include "qemu/version.h"
+#include "programs/programs.h"
 
 typedef struct img_cmd_t {
     const char *name;
@@ -167,30 +166,13 @@ static int run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    Error *local_err = NULL;
-    int ret;
-
-    signal(SIGPIPE, SIG_IGN);
-    error_set_progname(argv[0]);
-    if (qemu_init_main_loop(&local_err) < 0) {
-        error_report_err(local_err);
+    program_set_name(argv[0]);
+    if (!program_init()) {
         return EXIT_FAILURE;
     }
-    bdrv_init();
-
     parse_standard_options(argc, argv);
     if (optind >= argc) {
         img_error_exit("Not enough arguments");
     }
-    ret = run_command(argc - optind, argv + optind);
-    if (fflush(stdout) != 0) {
-        error_report("Could not write to standard output: %s",
-                     strerror(errno));
-        ret = EXIT_FAILURE;
-    }
-    bdrv_drain_all();
-    qemu_interrupt_disable();
-    qemu_interrupt_raise();
-    qemu_cleanup_main_loop();
-    return ret;
+    return program_end(run_command(argc - optind, argv + optind));
 }

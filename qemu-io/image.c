@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <json-c/json.h>
 #include "block/block_int.h"
+#include "programs/programs.h"
 #include "qemu-io.h"
 
 static int flush_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
@@ -80,62 +81,6 @@ static int length_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
 
 /* --- info --- */
 
-static void print_json(struct json_object *obj, int indent);
-
-/* A label, then the value: on the same line if it is a scalar. */
-static void print_member(int indent, const char *label,
-                         struct json_object *value)
-{
-    bool nested = json_object_is_type(value, json_type_object) ||
-                  json_object_is_type(value, json_type_array);
-
-    printf("%*s%s:%s", indent * 4, "", label, nested ? "\n" : " ");
-    print_json(value, indent + 1);
-    if (!nested) {
-        putchar('\n');
-    }
-}
-
-static void print_json(struct json_object *obj, int indent)
-{
-    size_t i;
-
-    switch (json_object_get_type(obj)) {
-    case json_type_object: {
-        json_object_object_foreach(obj, key, value) {
-            g_autofree char *label = g_strdelimit(g_strdup(key), "-", ' ');
-
-            print_member(indent, label, value);
-        }
-        break;
-    }
-    case json_type_array:
-        for (i = 0; i < json_object_array_length(obj); i++) {
-            g_autofree char *label = g_strdup_printf("[%zu]", i);
-
-            print_member(indent, label, json_object_array_get_idx(obj, i));
-        }
-        break;
-    case json_type_null:
-        printf("null");
-        break;
-    default:
-        printf("%s", json_object_get_string(obj));
-    }
-}
-
-void qemuio_print_specific_info(struct json_object *info)
-{
-    struct json_object *data;
-
-    if (json_object_object_get_ex(info, "data", &data) &&
-        json_object_is_type(data, json_type_object) &&
-        json_object_object_length(data) > 0) {
-        printf("Format specific information:\n");
-        print_json(data, 1);
-    }
-}
-
 static int info_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
                     int argc, char **argv)
 {
@@ -173,7 +118,7 @@ static int info_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
         return -EIO;
     }
     if (specific) {
-        qemuio_print_specific_info(specific);
+        program_print_specific_info(specific);
         json_object_put(specific);
     }
     return 0;

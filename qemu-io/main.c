@@ -10,10 +10,10 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/interrupt.h"
-#include "qemu/main-loop.h"
 #include "qemu/option.h"
 #include "qemu/trace.h"
 #include "qemu/version.h"
+#include "programs/programs.h"
 #include "qemu-io.h"
 #include "input.h"
 
@@ -487,7 +487,6 @@ static void add_commands(void)
 
 static int run_program(ProgramArgs *p, int argc, char **argv)
 {
-    Error *local_err = NULL;
     const char *path;
     int status = parse_options(p, argc, argv);
 
@@ -497,22 +496,15 @@ static int run_program(ProgramArgs *p, int argc, char **argv)
     path = optind < argc ? argv[optind] : NULL;
 #ifdef CONFIG_LINUX_AIO
 #endif
-    if (qemu_init_main_loop(&local_err) < 0) {
-        error_report_err(local_err);
+    if (!program_init()) {
         return 1;
     }
-    bdrv_init();
     add_commands();
 
     qemu_interrupt_init();
     status = open_and_run(p, path);
-    fflush(stdout);
-    qemu_interrupt_disable();
-    qemu_interrupt_raise();
-
     qemuio_free_commands();
-    qemu_cleanup_main_loop();
-    return status;
+    return program_end(status);
 }
 
 int main(int argc, char **argv)
@@ -520,8 +512,7 @@ int main(int argc, char **argv)
     ProgramArgs p = { .lines = g_ptr_array_new() };
     int status;
 
-    error_set_progname(argv[0]);
-    signal(SIGPIPE, SIG_IGN);
+    program_set_name(argv[0]);
     open_args_init(&p.open);
     status = run_program(&p, argc, argv);
     g_ptr_array_free(p.lines, true);

@@ -120,9 +120,6 @@ void qemuio_report(const char *op, int64_t start_ns, int64_t offset,
 /* Nanoseconds of CLOCK_MONOTONIC. */
 int64_t qemuio_now_ns(void);
 
-/* Print what bdrv_get_specific_info() returned, as qemu-img info does. */
-void qemuio_print_specific_info(struct json_object *info);
-
 /*
  * The breakpoints set with "break", so that closing the file can let go of
  * the requests that wait there.

@@ -90,6 +90,33 @@ else
     fail 'qemu-img --help: bench has --image-opts'
 fi
 
+# Output that is lost is an error, a reader that has gone is none.
+for program in "$IMG" "$IO"; do
+    $LIMIT "$program" --help > /dev/null || fail "$program --help"
+    if [ "$program" = "$IMG" ]; then
+        set -- info x.raw
+    else
+        set -- -f raw -c length x.raw
+    fi
+    if [ -w /dev/full ]; then
+        $LIMIT "$program" "$@" > /dev/full 2> said
+        rc=$?
+        if [ $rc -eq 1 ] && grep -q 'Could not write to standard' said; then
+            pass
+        else
+            fail "$program > /dev/full: exit status $rc" said
+        fi
+    fi
+    # The pipe has no reader any more when the program writes.
+    rc=$( { { sleep 0.2; $LIMIT "$program" "$@" 2> said; echo $? >&3; } |
+        true; } 3>&1)
+    if [ "$rc" = 0 ] && [ ! -s said ]; then
+        pass
+    else
+        fail "$program | true: exit status $rc" said
+    fi
+done
+
 # Patterns of trace events.
 for program in "$IMG" "$IO"; do
     if [ "$program" = "$IMG" ]; then

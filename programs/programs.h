@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What qemu-img and qemu-io have in common.  Main thread, outside coroutines.
+ */
+#ifndef PROGRAMS_H
+#define PROGRAMS_H
+
+struct json_object;
+
+/*
+ * Before anything else: the name in messages, and a pipe that nobody reads is
+ * an error of a write, not the end.
+ */
+void program_set_name(const char *argv0);
+
+/* Make the main loop and the block layer.  False if that was reported. */
+bool program_init(void);
+
+/*
+ * After the last image is closed: see that all output was written, end by the
+ * signal that asked for it, and free what program_init() made.  Returns the
+ * exit status: @status, or EXIT_FAILURE if output was lost.
+ */
+int program_end(int status);
+
+/*
+ * Print what bdrv_get_specific_info() returned as "info" of both programs
+ * does: "Format specific information:" and the members of "data".
+ */
+void program_print_specific_info(struct json_object *info);
+
+#endif
