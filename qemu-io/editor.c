@@ -10,7 +10,7 @@
 #include <histedit.h>
 #include <locale.h>
 #include <wchar.h>
-#include "qemu/interrupt.h"
+#include "qemu/main-loop.h"
 #include "qemu-io.h"
 #include "input.h"
 
@@ -30,11 +30,13 @@ static volatile sig_atomic_t continued;
 static void winch_handler(int sig)
 {
     resized = true;
+    qemu_notify_event();
 }
 
 static void cont_handler(int sig)
 {
     continued = true;
+    qemu_notify_event();
 }
 
 static char *editor_prompt(EditLine *el)
@@ -46,14 +48,18 @@ static char *editor_prompt(EditLine *el)
 }
 
 /* The size of the window, and the mode of the terminal, may have changed. */
-static void editor_look_at_terminal(EditLine *el)
+static void editor_look_at_terminal(void *opaque)
 {
+    EditLine *el = opaque;
+
     if (resized) {
         resized = false;
         el_resize(el);
     }
     if (continued) {
         continued = false;
+        /* libedit does nothing if it believes the mode to be set. */
+        el_set(el, EL_PREP_TERM, 0);
         el_set(el, EL_PREP_TERM, 1);
         el_set(el, EL_REFRESH);
     }
@@ -69,10 +75,9 @@ static int editor_getc(EditLine *el, wchar_t *wc)
 
     el_get(el, EL_CLIENTDATA, (void **)&editor);
     for (;;) {
-        if (!qemuio_wait_for_input()) {
+        if (!qemuio_wait_for_input(editor_look_at_terminal, el)) {
             return -1;
         }
-        editor_look_at_terminal(el);
         n = RETRY_ON_EINTR(read(STDIN_FILENO, &byte, 1));
         if (n <= 0) {
             return n;

@@ -45,12 +45,15 @@ static void readable_cb(void *opaque)
     *(bool *)opaque = true;
 }
 
-bool qemuio_wait_for_input(void)
+bool qemuio_wait_for_input(void (*woken)(void *), void *opaque)
 {
     struct pollfd pfd = { .fd = STDIN_FILENO, .events = POLLIN };
     bool readable = false;
 
     main_loop_wait(true);
+    if (woken) {
+        woken(opaque);
+    }
     /* Plain files are always ready, and epoll does not take them. */
     if (!qemu_interrupted() && poll(&pfd, 1, 0) > 0) {
         return true;
@@ -58,6 +61,9 @@ bool qemuio_wait_for_input(void)
     qemu_set_fd_handler(STDIN_FILENO, readable_cb, NULL, &readable);
     while (!readable && !qemu_interrupted()) {
         main_loop_wait(false);
+        if (woken) {
+            woken(opaque);
+        }
     }
     qemu_set_fd_handler(STDIN_FILENO, NULL, NULL, NULL);
     return !qemu_interrupted();
@@ -91,7 +97,7 @@ static char *line_from_pipe(void)
     printf("%s", prompt);
     fflush(stdout);
     while (!(line = take_line()) && !at_eof) {
-        if (!qemuio_wait_for_input()) {
+        if (!qemuio_wait_for_input(NULL, NULL)) {
             return NULL;
         }
         n = RETRY_ON_EINTR(read(STDIN_FILENO, buf, sizeof(buf)));

@@ -16,10 +16,11 @@ void qemuio_input_cleanup(void);
 char *qemuio_input_line(void);
 
 /*
- * Run the main loop until standard input can be read without blocking.
- * False if a signal has asked the program to end.
+ * Run the main loop until standard input can be read without blocking; call
+ * woken(@opaque), which may be NULL, after each iteration.  False if a signal
+ * has asked the program to end.
  */
-bool qemuio_wait_for_input(void);
+bool qemuio_wait_for_input(void (*woken)(void *), void *opaque);
 
 /*
  * Line editing, history and completion of commands, with libedit.  The

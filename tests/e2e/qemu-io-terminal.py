@@ -7,6 +7,7 @@ Keys typed into qemu-io on a terminal.  Arguments: qemu-io, a raw image of
 import os
 import signal
 import sys
+import termios
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -104,6 +105,22 @@ def window(program, image):
         term.close()
 
 
+def stopped(program, image):
+    """A shell gives the terminal back in the mode that it has itself."""
+    term = session(program, '-f', 'raw', image)
+    term.command('len', 'len')
+    os.kill(term.pid, signal.SIGSTOP)
+    os.waitpid(term.pid, os.WUNTRACED)
+    termios.tcsetattr(term.slave, termios.TCSANOW, term.modes)
+    start = len(term.shown)
+    os.kill(term.pid, signal.SIGCONT)
+    verdict(term, 'the line is there again after a stop',
+            term.wait_for(PROMPT + 'len', start),
+            term.wait_for_mode(canonical=False),
+            term.command('gth\n', '1 MiB'))
+    term.close()
+
+
 def letters(program, image):
     """A file name with letters beyond ASCII; needs a UTF-8 locale."""
     name = os.path.join(os.path.dirname(image), 'd\u00e9j\u00e0.raw')
@@ -120,7 +137,7 @@ def letters(program, image):
 
 
 def main(program, image):
-    for test in (completion, editing, requests, window, letters):
+    for test in (completion, editing, requests, window, stopped, letters):
         test(program, image)
     return 1 if failed else 0
 
