@@ -14,7 +14,9 @@
 static char *prompt;
 static GString *pending;        /* read, and not yet returned as a line */
 static bool at_eof;
+#ifdef CONFIG_LIBEDIT
 static QemuIOEditor *editor;    /* NULL: lines are not edited */
+#endif
 
 void qemuio_input_init(const char *progname)
 {
