@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The text descriptor of a VMDK image: reading it, and changing its CID.
+ * The text descriptor of a VMDK image: reading it.
  *
- * Comments and "ddb." lines are kept as they are, since only the CID is ever
- * changed.  Keys that decide what is opened may be there once.
+ * Many programs and people write descriptors.  The parser takes what can mean
+ * one thing only: other line ends, blanks, letter case, a byte order mark, an
+ * end-of-file character, a key that is repeated with the same value, lines
+ * that say nothing about the disk.  A line that may be a damaged extent is
+ * refused, since all data behind it would move.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
@@ -29,11 +32,17 @@ static const char *const access_names[] = {
     [VMDK_NOACCESS] = "NOACCESS",
 };
 
+/* The end-of-file character of DOS. */
+#define CTRL_Z '\x1a'
+
 typedef struct DescParser {
     VmdkDescriptor *desc;
     const char *name;
+    bool embedded;              /* names of extents are not used */
     bool has_cid;
     bool has_parent_cid;
+    bool has_hint;              /* perhaps an empty one */
+    bool ended;                 /* by CTRL_Z */
 } DescParser;
 
 static int find_name(const char *const names[], int count, const char *word,
@@ -42,7 +51,8 @@ static int find_name(const char *const names[], int count, const char *word,
     int i;
 
     for (i = 0; i < count; i++) {
-        if (strlen(names[i]) == len && !strncmp(names[i], word, len)) {
+        if (strlen(names[i]) == len
+            && !g_ascii_strncasecmp(names[i], word, len)) {
             return i;
         }
     }
@@ -60,26 +70,31 @@ static size_t next_word(const char **p, const char **word)
     return len;
 }
 
+/* A number of sectors, decimal or with "0x". */
 static bool take_number(const char **p, int64_t *value)
 {
     const char *word;
     const char *end;
     size_t len = next_word(p, &word);
+    int base = len > 2 && word[0] == '0' && (word[1] | 0x20) == 'x' ? 16 : 10;
 
     return len && g_ascii_isdigit(*word)
-           && qemu_strtoi64(word, &end, 10, value) == 0
+           && qemu_strtoi64(word, &end, base, value) == 0
            && end == word + len && *value <= MAX_SECTORS;
 }
 
-/* A name in double quotes; false if it is not one, empty, or too long. */
-static bool take_path(const char **p, char **path)
+/*
+ * A name in double quotes; false if it is not one, empty, or too long.
+ * @last: the name ends at the last quote of the line, not at the next one.
+ */
+static bool take_path(const char **p, bool last, char **path)
 {
     const char *end;
 
     if (**p != '"') {
         return false;
     }
-    end = strchr(*p + 1, '"');
+    end = last ? strrchr(*p + 1, '"') : strchr(*p + 1, '"');
     if (!end || end == *p + 1 || end - *p > PATH_MAX) {
         return false;
     }
@@ -89,24 +104,36 @@ static bool take_path(const char **p, char **path)
     return true;
 }
 
-static bool take_extent_rest(VmdkExtentLine *line, const char *p)
+static bool take_extent_rest(DescParser *d, VmdkExtentLine *line,
+                             const char *p)
 {
     if (line->type == VMDK_ZERO && !*p) {
         return true;
     }
-    if (!take_path(&p, &line->path)) {
+    /* A name that is not used may contain anything, also quotes. */
+    if (!take_path(&p, d->embedded, &line->path)) {
         return false;
     }
-    if (line->type == VMDK_FLAT
-        || (vmdk_type_is_flat(line->type) && *p)) {
-        if (!take_number(&p, &line->offset)) {
-            return false;
-        }
-    } else if (line->type == VMDK_ZERO && *p) {
+    if (line->type == VMDK_FLAT) {
+        /* Some writers add an identifier and a name for raw devices. */
+        return take_number(&p, &line->offset);
+    }
+    if (line->type == VMDK_ZERO && *p) {
         take_number(&p, &line->offset);
     }
-    /* Some writers add an identifier and a device name for raw devices. */
-    return !*p || line->type == VMDK_FLAT;
+    return !*p;
+}
+
+/* Quotes in pairs: else there is one in a name, and no telling which. */
+static bool has_odd_quotes(const char *text)
+{
+    bool odd = false;
+
+    while ((text = strchr(text, '"'))) {
+        odd = !odd;
+        text++;
+    }
+    return odd;
 }
 
 static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
@@ -128,7 +155,7 @@ static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
         return false;
     }
     line.type = type;
-    if (!take_extent_rest(&line, p)) {
+    if (!take_extent_rest(d, &line, p)) {
         goto invalid;
     }
     if (d->desc->lines->len >= VMDK_MAX_EXTENTS) {
@@ -142,24 +169,82 @@ static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
 
 invalid:
     g_free(line.path);
-    error_setg(errp, "Invalid extent line: " QUOTE " ('%s')", text, d->name);
+    error_setg(errp, "Invalid extent line: " QUOTE " ('%s')%s", text, d->name,
+               has_odd_quotes(text) ? ": a name cannot contain a quote, since"
+                                      " quotes mark its end" : "");
     return false;
+}
+
+static bool bad_value(DescParser *d, const char *key, const char *value,
+                      Error **errp)
+{
+    error_setg(errp, "invalid VMDK image descriptor: %s=" QUOTE " in '%s'",
+               key, value, d->name);
+    return false;
+}
+
+static bool repeated(DescParser *d, const char *key, Error **errp)
+{
+    error_setg(errp, "invalid VMDK image descriptor: '%s' is there twice"
+               " in '%s', with different values", key, d->name);
+    return false;
+}
+
+/* A copy of @value without the quotes around it; NULL if there is another. */
+static char *unquote(const char *value)
+{
+    size_t len = strlen(value);
+
+    if (len >= 2 && value[0] == '"' && value[len - 1] == '"') {
+        value++;
+        len -= 2;
+    }
+    return memchr(value, '"', len) ? NULL : g_strndup(value, len);
+}
+
+/*
+ * A content identifier has 32 bits and is written in hexadecimal digits.
+ * Some writers use decimal ones, which shows where it has more than eight
+ * digits; of others that are too long the last eight count.
+ */
+static bool take_cid(const char *text, uint32_t *cid)
+{
+    size_t len;
+    uint64_t number;
+
+    if (text[0] == '0' && (text[1] | 0x20) == 'x') {
+        text += 2;
+    }
+    len = strspn(text, "0123456789abcdefABCDEF");
+    if (!len || text[len]) {
+        return false;
+    }
+    while (len > 8 && *text == '0') {
+        text++;
+        len--;
+    }
+    if (len > 8 && len <= 10 && strspn(text, "0123456789") == len) {
+        number = g_ascii_strtoull(text, NULL, 10);
+        if (number <= UINT32_MAX) {
+            *cid = number;
+            return true;
+        }
+    }
+    *cid = g_ascii_strtoull(text + (len > 8 ? len - 8 : 0), NULL, 16);
+    return true;
 }
 
 static bool parse_cid(DescParser *d, const char *key, const char *value,
                       bool *seen, uint32_t *cid, Error **errp)
 {
-    uint64_t number;
+    g_autofree char *text = unquote(value);
+    uint32_t number;
 
-    if (*seen) {
-        error_setg(errp, "invalid VMDK image descriptor: '%s' is there twice"
-                   " in '%s'", key, d->name);
-        return false;
+    if (!text || !take_cid(text, &number)) {
+        return bad_value(d, key, value, errp);
     }
-    if (parse_uint_full(value, 16, &number) < 0 || number > UINT32_MAX) {
-        error_setg(errp, "invalid VMDK image descriptor: %s=" QUOTE " in '%s'",
-                   key, value, d->name);
-        return false;
+    if (*seen && *cid != number) {
+        return repeated(d, key, errp);
     }
     *seen = true;
     *cid = number;
@@ -169,20 +254,44 @@ static bool parse_cid(DescParser *d, const char *key, const char *value,
 static bool parse_string(DescParser *d, const char *key, const char *value,
                          char **string, Error **errp)
 {
-    size_t len = strlen(value);
+    char *text = unquote(value);
 
-    if (*string) {
-        error_setg(errp, "invalid VMDK image descriptor: '%s' is there twice"
-                   " in '%s'", key, d->name);
-        return false;
+    if (!text || !*text || strlen(text) > PATH_MAX) {
+        g_free(text);
+        return bad_value(d, key, value, errp);
     }
-    if (len < 3 || len > PATH_MAX || value[0] != '"' || value[len - 1] != '"'
-        || memchr(value + 1, '"', len - 2)) {
-        error_setg(errp, "invalid VMDK image descriptor: %s=" QUOTE " in '%s'",
-                   key, value, d->name);
-        return false;
+    if (*string && strcmp(*string, text)) {
+        g_free(text);
+        return repeated(d, key, errp);
     }
-    *string = g_strndup(value + 1, len - 2);
+    g_free(*string);
+    *string = text;
+    return true;
+}
+
+/* An empty hint says that there is no parent. */
+static bool parse_hint(DescParser *d, const char *key, const char *value,
+                       Error **errp)
+{
+    bool empty = !*value || !strcmp(value, "\"\"");
+
+    if (d->has_hint && empty != !d->desc->parent_hint) {
+        return repeated(d, key, errp);
+    }
+    d->has_hint = true;
+    return empty || parse_string(d, key, value, &d->desc->parent_hint, errp);
+}
+
+static bool parse_version(DescParser *d, const char *key, const char *value,
+                          Error **errp)
+{
+    g_autofree char *text = unquote(value);
+    uint64_t version;
+
+    if (!text || parse_uint_full(text, 10, &version) < 0 || version < 1
+        || version > 3) {
+        return bad_value(d, key, value, errp);
+    }
     return true;
 }
 
@@ -191,23 +300,56 @@ static bool parse_assignment(DescParser *d, char *line, char *equals,
 {
     char *key = line;
     char *value = g_strstrip(equals + 1);
+    VmdkDescriptor *desc = d->desc;
 
     *equals = 0;
     g_strchomp(key);
-    if (!strcmp(key, "CID")) {
-        return parse_cid(d, key, value, &d->has_cid, &d->desc->cid, errp);
+    if (!g_ascii_strcasecmp(key, "CID")) {
+        return parse_cid(d, key, value, &d->has_cid, &desc->cid, errp);
     }
-    if (!strcmp(key, "parentCID")) {
+    if (!g_ascii_strcasecmp(key, "parentCID")) {
         return parse_cid(d, key, value, &d->has_parent_cid,
-                         &d->desc->parent_cid, errp);
+                         &desc->parent_cid, errp);
     }
-    if (!strcmp(key, "createType")) {
-        return parse_string(d, key, value, &d->desc->create_type, errp);
+    if (!g_ascii_strcasecmp(key, "createType")) {
+        return parse_string(d, key, value, &desc->create_type, errp);
     }
-    if (!strcmp(key, "parentFileNameHint")) {
-        return parse_string(d, key, value, &d->desc->parent_hint, errp);
+    if (!g_ascii_strcasecmp(key, "parentFileNameHint")) {
+        return parse_hint(d, key, value, errp);
+    }
+    if (!g_ascii_strcasecmp(key, "version")) {
+        return parse_version(d, key, value, errp);
+    }
+    if (!g_ascii_strcasecmp(key, "encoding")) {
+        return parse_string(d, key, value, &desc->encoding, errp);
+    }
+    if (!g_ascii_strcasecmp(key, "changeTrackPath")) {
+        desc->change_tracking |= *value && strcmp(value, "\"\"");
     }
     return true;
+}
+
+/* Whether a line with an unknown first word may be about an extent. */
+static bool may_be_extent(const char *line)
+{
+    static const char *const others[] = {
+        "SESPARSE", "VMFSRAW", "VMFSRDM", "VMFSRDMP",
+    };
+    const char *p = line;
+    const char *word;
+    size_t len;
+
+    while (*p && *p != '=') {
+        len = next_word(&p, &word);
+        if (find_name(vmdk_type_names, VMDK_TYPE__MAX, word, len) >= 0
+            || find_name(others, ARRAY_SIZE(others), word, len) >= 0) {
+            return true;
+        }
+        if (memchr(word, '=', len)) {
+            break;
+        }
+    }
+    return false;
 }
 
 static bool parse_line(DescParser *d, char *line, Error **errp)
@@ -226,13 +368,52 @@ static bool parse_line(DescParser *d, char *line, Error **errp)
     if (access >= 0) {
         return parse_extent(d, access, p, line, errp);
     }
-    equals = strchr(line, '=');
-    if (!equals) {
+    if (may_be_extent(line)) {
         error_setg(errp, "Invalid line in VMDK descriptor '%s': " QUOTE,
                    d->name, line);
         return false;
     }
-    return parse_assignment(d, line, equals, errp);
+    equals = strchr(line, '=');
+    return !equals || parse_assignment(d, line, equals, errp);
+}
+
+/* The line up to CTRL_Z; nothing may follow that. */
+static bool end_text(DescParser *d, char *line, Error **errp)
+{
+    char *end = strchr(line, CTRL_Z);
+    const char *more = end ? end : line;
+
+    while (*more == CTRL_Z || g_ascii_isspace(*more)) {
+        more++;
+    }
+    if (*more && (end || d->ended)) {
+        error_setg(errp, "Text behind an end-of-file character in VMDK"
+                   " descriptor '%s': " QUOTE, d->name, more);
+        return false;
+    }
+    if (end) {
+        *end = 0;
+        d->ended = true;
+    }
+    return true;
+}
+
+static bool parse_lines(DescParser *d, char *line, Error **errp)
+{
+    while (line) {
+        char *next = line + strcspn(line, "\r\n");
+
+        next = *next ? next : NULL;
+        if (next) {
+            *next++ = 0;
+        }
+        if (!end_text(d, line, errp)
+            || !parse_line(d, g_strstrip(line), errp)) {
+            return false;
+        }
+        line = next;
+    }
+    return true;
 }
 
 static bool check_complete(DescParser *d, Error **errp)
@@ -264,104 +445,48 @@ static void clear_line(void *opaque)
     g_free(((VmdkExtentLine *)opaque)->path);
 }
 
-bool vmdk_desc_parse(VmdkDescriptor *desc, const char *text,
+/* Behind a byte order mark; NULL with @errp set if the text is UTF-16. */
+static const char *skip_mark(const char *text, const char *name,
+                             Error **errp)
+{
+    if (vmdk_desc_is_utf16(text)) {
+        error_setg(errp, "The VMDK descriptor '%s' is UTF-16 text: save it as"
+                   " UTF-8", name);
+        return NULL;
+    }
+    return text + (g_str_has_prefix(text, VMDK_UTF8_MARK)
+                   ? strlen(VMDK_UTF8_MARK) : 0);
+}
+
+bool vmdk_desc_parse(VmdkDescriptor *desc, const char *text, bool embedded,
                      const char *name, Error **errp)
 {
-    DescParser d = { .desc = desc, .name = name };
-    g_autofree char *copy = g_strdup(text);
-    char *line = copy;
-    bool ok = true;
+    DescParser d = { .desc = desc, .name = name, .embedded = embedded };
+    g_autofree char *copy = NULL;
 
     memset(desc, 0, sizeof(*desc));
+    text = skip_mark(text, name, errp);
+    if (!text) {
+        return false;
+    }
+    copy = g_strdup(text);
     desc->parent_cid = VMDK_NO_PARENT;
     desc->lines = g_array_new(false, true, sizeof(VmdkExtentLine));
     g_array_set_clear_func(desc->lines, clear_line);
-    while (ok && line) {
-        char *next = strchr(line, '\n');
-
-        if (next) {
-            *next++ = 0;
-        }
-        ok = parse_line(&d, g_strstrip(line), errp);
-        line = next;
-    }
-    ok = ok && check_complete(&d, errp);
-    if (!ok) {
+    if (!parse_lines(&d, copy, errp) || !check_complete(&d, errp)) {
         vmdk_desc_clear(desc);
+        return false;
     }
-    return ok;
+    return true;
 }
 
 void vmdk_desc_clear(VmdkDescriptor *desc)
 {
     g_free(desc->create_type);
     g_free(desc->parent_hint);
+    g_free(desc->encoding);
     if (desc->lines) {
         g_array_unref(desc->lines);
     }
     memset(desc, 0, sizeof(*desc));
-}
-
-/* The value of the line "CID=...": *@len is its length. */
-static const char *find_cid(const char *text, size_t *len)
-{
-    const char *line = text;
-
-    while (line) {
-        const char *p = line + strspn(line, " \t");
-
-        if (strstart(p, "CID", &p)) {
-            p += strspn(p, " \t");
-            if (*p == '=') {
-                *len = strcspn(p + 1, "\r\n");
-                return p + 1;
-            }
-        }
-        line = strchr(line, '\n');
-        line = line ? line + 1 : NULL;
-    }
-    return NULL;
-}
-
-char *vmdk_desc_replace_cid(const char *text, uint32_t cid)
-{
-    size_t old_len;
-    const char *old = find_cid(text, &old_len);
-    GString *out;
-
-    if (!old) {
-        return NULL;
-    }
-    out = g_string_new_len(text, old - text);
-    g_string_append_printf(out, "%08x", cid);
-    while (old_len > 8) {
-        g_string_append_c(out, ' ');
-        old_len--;
-    }
-    g_string_append(out, old + strcspn(old, "\r\n"));
-    return g_string_free(out, false);
-}
-
-int vmdk_desc_probe(const char *buf, int size)
-{
-    const char *p = buf;
-    const char *end = buf + size;
-
-    while (p < end) {
-        const char *eol = memchr(p, '\n', end - p);
-
-        while (p < end && (*p == ' ' || *p == '\r')) {
-            p++;
-        }
-        if (p < end && *p != '#' && *p != '\n') {
-            return end - p >= 10 && !memcmp(p, "version=", 8)
-                   && p[8] >= '1' && p[8] <= '3'
-                   && (p[9] == '\n' || p[9] == '\r') ? 100 : 0;
-        }
-        if (!eol) {
-            return 0;
-        }
-        p = eol + 1;
-    }
-    return 0;
 }

@@ -45,7 +45,14 @@ static int parse_descriptor(BlockDriverState *bs, Error **errp)
     if (!text) {
         return -EINVAL;
     }
-    if (!vmdk_desc_parse(&s->desc, text, bs->file->bs->filename, errp)) {
+    if (!s->desc_embedded && !vmdk_desc_is_utf16(text)
+        && !vmdk_desc_probe(text, strlen(text))) {
+        error_setg(errp, "Image not in VMDK format: '%s'",
+                   bs->file->bs->filename);
+        return -EINVAL;
+    }
+    if (!vmdk_desc_parse(&s->desc, text, s->desc_embedded,
+                         bs->file->bs->filename, errp)) {
         return -EINVAL;
     }
     s->has_desc = true;

@@ -33,6 +33,9 @@
 #define VMDK_FLAG_MARKERS       (1U << 17)
 #define VMDK_COMPRESSION_DEFLATE 1
 
+/* Some editors put it before all text. */
+#define VMDK_UTF8_MARK "\xef\xbb\xbf"
+
 /* A grain table entry that says "zeroes" if the header allows it. */
 #define VMDK_GTE_ZERO 1
 
@@ -79,6 +82,8 @@ typedef struct VmdkExtentLine {
 typedef struct VmdkDescriptor {
     char *create_type;
     char *parent_hint;          /* NULL: none */
+    char *encoding;             /* of names; NULL: not told */
+    bool change_tracking;       /* another file notes what was written */
     uint32_t cid;
     uint32_t parent_cid;
     GArray *lines;              /* of VmdkExtentLine */
@@ -207,12 +212,16 @@ static inline bool vmdk_extent_is_sparse(const VmdkExtent *e)
 /* descriptor.c: no I/O, any thread. */
 
 /*
- * Read the NUL-terminated @text of the file @name.  True, and @desc is to be
+ * Read the NUL-terminated @text of the file @name; @embedded: the extent is
+ * that file, whatever its name in the text.  True, and @desc is to be
  * cleared; or false with @errp set.
  */
-bool vmdk_desc_parse(VmdkDescriptor *desc, const char *text,
+bool vmdk_desc_parse(VmdkDescriptor *desc, const char *text, bool embedded,
                      const char *name, Error **errp);
 void vmdk_desc_clear(VmdkDescriptor *desc);
+
+/* desc-text.c: no I/O, any thread. */
+
 /*
  * A copy of @text with another CID; never shorter than @text, so that it
  * covers the old one.  NULL if there is no CID line.
@@ -220,6 +229,8 @@ void vmdk_desc_clear(VmdkDescriptor *desc);
 char *vmdk_desc_replace_cid(const char *text, uint32_t cid);
 /* 0..100: how much the @size bytes at @buf look like a descriptor. */
 int vmdk_desc_probe(const char *buf, int size);
+/* Whether it begins with the byte order mark of UTF-16. */
+bool vmdk_desc_is_utf16(const char *text);
 
 /* sparse.c: main thread, or the coroutine of a caller that may wait. */
 

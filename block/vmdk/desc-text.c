@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The text descriptor of a VMDK image as text: whether some text is one, and
+ * a copy of it with another CID.  All else is kept as it is.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+
+static const char *skip_blanks(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\t')) {
+        p++;
+    }
+    return p;
+}
+
+/* Behind the letters of @word at *@p, in any case. */
+static bool skip_word(const char **p, const char *end, const char *word)
+{
+    size_t len = strlen(word);
+
+    if ((size_t)(end - *p) < len || g_ascii_strncasecmp(*p, word, len)) {
+        return false;
+    }
+    *p += len;
+    return true;
+}
+
+/* Behind "@key =" and blanks around it. */
+static bool skip_key(const char **p, const char *end, const char *key)
+{
+    if (!skip_word(p, end, key)) {
+        return false;
+    }
+    *p = skip_blanks(*p, end);
+    if (!skip_word(p, end, "=")) {
+        return false;
+    }
+    *p = skip_blanks(*p, end);
+    return true;
+}
+
+/* --- another CID --- */
+
+/*
+ * The value of the next line "CID=..." from *@p on, which is the beginning
+ * of a line or the end; NULL if there is none.  *@p is then behind the line.
+ */
+static const char *next_cid(const char **p, size_t *len)
+{
+    while (**p) {
+        const char *end = *p + strcspn(*p, "\r\n");
+        const char *value = skip_blanks(*p, end);
+        bool found = skip_key(&value, end, "CID");
+
+        *p = end + strspn(end, "\r\n");
+        if (found) {
+            *len = strcspn(value, "\r\n\x1a");
+            return value;
+        }
+    }
+    return NULL;
+}
+
+char *vmdk_desc_replace_cid(const char *text, uint32_t cid)
+{
+    const char *p = text;
+    const char *value;
+    size_t len;
+    GString *out = NULL;
+
+    if (g_str_has_prefix(text, VMDK_UTF8_MARK)) {
+        p += strlen(VMDK_UTF8_MARK);
+    }
+    /* All of them: they have to stay the same. */
+    while ((value = next_cid(&p, &len))) {
+        if (!out) {
+            out = g_string_new("");
+        }
+        g_string_append_len(out, text, value - text);
+        g_string_append_printf(out, "%08x", cid);
+        for (; len > 8; len--) {
+            g_string_append_c(out, ' ');
+            value++;
+        }
+        text = value + len;
+    }
+    if (!out) {
+        return NULL;
+    }
+    g_string_append(out, text);
+    return g_string_free(out, false);
+}
+
+/* --- probing --- */
+
+/* "# Disk DescriptorFile", as each known writer begins. */
+static bool is_title(const char *p, const char *end)
+{
+    p = skip_blanks(p + 1, end);
+    return skip_word(&p, end, "Disk") && (p = skip_blanks(p, end))
+           && skip_word(&p, end, "DescriptorFile");
+}
+
+static bool is_version(const char *p, const char *end)
+{
+    if (!skip_key(&p, end, "version")) {
+        return false;
+    }
+    skip_word(&p, end, "\"");
+    if (p == end || *p < '1' || *p > '3') {
+        return false;
+    }
+    p++;
+    skip_word(&p, end, "\"");
+    return skip_blanks(p, end) == end;
+}
+
+bool vmdk_desc_is_utf16(const char *text)
+{
+    return g_str_has_prefix(text, "\xff\xfe")
+           || g_str_has_prefix(text, "\xfe\xff");
+}
+
+int vmdk_desc_probe(const char *buf, int size)
+{
+    const char *p = buf;
+    const char *end = buf + size;
+
+    skip_word(&p, end, VMDK_UTF8_MARK);
+    while (p < end) {
+        const char *eol = p;
+
+        while (eol < end && *eol != '\n' && *eol != '\r') {
+            eol++;
+        }
+        p = skip_blanks(p, eol);
+        if (p < eol && *p == '#' && is_title(p, eol)) {
+            return 100;
+        }
+        if (p < eol && *p != '#') {
+            return is_version(p, eol) ? 100 : 0;
+        }
+        p = eol + 1;
+    }
+    return 0;
+}
