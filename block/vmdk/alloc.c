@@ -71,9 +71,9 @@ static int coroutine_fn write_gd_entry(VmdkExtent *e, int64_t offset,
 /* Append an empty table; its sector, or -errno. */
 static int64_t coroutine_fn append_table(VmdkExtent *e)
 {
-    uint64_t bytes = e->gt_entries * sizeof(uint32_t);
+    uint64_t bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
     uint64_t sector = e->next_sector;
-    uint64_t end = sector + DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE);
+    uint64_t end = sector + vmdk_table_sectors(e);
     int ret;
 
     if (!e->compressed) {
@@ -87,7 +87,13 @@ static int64_t coroutine_fn append_table(VmdkExtent *e)
     BLKDBG_EVENT(e->file, BLKDBG_L2_ALLOC_WRITE);
     ret = bdrv_co_pwrite(e->file, sector << BDRV_SECTOR_BITS, bytes,
                          e->scratch, 0);
-    return ret < 0 ? ret : (int64_t)sector;
+    if (ret < 0) {
+        return ret;
+    }
+    vmdk_areas_add_table(e, sector);
+    e->file_bytes = MAX(e->file_bytes, (int64_t)(sector << BDRV_SECTOR_BITS)
+                                       + (int64_t)bytes);
+    return sector;
 }
 
 static int coroutine_fn add_table(VmdkExtent *e, uint32_t *gd,
@@ -148,7 +154,7 @@ static int coroutine_fn write_table(VmdkExtent *e, uint32_t index,
         if (!copies[i] || (i == 0 && copies[0] == copies[1])) {
             continue;
         }
-        if (copies[i] >= e->next_sector) {
+        if (!vmdk_table_in_file(e, copies[i])) {
             return -EIO;
         }
         BLKDBG_EVENT(e->file, BLKDBG_L2_UPDATE);
@@ -232,6 +238,9 @@ static void coroutine_fn commit_table(VmdkExtent *e, uint32_t index)
 
 int coroutine_fn vmdk_alloc_commit(VmdkExtent *e, VmdkAlloc *a)
 {
+    uint64_t end = a->sector + (uint64_t)a->step * a->count;
+
+    e->file_bytes = MAX(e->file_bytes, (int64_t)end << BDRV_SECTOR_BITS);
     QSIMPLEQ_INSERT_TAIL(&e->pending, a, next_pending);
     qemu_co_mutex_lock(&e->lock);
     if (!a->done) {

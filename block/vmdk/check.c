@@ -12,30 +12,18 @@
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
 
-/* Sectors of the file that are metadata. */
-typedef struct VmdkArea {
-    uint64_t start;
-    uint64_t end;
-    bool shared;                /* overlaps others, or a grain */
-} VmdkArea;
-
 typedef struct VmdkCheck {
     BlockDriverState *bs;
     VmdkExtent *e;
     BdrvCheckResult *result;
     BdrvCheckMode fix;
-    uint64_t file_sectors;
     GArray *areas;              /* of VmdkArea, by start */
     bool all_shared;            /* take all of them for shared */
     uint32_t *table;
     uint32_t *redundant;
     bool *differs;              /* tables from their redundant copies */
-    unsigned long *seen;        /* a bit for each grain-sized part of the
-                                   file; NULL: compressed */
-    uint64_t seen_bits;
 } VmdkCheck;
 
-#define BITS_PER_WORD (8 * sizeof(unsigned long))
 #define MAX_MARKED 64
 
 static void corrupt(VmdkCheck *c)
@@ -43,73 +31,7 @@ static void corrupt(VmdkCheck *c)
     c->result->corruptions++;
 }
 
-/* True if this part of the file was seen before. */
-static bool test_and_mark(VmdkCheck *c, uint32_t gte)
-{
-    uint64_t bit = gte / c->e->grain_sectors;
-    unsigned long mask = 1UL << (bit % BITS_PER_WORD);
-    bool old;
-
-    if (!c->seen || bit >= c->seen_bits) {
-        return false;
-    }
-    old = c->seen[bit / BITS_PER_WORD] & mask;
-    c->seen[bit / BITS_PER_WORD] |= mask;
-    return old;
-}
-
 /* --- where the metadata is --- */
-
-static void add_area(VmdkCheck *c, uint64_t start, uint64_t bytes)
-{
-    uint64_t sectors = DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE);
-    VmdkArea area = { .start = start, .end = start + sectors };
-
-    if (area.end > area.start) {
-        g_array_append_val(c->areas, area);
-    }
-}
-
-static void add_directory(VmdkCheck *c, int64_t offset, const uint32_t *gd,
-                          const uint32_t *other)
-{
-    const VmdkExtent *e = c->e;
-    uint32_t i;
-
-    add_area(c, offset >> BDRV_SECTOR_BITS, e->gd_entries * sizeof(*gd));
-    for (i = 0; i < e->gd_entries; i++) {
-        if (gd[i] && (!other || gd[i] != other[i])) {
-            add_area(c, gd[i], e->gt_entries * sizeof(uint32_t));
-        }
-    }
-}
-
-static int compare_areas(const void *a, const void *b)
-{
-    const VmdkArea *area = a;
-    const VmdkArea *other = b;
-
-    return area->start < other->start ? -1 : area->start > other->start;
-}
-
-static void collect_areas(VmdkCheck *c)
-{
-    BDRVVmdkState *s = c->bs->opaque;
-    const VmdkExtent *e = c->e;
-
-    add_area(c, 0, BDRV_SECTOR_SIZE);
-    if (e->embedded && s->desc_embedded) {
-        add_area(c, s->desc_offset >> BDRV_SECTOR_BITS, s->desc_bytes);
-    }
-    if (e->gd) {
-        add_directory(c, e->gd_offset, e->gd, NULL);
-    }
-    if (e->rgd) {
-        /* Some writers have one copy, and both directories point to it. */
-        add_directory(c, e->rgd_offset, e->rgd, e->gd);
-    }
-    g_array_sort(c->areas, compare_areas);
-}
 
 static VmdkArea *get_area(const VmdkCheck *c, guint i)
 {
@@ -204,6 +126,13 @@ static bool grain_in_metadata(VmdkCheck *c, uint32_t gte)
     return found;
 }
 
+/* Before all grains: the entry is wrong, not the metadata it leads to. */
+static bool is_nonsense(const VmdkCheck *c, uint64_t grain, uint32_t gte)
+{
+    return !c->e->compressed && gte < c->e->overhead
+           && !vmdk_grain_is_free(c->e, grain, gte);
+}
+
 static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
 {
     int64_t sector = (c->e->start >> BDRV_SECTOR_BITS)
@@ -212,20 +141,20 @@ static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
     if (!gte || (gte == VMDK_GTE_ZERO && c->e->has_zero_grain)) {
         return;
     }
-    if (gte >= c->file_sectors) {
+    if (gte >= c->e->file_bytes >> BDRV_SECTOR_BITS) {
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points after EOF\n", sector);
         corrupt(c);
-    } else if (gte < c->e->min_grain || grain_in_metadata(c, gte)) {
+    } else if (is_nonsense(c, grain, gte) || grain_in_metadata(c, gte)) {
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points into the metadata\n", sector);
         corrupt(c);
-    } else if (!c->e->compressed
-               && gte + (uint64_t)c->e->grain_sectors > c->e->next_sector) {
+    } else if (vmdk_grain_end(c->e, grain, gte)
+               > (uint64_t)c->e->file_bytes) {
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
-                " reaches into what is free\n", sector);
+                " is cut by EOF\n", sector);
         corrupt(c);
-    } else if (test_and_mark(c, gte)) {
+    } else if (vmdk_grain_is_shared(c->e, gte)) {
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
                 " is used twice\n", sector);
         corrupt(c);
@@ -342,7 +271,6 @@ static void coroutine_fn check_tables(VmdkCheck *c)
     VmdkExtent *e = c->e;
     uint32_t i;
 
-    collect_areas(c);
     check_areas(c);
     for (i = 0; i < e->gd_entries; i++) {
         check_table(c, i);
@@ -358,25 +286,15 @@ static int coroutine_fn check_extent(VmdkCheck *c)
 {
     VmdkExtent *e = c->e;
     size_t bytes = e->gt_entries * sizeof(uint32_t);
-    int64_t length = bdrv_co_getlength(e->file->bs);
     int ret = -ENOMEM;
 
-    if (length < 0) {
-        return length;
-    }
-    c->file_sectors = DIV_ROUND_UP(length, BDRV_SECTOR_SIZE);
-    c->seen_bits = DIV_ROUND_UP(c->file_sectors, e->grain_sectors);
-    c->seen = NULL;
+    /* For grains that are used twice.  A failure shows again below. */
+    vmdk_scan(e);
     c->table = g_try_malloc(bytes);
     c->redundant = g_try_malloc(bytes);
     c->differs = g_try_new0(bool, e->gd_entries + 1);
-    if (!e->compressed) {
-        c->seen = g_try_malloc0(DIV_ROUND_UP(c->seen_bits, 8)
-                                + sizeof(unsigned long));
-    }
-    if (c->table && c->redundant && c->differs &&
-        (c->seen || e->compressed)) {
-        c->areas = g_array_new(false, false, sizeof(VmdkArea));
+    if (c->table && c->redundant && c->differs) {
+        c->areas = vmdk_areas_new(e);
         check_tables(c);
         g_array_unref(c->areas);
         ret = 0;
@@ -384,7 +302,6 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     g_free(c->table);
     g_free(c->redundant);
     g_free(c->differs);
-    g_free(c->seen);
     return ret;
 }
 

@@ -265,7 +265,10 @@ static int coroutine_fn write_extent(VmdkReq *req)
     if ((req->flags & BDRV_REQ_WRITE_COMPRESSED) && !e->compressed) {
         return -ENOTSUP;
     }
-    ret = vmdk_update_cid(req->bs);
+    ret = vmdk_extent_is_sparse(e) ? vmdk_scan_for_write(e) : 0;
+    if (ret == 0) {
+        ret = vmdk_update_cid(req->bs);
+    }
     if (ret < 0) {
         return ret;
     }

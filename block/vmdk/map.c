@@ -13,9 +13,24 @@
 
 bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector)
 {
-    uint64_t bytes = e->gt_entries * sizeof(uint32_t);
+    return sector + (uint64_t)vmdk_table_sectors(e)
+           <= (uint64_t)e->file_bytes >> BDRV_SECTOR_BITS;
+}
 
-    return sector + DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE) <= e->next_sector;
+/* How long a compressed grain is, its data tell. */
+uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain, uint32_t sector)
+{
+    int64_t in_extent = e->bytes - grain * e->grain_bytes;
+
+    return ((uint64_t)sector << BDRV_SECTOR_BITS)
+           + (e->compressed ? 1 : MIN(e->grain_bytes, in_extent));
+}
+
+bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain, uint32_t sector)
+{
+    return vmdk_grain_end(e, grain, sector)
+           <= MIN(vmdk_areas_free_until(e, sector),
+                  UINT64_MAX >> BDRV_SECTOR_BITS) << BDRV_SECTOR_BITS;
 }
 
 int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
@@ -99,9 +114,12 @@ static inline VmdkGrainKind classify(const VmdkExtent *e, uint32_t gte)
     return VMDK_GRAIN_DATA;
 }
 
-static inline bool gte_in_file(const VmdkExtent *e, uint32_t gte)
+/* Whether the whole grain is there, and nothing else. */
+static bool grain_is_whole(const VmdkExtent *e, uint64_t grain, uint32_t gte)
 {
-    return gte >= e->min_grain && gte < e->next_sector;
+    return vmdk_grain_end(e, grain, gte) <= (uint64_t)e->file_bytes
+           && vmdk_grain_is_free(e, grain, gte)
+           && !vmdk_grain_is_shared(e, gte);
 }
 
 /*
@@ -121,7 +139,9 @@ static uint32_t count_run(const VmdkExtent *e, const VmdkTable *t, uint32_t n,
             break;
         }
         if (kind == VMDK_GRAIN_DATA) {
-            if (gte != *next || !gte_in_file(e, gte)) {
+            uint64_t grain = (uint64_t)t->index * e->gt_entries + n + count;
+
+            if (gte != *next || !grain_is_whole(e, grain, gte)) {
                 break;
             }
             *next += e->grain_sectors;
@@ -183,7 +203,7 @@ int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
     }
     run->kind = classify(e, gte);
     run->file_offset = (int64_t)gte << BDRV_SECTOR_BITS;
-    if (run->kind == VMDK_GRAIN_DATA && !gte_in_file(e, gte)) {
+    if (run->kind == VMDK_GRAIN_DATA && !grain_is_whole(e, grain, gte)) {
         return -EIO;
     }
     if (run->kind == VMDK_GRAIN_DATA && e->compressed) {

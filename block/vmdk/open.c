@@ -388,6 +388,61 @@ static int open_backing(BlockDriverState *bs, QOpts *options, int flags,
     return 0;
 }
 
+/* Why the image must not be written, if it can be read; NULL: it may be. */
+static char *read_only_reason(BDRVVmdkState *s, bool check)
+{
+    int i;
+
+    if (s->desc.change_tracking) {
+        return g_strdup("VMDK with changed block tracking must be read only:"
+                        " what is written would not be noted");
+    }
+    for (i = 0; i < s->nb_extents; i++) {
+        VmdkExtent *e = &s->extents[i];
+
+        if (e->tracked) {
+            return g_strdup("VMDK version 3 must be read only: its changed"
+                            " block tracking would not note what is written");
+        }
+        if (e->damage && !check) {
+            return g_strdup_printf("'%s' must be read only: %s",
+                                   e->file->bs->filename, e->damage);
+        }
+    }
+    return NULL;
+}
+
+/* Who opens for reading or to check reads on, but should know. */
+static void warn_of_damage(const BDRVVmdkState *s)
+{
+    int i;
+
+    for (i = 0; i < s->nb_extents; i++) {
+        VmdkExtent *e = &s->extents[i];
+
+        if (e->damage && !e->damage_reported) {
+            warn_report("'%s' is damaged: %s", e->file->bs->filename,
+                        e->damage);
+            e->damage_reported = true;
+        }
+    }
+}
+
+int vmdk_check_writable(BlockDriverState *bs, int flags, Error **errp)
+{
+    BDRVVmdkState *s = bs->opaque;
+    g_autofree char *reason = read_only_reason(s, flags & BDRV_O_CHECK);
+
+    if (!reason || !(flags & BDRV_O_RDWR)) {
+        return 0;
+    }
+    if (flags & BDRV_O_AUTO_RDONLY) {
+        return bdrv_apply_auto_read_only(bs, reason, errp);
+    }
+    error_setg(errp, "%s", reason);
+    return -EACCES;
+}
+
 static int open_image(BlockDriverState *bs, QOpts *options, Error **errp)
 {
     const char *name = bs->file->bs->filename;
@@ -426,6 +481,10 @@ int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
     bs->total_sectors = 0;
     ret = open_image(bs, options, errp);
     if (ret == 0) {
+        ret = vmdk_check_writable(bs, flags, errp);
+    }
+    if (ret == 0) {
+        warn_of_damage(s);
         ret = open_backing(bs, options, flags, errp);
     }
     if (ret < 0) {

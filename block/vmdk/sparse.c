@@ -52,8 +52,24 @@ typedef struct QEMU_PACKED FooterArea {
 } FooterArea;
 QEMU_BUILD_BUG_ON(sizeof(FooterArea) != 1024);
 
+typedef struct VmdkLength {
+    BlockDriverState *bs;
+    int64_t bytes;
+} VmdkLength;
+
 #define MARKER_END_OF_STREAM 0
 #define MARKER_FOOTER 3
+
+/*
+ * The header has line ends of all kinds, which transfers as text change.
+ * Zeroes are of writers that do not care.
+ */
+static bool changed_as_text(const KdmvHeader *raw)
+{
+    return (raw->flags & GUINT32_TO_LE(VMDK_FLAG_NEWLINE_TEST))
+           && memcmp(raw->newlines, "\n \r\n", 4)
+           && memcmp(raw->newlines, "\0\0\0", 4);
+}
 
 static void decode_kdmv(VmdkHeader *h, const KdmvHeader *raw)
 {
@@ -71,6 +87,7 @@ static void decode_kdmv(VmdkHeader *h, const KdmvHeader *raw)
         .overhead = GUINT64_FROM_LE(raw->overhead),
         .compression = GUINT16_FROM_LE(raw->compress_algorithm),
         .unclean = raw->unclean == 1,
+        .as_text = changed_as_text(raw),
     };
 }
 
@@ -89,6 +106,14 @@ static void decode_cowd(VmdkHeader *h, const CowdHeader *raw)
     };
 }
 
+/* The words are QEMU's: downloaders read the number. */
+static int file_truncated(BdrvChild *file, uint64_t bytes, Error **errp)
+{
+    error_setg(errp, "File truncated, expecting at least %" PRIu64 " bytes"
+               " in '%s'", bytes, file->bs->filename);
+    return -EINVAL;
+}
+
 /* Replace @h by the copy of the header in the footer of @length bytes. */
 static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
                        Error **errp)
@@ -103,9 +128,7 @@ static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
 
     QEMU_BUILD_BUG_ON(sizeof(raw) != 1536);
     if (length < (int64_t)sizeof(raw)) {
-        error_setg(errp, "Truncated VMDK file '%s': no room for a footer",
-                   file->bs->filename);
-        return -EINVAL;
+        return file_truncated(file, sizeof(raw), errp);
     }
     ret = bdrv_pread(file, ROUND_DOWN(length, 512) - 1536, sizeof(raw), &raw,
                      0);
@@ -121,7 +144,8 @@ static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
         || GUINT32_FROM_LE(area.footer_marker.type) != MARKER_FOOTER
         || area.end_marker.val || area.end_marker.size
         || GUINT32_FROM_LE(area.end_marker.type) != MARKER_END_OF_STREAM) {
-        error_setg(errp, "Invalid footer in '%s'", file->bs->filename);
+        error_setg(errp, "Invalid footer in '%s': the end of the file is"
+                   " missing, or damaged", file->bs->filename);
         return -EINVAL;
     }
     decode_kdmv(h, &raw.header);
@@ -223,6 +247,29 @@ static bool check_header(VmdkHeader *h, int64_t length, const char *name,
                               "Redundant grain directory", name, errp);
 }
 
+static int coroutine_fn exact_length_entry(void *opaque)
+{
+    VmdkLength *l = opaque;
+
+    l->bytes = l->bs->drv->bdrv_co_getlength(l->bs);
+    return 0;
+}
+
+/*
+ * The length of @file in bytes, or -errno: bdrv_getlength() counts a sector
+ * that is cut like a whole one.
+ */
+static int64_t exact_length(BdrvChild *file)
+{
+    VmdkLength l = { .bs = file->bs };
+
+    if (!file->bs->drv->bdrv_co_getlength) {
+        return bdrv_getlength(file->bs);
+    }
+    bdrv_run_co(bdrv_get_aio_context(file->bs), exact_length_entry, &l);
+    return l.bytes;
+}
+
 /* The first sector of the file, of @length bytes. */
 static int read_first(BdrvChild *file, VmdkHeader *h, int64_t length,
                       Error **errp)
@@ -236,8 +283,10 @@ static int read_first(BdrvChild *file, VmdkHeader *h, int64_t length,
     uint32_t magic;
     int ret;
 
-    ret = length < (int64_t)sizeof(raw) ? -EINVAL
-          : bdrv_pread(file, 0, sizeof(raw), &raw, 0);
+    if (length < (int64_t)sizeof(raw)) {
+        return file_truncated(file, sizeof(raw), errp);
+    }
+    ret = bdrv_pread(file, 0, sizeof(raw), &raw, 0);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not read header from file '%s'",
                          name);
@@ -255,10 +304,26 @@ static int read_first(BdrvChild *file, VmdkHeader *h, int64_t length,
     return 0;
 }
 
+/* What shows that the file was cut, or changed on its way. */
+static int check_transfer(BdrvChild *file, const VmdkHeader *h,
+                          int64_t length, Error **errp)
+{
+    if (h->as_text) {
+        error_setg(errp, "'%s' was damaged by a transfer as text: transfer it"
+                   " again, as binary", file->bs->filename);
+        return -EINVAL;
+    }
+    if (h->overhead > (uint64_t)length >> BDRV_SECTOR_BITS
+        && h->overhead <= UINT32_MAX) {
+        return file_truncated(file, h->overhead << BDRV_SECTOR_BITS, errp);
+    }
+    return 0;
+}
+
 int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp)
 {
     const char *name = file->bs->filename;
-    int64_t length = bdrv_getlength(file->bs);
+    int64_t length = exact_length(file);
     int ret;
 
     if (length < 0) {
@@ -267,6 +332,9 @@ int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp)
         return length;
     }
     ret = read_first(file, h, length, errp);
+    if (ret == 0) {
+        ret = check_transfer(file, h, length, errp);
+    }
     if (ret == 0 && h->gd_offset == VMDK_GD_AT_END) {
         uint64_t desc_offset = h->desc_offset;
         uint64_t desc_sectors = h->desc_sectors;
@@ -328,7 +396,8 @@ static int init_cache(VmdkExtent *e, Error **errp)
     size_t table_bytes = e->gt_entries * sizeof(uint32_t);
 
     e->max_cached = MIN(e->gd_entries, VMDK_CACHE_BYTES / table_bytes);
-    e->scratch = qemu_try_blockalign(e->file->bs, table_bytes);
+    e->scratch = qemu_try_blockalign(e->file->bs, vmdk_table_sectors(e)
+                                                  * BDRV_SECTOR_SIZE);
     e->tables = g_try_new0(VmdkTable *, e->gd_entries);
     e->cached = g_try_new0(VmdkTable *, e->max_cached);
     if (!e->scratch || (e->gd_entries && (!e->tables || !e->cached))) {
@@ -357,25 +426,22 @@ static uint64_t first_free_sector(const VmdkExtent *e, const VmdkHeader *h,
                                           : sector;
 }
 
-/*
- * Where grains begin says which entries of tables are valid, if it is in the
- * file.  If not, growing the file must not make it valid.
- */
-static bool check_overhead(const VmdkExtent *e, const VmdkHeader *h,
-                           Error **errp)
+/* Parts of a disk can have room for a descriptor, too. */
+static void set_descriptor_room(VmdkExtent *e, const VmdkHeader *h,
+                                int64_t length)
 {
-    if (h->overhead > e->next_sector && !bdrv_is_read_only(e->file->bs)) {
-        error_setg(errp, "Grains begin at sector %" PRIu64 " of '%s', but the"
-                   " file ends before it: it can only be opened read-only",
-                   h->overhead, e->file->bs->filename);
-        return false;
+    uint64_t sectors = length >> BDRV_SECTOR_BITS;
+
+    if (h->desc_offset && h->desc_offset < sectors
+        && h->desc_sectors <= sectors - h->desc_offset) {
+        e->desc_sector = h->desc_offset;
+        e->desc_sectors = h->desc_sectors;
     }
-    return true;
 }
 
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
 {
-    int64_t length = bdrv_getlength(e->file->bs);
+    int64_t length = exact_length(e->file);
     int ret;
 
     if (length < 0) {
@@ -390,6 +456,7 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
                         && (h->flags & VMDK_FLAG_ZERO_GRAIN);
     e->has_footer = h->has_footer;
     e->unclean = h->unclean;
+    e->tracked = h->version == 3 && !e->compressed;
     e->grain_sectors = h->grain_sectors;
     e->grain_bytes = h->grain_sectors << BDRV_SECTOR_BITS;
     e->gt_entries = h->gt_entries;
@@ -399,17 +466,26 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
         && !h->has_footer) {
         e->rgd_offset = h->rgd_offset << BDRV_SECTOR_BITS;
     }
-    e->next_sector = first_free_sector(e, h, length);
-    e->min_grain = h->overhead && h->overhead <= e->next_sector
-                   ? h->overhead : 1;
-    if (!check_overhead(e, h, errp)) {
-        return -EINVAL;
+    /* Some writers have one copy only, and both offsets lead to it. */
+    if (e->rgd_offset == e->gd_offset) {
+        e->rgd_offset = 0;
     }
+    e->overhead = h->overhead;
+    set_descriptor_room(e, h, length);
+    e->next_sector = first_free_sector(e, h, length);
+    e->file_bytes = e->compressed ? length : ROUND_DOWN(length, 512);
     qemu_co_mutex_init(&e->lock);
     QLIST_INIT(&e->allocs);
     QSIMPLEQ_INIT(&e->pending);
     ret = read_directories(e, errp);
-    return ret < 0 ? ret : init_cache(e, errp);
+    if (ret == 0) {
+        ret = init_cache(e, errp);
+    }
+    if (ret == 0) {
+        vmdk_areas_init(e);
+        vmdk_scan_at_open(e);
+    }
+    return ret;
 }
 
 void vmdk_sparse_free(VmdkExtent *e)
@@ -424,4 +500,9 @@ void vmdk_sparse_free(VmdkExtent *e)
     qemu_vfree(e->scratch);
     g_free(e->gd);
     g_free(e->rgd);
+    if (e->areas) {
+        g_array_unref(e->areas);
+    }
+    g_free(e->damage);
+    g_free(e->shared);
 }

@@ -8,6 +8,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
+#include "qemu/cutils.h"
 #include <zlib.h>
 
 typedef struct QEMU_PACKED GrainMarker {
@@ -52,9 +53,8 @@ int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
                                   QEMUIOVector *qiov, size_t qiov_offset)
 {
     int64_t in_grain = offset % e->grain_bytes;
-    int64_t file_end = (int64_t)e->next_sector << BDRV_SECTOR_BITS;
     int64_t raw_bytes = MIN((int64_t)max_compressed(e),
-                            file_end - run->file_offset);
+                            e->file_bytes - run->file_offset);
     g_autofree uint8_t *raw = g_try_malloc(raw_bytes);
     g_autofree uint8_t *data = g_try_malloc(e->grain_bytes);
     uLongf data_bytes;
@@ -77,6 +77,58 @@ int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
     }
     qemu_iovec_from_buf(qiov, qiov_offset, data + in_grain, bytes);
     return 0;
+}
+
+/* Whether the last sector of the file is behind @end and an end marker. */
+static int ends_with_marker(VmdkExtent *e, uint64_t end, bool *result)
+{
+    uint64_t last = (e->file_bytes >> BDRV_SECTOR_BITS) - 1;
+    uint8_t buf[BDRV_SECTOR_SIZE];
+    int ret = 0;
+
+    *result = false;
+    if (e->file_bytes % BDRV_SECTOR_SIZE == 0 && end <= last) {
+        ret = bdrv_pread(e->file, last << BDRV_SECTOR_BITS, sizeof(buf), buf,
+                         0);
+        *result = ret == 0 && buffer_is_zero(buf, sizeof(buf));
+    }
+    return ret;
+}
+
+int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
+                         uint64_t *needed_bytes)
+{
+    const VmdkArea *area = &g_array_index(e->areas, VmdkArea,
+                                          e->areas->len - 1);
+    uint64_t end = MAX(area->end, e->overhead);
+    GrainMarker marker;
+    bool has_marker;
+    int ret;
+
+    if (!e->compressed || !e->has_markers || e->has_footer) {
+        return 0;
+    }
+    if (last) {
+        uint64_t start = (uint64_t)last << BDRV_SECTOR_BITS;
+        uint64_t grain_end = start + sizeof(marker);
+
+        if (grain_end <= (uint64_t)e->file_bytes) {
+            ret = bdrv_pread(e->file, start, sizeof(marker), &marker, 0);
+            if (ret < 0) {
+                return ret;
+            }
+            grain_end += GUINT32_FROM_LE(marker.size);
+        }
+        if (grain_end > (uint64_t)e->file_bytes) {
+            *needed_bytes = MAX(*needed_bytes, grain_end);
+        }
+        end = MAX(end, DIV_ROUND_UP(grain_end, BDRV_SECTOR_SIZE));
+    }
+    ret = ends_with_marker(e, end, &has_marker);
+    if (ret == 0 && has_marker) {
+        e->next_sector = (e->file_bytes >> BDRV_SECTOR_BITS) - 1;
+    }
+    return ret;
 }
 
 /* The grain @data as it goes to the file; *@size in bytes, whole sectors. */

@@ -20,10 +20,10 @@ static int vmdk_probe(const uint8_t *buf, int buf_size, const char *filename)
     return vmdk_desc_probe((const char *)buf, buf_size);
 }
 
-/* Nothing of the driver depends on what a reopen changes. */
 static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
 {
-    return 0;
+    return vmdk_check_writable(state->bs, state->flags & ~BDRV_O_AUTO_RDONLY,
+                               errp);
 }
 
 static void vmdk_refresh_limits(BlockDriverState *bs, Error **errp)

@@ -105,6 +105,7 @@ typedef struct VmdkHeader {
     uint64_t overhead;          /* where grains begin */
     uint16_t compression;
     bool unclean;
+    bool as_text;               /* it was transferred as if it were text */
     bool has_footer;
 } VmdkHeader;
 
@@ -137,6 +138,13 @@ typedef struct VmdkAlloc {
     QSIMPLEQ_ENTRY(VmdkAlloc) next_pending;
 } VmdkAlloc;
 
+/* Sectors of a file that hold metadata. */
+typedef struct VmdkArea {
+    uint64_t start;
+    uint64_t end;
+    bool shared;                /* overlaps others, or a grain; for check */
+} VmdkArea;
+
 typedef struct VmdkExtent {
     BdrvChild *file;            /* NULL: nothing to read (ZERO, NOACCESS) */
     VmdkAccess access;
@@ -153,17 +161,29 @@ typedef struct VmdkExtent {
     bool has_zero_grain;
     bool has_footer;            /* appending would hide it: read only */
     bool unclean;
+    bool tracked;               /* version 3: writing would not be noted */
     uint32_t grain_sectors;
     int64_t grain_bytes;
     uint32_t gt_entries;
     uint32_t gd_entries;
     int64_t gd_offset;          /* bytes */
     int64_t rgd_offset;         /* bytes; 0: no redundant copy */
-    uint32_t min_grain;         /* first sector a grain may be at */
+    uint64_t overhead;          /* sectors; where grains should begin */
+    uint64_t desc_sector;       /* the room for a descriptor */
+    uint64_t desc_sectors;
 
     uint32_t *gd;               /* sectors of the tables, host order */
     uint32_t *rgd;              /* NULL: no redundant copy */
     uint64_t next_sector;       /* where the next grain goes */
+    int64_t file_bytes;         /* what lies behind is of no grain */
+    GArray *areas;              /* of VmdkArea, by start, with gaps between */
+    bool areas_overlap;         /* in the file, before they were merged */
+
+    bool scanned;               /* what follows is valid: see scan.c */
+    bool damage_reported;
+    char *damage;               /* why it is not written; NULL: whole */
+    uint8_t *shared;            /* places of more than one grain, or NULL */
+    uint64_t nb_places;
 
     CoMutex lock;
     VmdkTable **tables;         /* by GD index; NULL: not cached */
@@ -202,6 +222,28 @@ extern BlockDriver bdrv_vmdk;
 static inline bool vmdk_type_is_flat(VmdkExtentType type)
 {
     return type == VMDK_FLAT || type == VMDK_VMFS;
+}
+
+static inline uint32_t vmdk_table_sectors(const VmdkExtent *e)
+{
+    return DIV_ROUND_UP((uint64_t)e->gt_entries * sizeof(uint32_t),
+                        BDRV_SECTOR_SIZE);
+}
+
+/* A row of bits, all clear; NULL without memory. */
+static inline uint8_t *vmdk_bits_new(uint64_t count)
+{
+    return g_try_malloc0(count / 8 + 1);
+}
+
+static inline bool vmdk_test_bit(const uint8_t *bits, uint64_t n)
+{
+    return bits[n / 8] & (1 << n % 8);
+}
+
+static inline void vmdk_set_bit(uint8_t *bits, uint64_t n)
+{
+    bits[n / 8] |= 1 << n % 8;
 }
 
 static inline bool vmdk_extent_is_sparse(const VmdkExtent *e)
@@ -243,7 +285,38 @@ int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp);
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp);
 void vmdk_sparse_free(VmdkExtent *e);
 
+/* areas.c: no I/O. */
+
+/* All pieces of metadata, by start; they may overlap.  To be unreffed. */
+GArray *vmdk_areas_new(const VmdkExtent *e);
+/* Fill e->areas, from the directories. */
+void vmdk_areas_init(VmdkExtent *e);
+/* A table was added, behind all that is in the file. */
+void vmdk_areas_add_table(VmdkExtent *e, uint64_t sector);
+/* The first sector from @sector on that has metadata; UINT64_MAX: none. */
+uint64_t vmdk_areas_free_until(const VmdkExtent *e, uint64_t sector);
+
+/* scan.c: main thread, or the coroutine of a caller that may wait. */
+
+/*
+ * Read all tables, unless that was done, and set e->damage and e->shared.
+ * 0 or -errno.
+ */
+int vmdk_scan(VmdkExtent *e);
+/* The same if it does not take long; errors are ignored. */
+void vmdk_scan_at_open(VmdkExtent *e);
+/* Before each write: 0 if the extent is known to be whole, or -errno. */
+int coroutine_fn vmdk_scan_for_write(VmdkExtent *e);
+/* Whether more than one grain is in this place, as far as was scanned. */
+bool vmdk_grain_is_shared(const VmdkExtent *e, uint32_t sector);
+
 /* open.c: the callbacks of the driver. */
+
+/*
+ * Whether an image opened with @flags may be written, if they say so; if not
+ * it becomes read-only where the flags allow for that.
+ */
+int vmdk_check_writable(BlockDriverState *bs, int flags, Error **errp);
 int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp);
 void vmdk_close(BlockDriverState *bs);
 
@@ -259,8 +332,14 @@ int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
 /* The table @index, which must exist.  With e->lock held. */
 int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
                                        VmdkTable **table);
-/* Whether a table at @sector ends before the extent does. */
+/* Whether a table at @sector ends before the file does. */
 bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector);
+/* The byte of the file at which the grain number @grain has to end. */
+uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain,
+                        uint32_t sector);
+/* Whether the grain is clear of all metadata. */
+bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain,
+                        uint32_t sector);
 /* Read table @index at @sector into @entries, without the cache. */
 int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
                                  uint32_t *entries);
@@ -334,6 +413,13 @@ uint32_t vmdk_new_cid(void);
 int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
                                   const VmdkRun *run, int64_t bytes,
                                   QEMUIOVector *qiov, size_t qiov_offset);
+/*
+ * Where the next grain goes: on the end marker, if there is one behind the
+ * last grain, at sector @last (0: none).  *@needed_bytes becomes where that
+ * grain ends, if it is cut.
+ */
+int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
+                         uint64_t *needed_bytes);
 /* One grain: [@offset, @offset + @bytes) does not cross its end. */
 int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
                                    int64_t offset, int64_t bytes,

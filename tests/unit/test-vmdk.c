@@ -597,7 +597,7 @@ static void test_check(void)
     patch((uint8_t *)image, GT_OFFSET, 1 << 20, 4);
     patch((uint8_t *)image, GT_OFFSET + 4, 1, 4);
     g_assert_true(g_file_set_contents(path, image, length, NULL));
-    blk = open_image(path, RW_FLAGS);
+    blk = open_image(path, RW_FLAGS | BDRV_O_CHECK);
     g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, -EIO);
     g_assert_cmpint(blk_pread(blk, GRAIN, 512, buf, 0), ==, -EIO);
     g_assert_cmpint(blk_pwrite(blk, GRAIN, 512, buf, 0), ==, -EIO);

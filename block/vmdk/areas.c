@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where the metadata of a sparse extent is in its file.
+ */
+#include "qemu/osdep.h"
+#include "block/vmdk/vmdk.h"
+
+static void add_area(GArray *areas, uint64_t start, uint64_t sectors)
+{
+    VmdkArea area = { .start = start, .end = start + sectors };
+
+    if (area.end > area.start) {
+        g_array_append_val(areas, area);
+    }
+}
+
+static void add_directory(const VmdkExtent *e, GArray *areas, int64_t offset,
+                          const uint32_t *gd, const uint32_t *other)
+{
+    uint64_t bytes = (uint64_t)e->gd_entries * sizeof(*gd);
+    uint32_t i;
+
+    add_area(areas, offset >> BDRV_SECTOR_BITS,
+             DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE));
+    for (i = 0; i < e->gd_entries; i++) {
+        if (gd[i] && (!other || gd[i] != other[i])) {
+            add_area(areas, gd[i], vmdk_table_sectors(e));
+        }
+    }
+}
+
+static int compare_areas(const void *a, const void *b)
+{
+    const VmdkArea *area = a;
+    const VmdkArea *other = b;
+
+    return area->start < other->start ? -1 : area->start > other->start;
+}
+
+GArray *vmdk_areas_new(const VmdkExtent *e)
+{
+    GArray *areas = g_array_new(false, false, sizeof(VmdkArea));
+
+    add_area(areas, 0, 1);
+    add_area(areas, e->desc_sector, e->desc_sectors);
+    if (e->gd) {
+        add_directory(e, areas, e->gd_offset, e->gd, NULL);
+    }
+    if (e->rgd) {
+        /* Some writers have one copy, and both directories point to it. */
+        add_directory(e, areas, e->rgd_offset, e->rgd, e->gd);
+    }
+    g_array_sort(areas, compare_areas);
+    return areas;
+}
+
+void vmdk_areas_init(VmdkExtent *e)
+{
+    g_autoptr(GArray) all = vmdk_areas_new(e);
+    guint i;
+
+    e->areas = g_array_new(false, false, sizeof(VmdkArea));
+    for (i = 0; i < all->len; i++) {
+        VmdkArea *area = &g_array_index(all, VmdkArea, i);
+        VmdkArea *last = &g_array_index(e->areas, VmdkArea,
+                                        MAX(e->areas->len, 1) - 1);
+
+        e->areas_overlap |= e->areas->len && area->start < last->end;
+        if (e->areas->len && area->start <= last->end) {
+            last->end = MAX(last->end, area->end);
+        } else {
+            g_array_append_val(e->areas, *area);
+        }
+    }
+}
+
+void vmdk_areas_add_table(VmdkExtent *e, uint64_t sector)
+{
+    uint64_t end = sector + vmdk_table_sectors(e);
+    VmdkArea *last = &g_array_index(e->areas, VmdkArea, e->areas->len - 1);
+
+    /* It is at the end of the file, so behind all others. */
+    if (last->end == sector) {
+        last->end = end;
+    } else {
+        add_area(e->areas, sector, end - sector);
+    }
+}
+
+uint64_t vmdk_areas_free_until(const VmdkExtent *e, uint64_t sector)
+{
+    guint low = 0;
+    guint high = e->areas->len;
+
+    /* The first area that ends behind @sector. */
+    while (low < high) {
+        guint mid = low + (high - low) / 2;
+
+        if (g_array_index(e->areas, VmdkArea, mid).end <= sector) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    if (low == e->areas->len) {
+        return UINT64_MAX;
+    }
+    return MAX(g_array_index(e->areas, VmdkArea, low).start, sector);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Files that are cut, or damaged in their tables: no grain shows the data of
+ * another one, and nothing is written.
+ */
+#include "qemu/osdep.h"
+#include "vmdk-image.h"
+#include "qemu/main-loop.h"
+
+#define NB_DATA 6
+#define WHOLE (FIRST_GRAIN * 512 + NB_DATA * GRAIN)
+
+/* What is in the first @len bytes of the image is read, or nothing is. */
+static void check_cut(const char *path, GByteArray *image, uint32_t len)
+{
+    g_autofree char *expecting = g_strdup_printf(
+        "expecting at least %d bytes", len < 512 ? 512
+        : len < FIRST_GRAIN * 512 ? FIRST_GRAIN * 512 : WHOLE);
+    BlockBackend *blk;
+    int i;
+
+    image->len = len;
+    save(image, path);
+    check_refused(path, RW_FLAGS, expecting);
+    if (len < FIRST_GRAIN * 512) {
+        check_refused(path, 0, expecting);
+        return;
+    }
+    blk = open_vmdk(path, 0, &error_abort);
+    for (i = 0; i < NB_DATA; i++) {
+        bool whole = FIRST_GRAIN * 512 + (i + 1) * GRAIN <= (int)len;
+
+        g_assert_cmpint(read_grain(blk, i, i + 1), ==, whole ? 0 : -EIO);
+    }
+    g_assert_cmpint(read_grain(blk, NB_DATA, 0), ==, 0);
+    g_assert_cmpint(count_corruptions(blk, 0), >, 0);
+    blk_unref(blk);
+}
+
+static void test_cut(void)
+{
+    static const uint32_t lengths[] = {
+        4, 511, 512, 1536, 11 * KiB, 13 * KiB, 30000, 65535, 65536, 65537,
+        2 * GRAIN - 1, 2 * GRAIN, 3 * GRAIN + 512, WHOLE - 512, WHOLE - 1,
+    };
+    g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT, "");
+    g_autofree char *path = tmp_path("cut.vmdk");
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+        check_cut(path, image, lengths[i]);
+    }
+    image->len = WHOLE;
+}
+
+/*
+ * Entries of the table are changed: grains in @bad are not readable, all
+ * others are, and a check finds it.
+ */
+static void check_damaged(GByteArray *image, const char *bad,
+                          const char *reason)
+{
+    g_autofree char *path = tmp_path("damaged.vmdk");
+    BlockBackend *blk;
+    int i;
+
+    save(image, path);
+    check_refused(path, RW_FLAGS, reason);
+    blk = open_vmdk(path, 0, &error_abort);
+    for (i = 0; i < NB_DATA; i++) {
+        g_assert_cmpint(read_grain(blk, i, i + 1), ==,
+                        strchr(bad, '0' + i) ? -EIO : 0);
+    }
+    g_assert_cmpint(count_corruptions(blk, 0), >, 0);
+    blk_unref(blk);
+
+    blk = open_vmdk(path, RW_FLAGS | BDRV_O_CHECK, &error_abort);
+    g_assert_cmpint(write_grain(blk, 0, 9), ==, -EIO);
+    g_assert_cmpint(write_grain(blk, NB_DATA, 9), ==, -EIO);
+    blk_unref(blk);
+}
+
+static void test_entries(void)
+{
+    static const struct {
+        uint32_t sector;
+        const char *bad;
+        const char *reason;
+    } cases[] = {
+        { FIRST_GRAIN, "03", "used twice" },
+        { FIRST_GRAIN + 1, "013", "used twice" },
+        { FIRST_GRAIN + 2 * 128 - 1, "123", "used twice" },
+        { FIRST_GRAIN + 5 * 128 - 127, "345", "used twice" },
+        { 1, "3", "where the metadata is" },
+        { RGD_SECTOR, "3", "where the metadata is" },
+        { GD_SECTOR + 4, "3", "where the metadata is" },
+        { FIRST_GRAIN + NB_DATA * 128, "3", "File truncated" },
+        { FIRST_GRAIN + NB_DATA * 128 - 1, "3", "File truncated" },
+        { UINT32_MAX, "3", "File truncated" },
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT,
+                                                   "");
+
+        set_grain(image, 3, cases[i].sector);
+        check_damaged(image, cases[i].bad, cases[i].reason);
+    }
+}
+
+/* Two grains that both are in an odd place, as those of other writers. */
+static void test_odd_places(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT, "");
+    g_autofree char *path = tmp_path("odd.vmdk");
+    uint32_t end = FIRST_GRAIN + NB_DATA * 128;
+    BlockBackend *blk;
+
+    pad_to(image, end + 300);
+    memset(image->data + (end + 7) * 512, 3, GRAIN);
+    memset(image->data + (end + 7 + 128) * 512, 4, GRAIN);
+    set_grain(image, 2, end + 7);
+    set_grain(image, 3, end + 7 + 128);
+    save(image, path);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(write_grain(blk, NB_DATA, NB_DATA + 1), ==, 0);
+    g_assert_cmpint(read_grain(blk, 3, 4), ==, 0);
+    g_assert_cmpint(count_corruptions(blk, 0), ==, 0);
+    blk_unref(blk);
+
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(read_grain(blk, NB_DATA, NB_DATA + 1), ==, 0);
+    blk_unref(blk);
+
+    set_grain(image, 3, end + 7 + 127);
+    check_damaged(image, "23", "used twice");
+}
+
+/* A directory that leads to one table twice, or to another directory. */
+static void test_directory(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT, "");
+    g_autofree char *path = tmp_path("gd.vmdk");
+
+    patch(image, RGD_SECTOR * 512, GD_SECTOR, 4);
+    save(image, path);
+    check_refused(path, RW_FLAGS, "metadata overlap");
+    patch(image, RGD_SECTOR * 512, RGD_SECTOR + 1, 4);
+    patch(image, GD_SECTOR * 512, 1 << 20, 4);
+    save(image, path);
+    check_refused(path, RW_FLAGS, "File truncated");
+}
+
+/* Too many tables to read them at open: the first write does. */
+static void test_first_write(void)
+{
+    g_autofree char *path = tmp_path("huge.vmdk");
+    QOpts *opts = qopts_new();
+    uint32_t entry = GUINT32_TO_LE(1U << 30);
+    uint64_t gd;
+    BlockBackend *blk;
+    int fd;
+
+    qopts_set_uint(opts, "size", 2 * TiB);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("vmdk"), path, opts,
+                                &error_abort), ==, 0);
+    fd = open(path, O_RDWR);
+    g_assert_cmpint(pread(fd, &gd, 8, 56), ==, 8);
+    g_assert_cmpint(pwrite(fd, &entry, 4, GUINT64_FROM_LE(gd) * 512
+                                          + 65536 * 4 + 64), ==, 4);
+    close(fd);
+
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(read_grain(blk, 16, 0), ==, -EIO);
+    g_assert_cmpint(write_grain(blk, 0, 1), ==, -EIO);
+    g_assert_cmpint(read_grain(blk, 0, 0), ==, 0);
+    blk_unref(blk);
+}
+
+static void test_text_transfer(void)
+{
+    static const char *const changed[] = {
+        "\n \n", "\r\n \r", "\r \r\r", "\n \n\n",
+    };
+    g_autoptr(GByteArray) image = sparse_image(1, VMDK_NO_PARENT, "");
+    g_autofree char *path = tmp_path("text.vmdk");
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(changed); i++) {
+        strncpy((char *)image->data + 73, changed[i], 4);
+        save(image, path);
+        check_refused(path, 0, "transfer it again, as binary");
+    }
+    patch(image, 73, 0, 4);
+    save(image, path);
+    blk_unref(open_vmdk(path, RW_FLAGS, &error_abort));
+}
+
+static void test_change_tracking(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(1, VMDK_NO_PARENT, "");
+    g_autoptr(GByteArray) other = sparse_image(
+        1, VMDK_NO_PARENT, "changeTrackPath=\"x-ctk.vmdk\"\n");
+    g_autofree char *path = tmp_path("ctk.vmdk");
+    BlockDriverState *bs;
+
+    patch(image, 4, 3, 4);
+    save(image, path);
+    check_refused(path, RW_FLAGS, "VMDK version 3 must be read only");
+    save(other, path);
+    check_refused(path, RW_FLAGS, "changed block tracking must be read only");
+    bs = bdrv_open(path, NULL, NULL, RW_FLAGS | BDRV_O_AUTO_RDONLY,
+                   &error_abort);
+    g_assert_true(bdrv_is_read_only(bs));
+    bdrv_unref(bs);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    make_tmp_dir();
+    g_test_add_func("/vmdk-damaged/cut", test_cut);
+    g_test_add_func("/vmdk-damaged/entries", test_entries);
+    g_test_add_func("/vmdk-damaged/odd-places", test_odd_places);
+    g_test_add_func("/vmdk-damaged/directory", test_directory);
+    g_test_add_func("/vmdk-damaged/first-write", test_first_write);
+    g_test_add_func("/vmdk-damaged/text-transfer", test_text_transfer);
+    g_test_add_func("/vmdk-damaged/change-tracking", test_change_tracking);
+    ret = g_test_run();
+    remove_tmp_dir();
+    return ret;
+}
