@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * "qemu-img check" for VMDK: every grain lies in the file, outside of the
- * metadata, and is used once; no two pieces of metadata overlap; both copies
- * of the grain tables are the same.
+ * metadata, is used once, and can be unpacked if it is compressed; no two
+ * pieces of metadata overlap; both copies of the grain tables are the same.
  *
  * A kill between the two writes of a commit leaves a redundant table behind
  * its primary one; -r all copies the primary one over it.  Only if nothing
@@ -21,6 +21,7 @@ typedef struct VmdkCheck {
     bool all_shared;            /* take all of them for shared */
     uint32_t *table;
     uint32_t *redundant;
+    uint8_t *data;              /* of a compressed grain */
     bool *differs;              /* tables from their redundant copies */
 } VmdkCheck;
 
@@ -126,6 +127,31 @@ static bool grain_in_metadata(VmdkCheck *c, uint32_t gte)
     return found;
 }
 
+static void coroutine_fn check_stream(VmdkCheck *c, uint64_t grain,
+                                      uint32_t gte)
+{
+    const VmdkExtent *e = c->e;
+    int64_t sector = (e->start >> BDRV_SECTOR_BITS)
+                     + grain * e->grain_sectors;
+    bool readable;
+    int ret = vmdk_stream_load(c->e, grain, (int64_t)gte << BDRV_SECTOR_BITS,
+                               c->data, &readable);
+
+    if (ret == -EILSEQ && readable) {
+        fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
+                " points to another cluster\n", sector);
+        corrupt(c);
+    } else if (ret == -EIO && readable) {
+        fprintf(stderr, "ERROR: cluster of sector %" PRId64
+                " cannot be unpacked\n", sector);
+        corrupt(c);
+    } else if (ret < 0) {
+        fprintf(stderr, "ERROR: could not read the cluster of sector %" PRId64
+                ": %s\n", sector, strerror(-ret));
+        c->result->check_errors++;
+    }
+}
+
 /* Before all grains: the entry is wrong, not the metadata it leads to. */
 static bool is_nonsense(const VmdkCheck *c, uint64_t grain, uint32_t gte)
 {
@@ -133,7 +159,8 @@ static bool is_nonsense(const VmdkCheck *c, uint64_t grain, uint32_t gte)
            && !vmdk_grain_is_free(c->e, grain, gte);
 }
 
-static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
+static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
+                                     uint32_t gte)
 {
     int64_t sector = (c->e->start >> BDRV_SECTOR_BITS)
                      + grain * c->e->grain_sectors;
@@ -158,6 +185,8 @@ static void check_grain(VmdkCheck *c, uint64_t grain, uint32_t gte)
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
                 " is used twice\n", sector);
         corrupt(c);
+    } else if (c->e->compressed) {
+        check_stream(c, grain, gte);
     }
 }
 
@@ -292,8 +321,9 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     vmdk_scan(e);
     c->table = g_try_malloc(bytes);
     c->redundant = g_try_malloc(bytes);
+    c->data = g_try_malloc(e->compressed ? e->grain_bytes : 1);
     c->differs = g_try_new0(bool, e->gd_entries + 1);
-    if (c->table && c->redundant && c->differs) {
+    if (c->table && c->redundant && c->data && c->differs) {
         c->areas = vmdk_areas_new(e);
         check_tables(c);
         g_array_unref(c->areas);
@@ -301,6 +331,7 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     }
     g_free(c->table);
     g_free(c->redundant);
+    g_free(c->data);
     g_free(c->differs);
     return ret;
 }

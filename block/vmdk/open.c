@@ -506,6 +506,7 @@ void vmdk_close(BlockDriverState *bs)
     int i;
 
     for (i = 0; i < s->nb_extents; i++) {
+        vmdk_stream_finish(&s->extents[i]);
         vmdk_sparse_free(&s->extents[i]);
     }
     g_free(s->extents);

@@ -58,7 +58,11 @@ bool vmdk_grain_is_shared(const VmdkExtent *e, uint32_t sector)
 {
     uint64_t place = place_of(e, sector);
 
-    return e->shared && place < e->nb_places && vmdk_test_bit(e->shared, place);
+    /* Markers tell whose data are there. */
+    if (!e->shared || (e->compressed && e->has_markers)) {
+        return false;
+    }
+    return place < e->nb_places && vmdk_test_bit(e->shared, place);
 }
 
 /* Of two grains, where one begins is @sector. */

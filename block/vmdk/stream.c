@@ -4,11 +4,12 @@
  * Sparse Extents"): a marker with the sector and the length, then a zlib
  * stream, filled up to whole sectors.
  *
- * A grain is written once, as a whole, at the end of the file.
+ * A grain is written once, as a whole, at the end of the file.  Behind the
+ * last one is the end marker, a sector of zeroes: the next grain takes its
+ * place, and closing the image writes a new one.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
-#include "qemu/cutils.h"
 #include <zlib.h>
 
 typedef struct QEMU_PACKED GrainMarker {
@@ -27,72 +28,91 @@ static size_t max_compressed(const VmdkExtent *e)
     return sizeof(GrainMarker) + e->grain_bytes + e->grain_bytes / 8 + 4096;
 }
 
-/* Unpack @raw, the @raw_bytes at the grain's place, into @data. */
-static int unpack_grain(const VmdkExtent *e, const uint8_t *raw,
-                        size_t raw_bytes, uint8_t *data, uLongf *data_bytes)
+/* Whether the marker is that of @grain: counted in the extent, or the disk. */
+static bool marker_fits(const VmdkExtent *e, int64_t grain,
+                        const GrainMarker *marker)
 {
+    uint64_t sector = grain * e->grain_sectors;
+    uint64_t lba = GUINT64_FROM_LE(marker->lba);
+
+    return lba == sector || lba == sector + (e->start >> BDRV_SECTOR_BITS);
+}
+
+/*
+ * Unpack @raw, the @raw_bytes at the place of @grain, into @data.  -EILSEQ
+ * if that is another grain, -EIO if it is damaged.
+ */
+static int unpack_grain(const VmdkExtent *e, int64_t grain,
+                        const uint8_t *raw, size_t raw_bytes, uint8_t *data)
+{
+    int64_t needed = MIN(e->grain_bytes, e->bytes - grain * e->grain_bytes);
     size_t skip = marker_bytes(e);
     size_t size = raw_bytes;
+    uLongf data_bytes = e->grain_bytes;
     int ret;
 
     if (skip) {
         const GrainMarker *marker = (const GrainMarker *)raw;
 
-        size = GUINT32_FROM_LE(marker->size);
-        if (!size || raw_bytes < skip || size > raw_bytes - skip) {
+        if (raw_bytes < skip) {
             return -EIO;
         }
+        size = GUINT32_FROM_LE(marker->size);
+        if (!size || size > raw_bytes - skip) {
+            return -EIO;
+        }
+        if (!marker_fits(e, grain, marker)) {
+            return -EILSEQ;
+        }
     }
-    *data_bytes = e->grain_bytes;
-    ret = uncompress(data, data_bytes, raw + skip, size);
-    return ret == Z_OK ? 0 : ret == Z_MEM_ERROR ? -ENOMEM : -EIO;
+    ret = uncompress(data, &data_bytes, raw + skip, size);
+    if (ret == Z_MEM_ERROR) {
+        return -ENOMEM;
+    }
+    return ret == Z_OK && (int64_t)data_bytes >= needed ? 0 : -EIO;
+}
+
+int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
+                                  int64_t file_offset, uint8_t *data,
+                                  bool *readable)
+{
+    int64_t raw_bytes = MIN((int64_t)max_compressed(e),
+                            e->file_bytes - file_offset);
+    g_autofree uint8_t *raw = g_try_malloc(raw_bytes);
+    int ret;
+
+    *readable = false;
+    if (!raw) {
+        return -ENOMEM;
+    }
+    BLKDBG_EVENT(e->file, BLKDBG_READ_COMPRESSED);
+    ret = bdrv_co_pread(e->file, file_offset, raw_bytes, raw, 0);
+    if (ret == 0) {
+        *readable = true;
+        ret = unpack_grain(e, grain, raw, raw_bytes, data);
+    }
+    return ret;
 }
 
 int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
                                   const VmdkRun *run, int64_t bytes,
                                   QEMUIOVector *qiov, size_t qiov_offset)
 {
-    int64_t in_grain = offset % e->grain_bytes;
-    int64_t raw_bytes = MIN((int64_t)max_compressed(e),
-                            e->file_bytes - run->file_offset);
-    g_autofree uint8_t *raw = g_try_malloc(raw_bytes);
     g_autofree uint8_t *data = g_try_malloc(e->grain_bytes);
-    uLongf data_bytes;
+    bool readable;
     int ret;
 
-    if (!raw || !data) {
+    if (!data) {
         return -ENOMEM;
     }
-    BLKDBG_EVENT(e->file, BLKDBG_READ_COMPRESSED);
-    ret = bdrv_co_pread(e->file, run->file_offset, raw_bytes, raw, 0);
+    ret = vmdk_stream_load(e, offset / e->grain_bytes, run->file_offset, data,
+                           &readable);
     if (ret < 0) {
-        return ret;
+        return ret == -EILSEQ ? -EIO : ret;
     }
-    ret = unpack_grain(e, raw, raw_bytes, data, &data_bytes);
-    if (ret < 0) {
-        return ret;
-    }
-    if (in_grain + bytes > (int64_t)data_bytes) {
-        return -EIO;
-    }
-    qemu_iovec_from_buf(qiov, qiov_offset, data + in_grain, bytes);
+    qemu_iovec_from_buf(qiov, qiov_offset, data + offset % e->grain_bytes,
+                        bytes);
     return 0;
-}
-
-/* Whether the last sector of the file is behind @end and an end marker. */
-static int ends_with_marker(VmdkExtent *e, uint64_t end, bool *result)
-{
-    uint64_t last = (e->file_bytes >> BDRV_SECTOR_BITS) - 1;
-    uint8_t buf[BDRV_SECTOR_SIZE];
-    int ret = 0;
-
-    *result = false;
-    if (e->file_bytes % BDRV_SECTOR_SIZE == 0 && end <= last) {
-        ret = bdrv_pread(e->file, last << BDRV_SECTOR_BITS, sizeof(buf), buf,
-                         0);
-        *result = ret == 0 && buffer_is_zero(buf, sizeof(buf));
-    }
-    return ret;
 }
 
 int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
@@ -102,7 +122,6 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
                                           e->areas->len - 1);
     uint64_t end = MAX(area->end, e->overhead);
     GrainMarker marker;
-    bool has_marker;
     int ret;
 
     if (!e->compressed || !e->has_markers || e->has_footer) {
@@ -124,11 +143,8 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
         }
         end = MAX(end, DIV_ROUND_UP(grain_end, BDRV_SECTOR_SIZE));
     }
-    ret = ends_with_marker(e, end, &has_marker);
-    if (ret == 0 && has_marker) {
-        e->next_sector = (e->file_bytes >> BDRV_SECTOR_BITS) - 1;
-    }
-    return ret;
+    e->next_sector = end;
+    return 0;
 }
 
 /* The grain @data as it goes to the file; *@size in bytes, whole sectors. */
@@ -210,7 +226,28 @@ static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
     BLKDBG_EVENT(e->file, BLKDBG_WRITE_COMPRESSED);
     ret = bdrv_co_pwrite(e->file, (int64_t)a->sector << BDRV_SECTOR_BITS,
                          size, raw, 0);
-    return ret < 0 ? ret : vmdk_alloc_commit(e, a);
+    if (ret < 0) {
+        return ret;
+    }
+    e->needs_end_marker = e->has_markers;
+    return vmdk_alloc_commit(e, a);
+}
+
+int vmdk_stream_finish(VmdkExtent *e)
+{
+    static const uint8_t zeroes[BDRV_SECTOR_SIZE];
+    int ret;
+
+    if (!e->needs_end_marker) {
+        return 0;
+    }
+    ret = bdrv_pwrite(e->file, (int64_t)e->next_sector << BDRV_SECTOR_BITS,
+                      sizeof(zeroes), zeroes, 0);
+    if (ret == 0) {
+        e->needs_end_marker = false;
+        ret = bdrv_flush(e->file->bs);
+    }
+    return ret;
 }
 
 int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,

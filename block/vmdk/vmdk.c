@@ -20,10 +20,28 @@ static int vmdk_probe(const uint8_t *buf, int buf_size, const char *filename)
     return vmdk_desc_probe((const char *)buf, buf_size);
 }
 
+/* All requests were drained: perhaps there will be no more writes. */
+static int finish_streams(BDRVVmdkState *s, Error **errp)
+{
+    int ret = 0;
+    int i;
+
+    for (i = 0; ret == 0 && i < s->nb_extents; i++) {
+        ret = vmdk_stream_finish(&s->extents[i]);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write the end marker");
+    }
+    return ret;
+}
+
 static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
 {
-    return vmdk_check_writable(state->bs, state->flags & ~BDRV_O_AUTO_RDONLY,
-                               errp);
+    int ret = finish_streams(state->bs->opaque, errp);
+
+    return ret < 0 ? ret
+           : vmdk_check_writable(state->bs,
+                                 state->flags & ~BDRV_O_AUTO_RDONLY, errp);
 }
 
 static void vmdk_refresh_limits(BlockDriverState *bs, Error **errp)

@@ -161,6 +161,7 @@ typedef struct VmdkExtent {
     bool has_zero_grain;
     bool has_footer;            /* appending would hide it: read only */
     bool unclean;
+    bool needs_end_marker;      /* a compressed grain was written */
     bool tracked;               /* version 3: writing would not be noted */
     uint32_t grain_sectors;
     int64_t grain_bytes;
@@ -414,12 +415,22 @@ int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
                                   const VmdkRun *run, int64_t bytes,
                                   QEMUIOVector *qiov, size_t qiov_offset);
 /*
- * Where the next grain goes: on the end marker, if there is one behind the
- * last grain, at sector @last (0: none).  *@needed_bytes becomes where that
- * grain ends, if it is cut.
+ * Where the next grain goes: behind the last one, at sector @last (0: none).
+ * What is there is the end marker, or was left by a writer that was killed.
+ * *@needed_bytes becomes where that grain ends, if it is cut.
  */
 int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
                          uint64_t *needed_bytes);
+/*
+ * Read and unpack the grain at byte @file_offset of the file.  0, or -errno:
+ * if *@readable, -EILSEQ says that it is another grain, -EIO that it is
+ * damaged.
+ */
+int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
+                                  int64_t file_offset, uint8_t *data,
+                                  bool *readable);
+/* The last write was done: put an end marker.  Outside coroutines. */
+int vmdk_stream_finish(VmdkExtent *e);
 /* One grain: [@offset, @offset + @bytes) does not cross its end. */
 int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
                                    int64_t offset, int64_t bytes,
