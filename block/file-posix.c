@@ -45,8 +45,10 @@ static void raw_refresh_filename(BlockDriverState *bs)
     if (name) {
         g_free(bs->filename);
         g_free(bs->exact_filename);
-        bs->filename = g_strdup(name);
-        bs->exact_filename = g_strdup(name);
+        /* A name that opens the same file again. */
+        bs->filename = g_strconcat(path_has_protocol(name) ? "./" : "", name,
+                                   NULL);
+        bs->exact_filename = g_strdup(bs->filename);
     }
 }
 

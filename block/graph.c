@@ -64,6 +64,35 @@ void bdrv_iterate_format(void (*it)(void *opaque, const char *name),
     g_list_free(names);
 }
 
+bool bdrv_filename_has_protocol(const char *filename)
+{
+    return g_str_has_prefix(filename, "json:")
+           || (path_has_protocol(filename)
+               && bdrv_find_protocol(filename, true, NULL));
+}
+
+char *bdrv_get_full_backing_filename_from_filename(const char *backed,
+                                                   const char *backing,
+                                                   Error **errp)
+{
+    g_autofree char *full = NULL;
+
+    if (path_is_absolute(backing) || bdrv_filename_has_protocol(backing)) {
+        return g_strdup(backing);
+    }
+    if (!*backed || g_str_has_prefix(backed, "json:")) {
+        error_setg(errp, "Cannot use relative backing file names for '%s'",
+                   backed);
+        return NULL;
+    }
+    full = path_combine(backed, backing);
+    /* Only a local file can have an unknown protocol. */
+    if (!path_has_protocol(backed) && path_has_protocol(full)) {
+        return g_strconcat("./", full, NULL);
+    }
+    return g_steal_pointer(&full);
+}
+
 /* Of the protocols that know @filename as a device, the surest one. */
 static BlockDriver *bdrv_find_device_protocol(const char *filename)
 {

@@ -206,7 +206,11 @@ static bool check_backing(const CreateArgs *a, QOpts *opts, Error **errp)
         qopts_del(opts, "backing_file");
         return true;
     }
-    path = path_combine(a->filename, backing);
+    path = bdrv_get_full_backing_filename_from_filename(a->filename, backing,
+                                                        errp);
+    if (!path) {
+        return false;
+    }
     if (!strcmp(path, a->filename)) {
         error_setg(errp, "Error: Trying to create an image with the same "
                    "filename as the backing file");

@@ -19,13 +19,14 @@ uint32_t vmdk_new_cid(void)
 int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
 {
     BDRVVmdkState *s = bs->opaque;
-    BlockDriverState *parent = bs->backing->bs;
-    BDRVVmdkState *ps = parent->opaque;
+    BlockDriverState *parent = vmdk_parent(bs);
+    BDRVVmdkState *ps;
 
     if (s->parent_checked) {
         return 0;
     }
-    if (parent->drv == &bdrv_vmdk && ps->desc.cid != s->desc.parent_cid) {
+    ps = parent ? parent->opaque : NULL;
+    if (ps && ps->desc.cid != s->desc.parent_cid) {
         error_report("The backing file '%s' of '%s' has changed: CID %08x"
                      " instead of %08x", parent->filename, bs->filename,
                      ps->desc.cid, s->desc.parent_cid);

@@ -98,7 +98,13 @@ static bool take_hwversion(VmdkCreate *c, const QOpts *opts, Error **errp)
 
 static bool is_one_line(const char *value, const char *key, Error **errp)
 {
-    if (value && value[strcspn(value, "\"\r\n")]) {
+    if (value && strchr(value, '"')) {
+        error_setg(errp, "%s '%s' has a quote in it: a VMDK descriptor cannot"
+                   " have that, since quotes mark where a value ends", key,
+                   value);
+        return false;
+    }
+    if (value && value[strcspn(value, "\r\n")]) {
         error_setg(errp, "invalid parameter value: %s=%s", key, value);
         return false;
     }
@@ -138,11 +144,14 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
 
 static int take_parent_cid(VmdkCreate *c, const char *filename, Error **errp)
 {
-    g_autofree char *path = path_combine(filename, c->backing);
-    BlockDriverState *parent = bdrv_open(path, NULL, NULL,
-                                         BDRV_O_NO_BACKING, errp);
+    g_autofree char *path = bdrv_get_full_backing_filename_from_filename(
+        filename, c->backing, errp);
+    BlockDriverState *parent = NULL;
     int ret = 0;
 
+    if (path) {
+        parent = bdrv_open(path, NULL, NULL, BDRV_O_NO_BACKING, errp);
+    }
     if (!parent) {
         return -EINVAL;
     }
@@ -162,8 +171,8 @@ static void split_name(VmdkCreate *c, const char *filename)
     const char *base = strrchr(filename, '/');
     const char *ext;
 
-    if (!base) {
-        base = strrchr(filename, ':');
+    if (!base && path_has_protocol(filename)) {
+        base = strchr(filename, ':');
     }
     base = base ? base + 1 : filename;
     ext = strrchr(base, '.');
@@ -283,8 +292,7 @@ static int create_from_options(const char *filename, const QOpts *opts,
         }
     }
     split_name(&c, filename);
-    if (!is_one_line(c.stem, "filename", errp)
-        || !is_one_line(c.ext, "filename", errp)) {
+    if (!is_one_line(strrchr(filename, '/') ?: filename, "filename", errp)) {
         ret = -EINVAL;
     } else {
         c.lines = g_string_new("");

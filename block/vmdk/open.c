@@ -59,48 +59,6 @@ static int parse_descriptor(BlockDriverState *bs, Error **errp)
     return 0;
 }
 
-/* @path as seen from the descriptor; NULL with @errp set. */
-static char *resolve_path(BlockDriverState *bs, const char *path,
-                          Error **errp)
-{
-    const char *base = bs->file->bs->exact_filename;
-    g_autofree char *full = NULL;
-
-    if (path_is_absolute(path)) {
-        return g_strdup(path);
-    }
-    if (!base || !*base) {
-        error_setg(errp, "Cannot use relative paths with VMDK descriptor file"
-                   " '%s'", bs->file->bs->filename);
-        return NULL;
-    }
-    full = path_combine(base, path);
-    /* What is in a descriptor names a file, never a protocol. */
-    if (!path_has_protocol(base) && path_has_protocol(full)) {
-        return g_strconcat("./", full, NULL);
-    }
-    return g_steal_pointer(&full);
-}
-
-/* Whether the user said himself what child @name is. */
-static bool child_is_given(const QOpts *options, const char *name)
-{
-    static const char *const keys[] = {
-        "", ".filename", ".file", ".file.filename", ".file.driver",
-        ".image", ".image.filename", ".image.driver", ".file.image.filename",
-    };
-    size_t i;
-
-    for (i = 0; i < ARRAY_SIZE(keys); i++) {
-        g_autofree char *key = g_strconcat(name, keys[i], NULL);
-
-        if (qopts_has(options, key)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static BdrvChild *open_extent_file(BlockDriverState *bs, QOpts *options,
                                    const VmdkExtentLine *line, int index,
                                    Error **errp)
@@ -112,8 +70,8 @@ static BdrvChild *open_extent_file(BlockDriverState *bs, QOpts *options,
     if (!vmdk_type_is_flat(line->type)) {
         role |= BDRV_CHILD_METADATA;
     }
-    if (!child_is_given(options, name)) {
-        path = resolve_path(bs, line->path, errp);
+    if (!vmdk_child_is_given(options, name)) {
+        path = vmdk_resolve_path(bs, line->path, errp);
         if (!path) {
             return NULL;
         }
@@ -340,54 +298,6 @@ static int open_binary(BlockDriverState *bs, QOpts *options, int64_t length,
     return ret < 0 ? ret : add_embedded(bs, &h, errp);
 }
 
-/* "backing": null or "" says that there is to be none. */
-static bool backing_is_off(QOpts *options)
-{
-    const char *value = qopts_get_str(options, "backing");
-
-    if (qopts_is_null(options, "backing") || (value && !*value)) {
-        qopts_del(options, "backing");
-        return true;
-    }
-    return false;
-}
-
-static int open_backing(BlockDriverState *bs, QOpts *options, int flags,
-                        Error **errp)
-{
-    BDRVVmdkState *s = bs->opaque;
-    g_autofree char *path = NULL;
-    bool given = child_is_given(options, "backing");
-
-    if (s->desc.parent_hint) {
-        path = resolve_path(bs, s->desc.parent_hint, errp);
-        if (!path) {
-            return -EINVAL;
-        }
-        bs->backing_file = g_strdup(s->desc.parent_hint);
-        bs->full_backing_file = g_strdup(path);
-        /* The only format that the descriptor provides for. */
-        bs->backing_format = g_strdup("vmdk");
-    }
-    if (backing_is_off(options) || (flags & BDRV_O_NO_BACKING)
-        || (!given && !path)) {
-        return 0;
-    }
-    if (given) {
-        g_free(path);
-        path = NULL;
-    }
-    if (!bdrv_open_child(path, options, "backing", bs, BDRV_CHILD_COW, false,
-                         errp)) {
-        /* Once is enough, however long the chain. */
-        if (!bs->backing_depth) {
-            error_prepend(errp, "Could not open backing file: ");
-        }
-        return -EINVAL;
-    }
-    return 0;
-}
-
 /* Why the image must not be written, if it can be read; NULL: it may be. */
 static char *read_only_reason(BDRVVmdkState *s, bool check)
 {
@@ -485,7 +395,7 @@ int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
     }
     if (ret == 0) {
         warn_of_damage(s);
-        ret = open_backing(bs, options, flags, errp);
+        ret = vmdk_open_backing(bs, options, flags, errp);
     }
     if (ret < 0) {
         vmdk_close(bs);

@@ -311,6 +311,18 @@ int coroutine_fn vmdk_scan_for_write(VmdkExtent *e);
 /* Whether more than one grain is in this place, as far as was scanned. */
 bool vmdk_grain_is_shared(const VmdkExtent *e, uint32_t sector);
 
+/* backing.c: main thread. */
+
+/* @path as seen from the descriptor; NULL with @errp set. */
+char *vmdk_resolve_path(BlockDriverState *bs, const char *path, Error **errp);
+/* Whether the user said what child @name is. */
+bool vmdk_child_is_given(const QOpts *options, const char *name);
+/* Open what the user or the descriptor says.  0 or -errno. */
+int vmdk_open_backing(BlockDriverState *bs, QOpts *options, int flags,
+                      Error **errp);
+/* The image below, without filters; NULL if it is no VMDK. */
+BlockDriverState *vmdk_parent(BlockDriverState *bs);
+
 /* open.c: the callbacks of the driver. */
 
 /*

@@ -22,6 +22,12 @@ void bdrv_init(void);
 
 /* NULL if there is no such driver. */
 BlockDriver *bdrv_find_format(const char *format_name);
+/* Whether @filename is "json:..." or has the prefix of a known protocol. */
+bool bdrv_filename_has_protocol(const char *filename);
+/* What @backing, as named by the image @backed, is for bdrv_open(). */
+char *bdrv_get_full_backing_filename_from_filename(const char *backed,
+                                                   const char *backing,
+                                                   Error **errp);
 /* The protocol of a file name ("blkdebug:..."); "file" if it names none. */
 BlockDriver *bdrv_find_protocol(const char *filename,
                                 bool allow_protocol_prefix, Error **errp);

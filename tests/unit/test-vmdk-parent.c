@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The parent of an image is what the descriptor or the user says, and a VMDK;
+ * the names of files in a descriptor.
+ */
+#include "qemu/osdep.h"
+#include "vmdk-image.h"
+#include "qemu/main-loop.h"
+
+#define PARENT_CID 0x1234abcd
+
+/* A parent with two grains, and an empty child that names it by @more. */
+static char *make_chain(uint32_t parent_cid, const char *more)
+{
+    g_autoptr(GByteArray) parent = sparse_image(2, VMDK_NO_PARENT, "");
+    g_autoptr(GByteArray) child = sparse_image(0, parent_cid, more);
+    g_autofree char *parent_path = tmp_path("parent.vmdk");
+    char *path = tmp_path("child.vmdk");
+
+    save(parent, parent_path);
+    save(child, path);
+    return path;
+}
+
+/* The child reads as its parent. */
+static void check_parent(uint32_t parent_cid, const char *more)
+{
+    g_autofree char *path = make_chain(parent_cid, more);
+    BlockBackend *blk = open_vmdk(path, 0, &error_abort);
+
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, 0);
+    g_assert_cmpint(read_grain(blk, 2, 0), ==, 0);
+    blk_unref(blk);
+}
+
+static void test_named(void)
+{
+    g_autofree char *absolute = g_strdup_printf(
+        "parentFileNameHint=\"%s/parent.vmdk\"\n", tmp_dir);
+    g_autofree char *protocol = g_strdup_printf(
+        "parentFileNameHint=\"file:%s/parent.vmdk\"\n", tmp_dir);
+    g_autofree char *json = g_strdup_printf(
+        "parentFileNameHint=\"json:{'driver': 'vmdk', 'file': {'driver':"
+        " 'file', 'filename': '%s/parent.vmdk'}}\"\n", tmp_dir);
+
+    check_parent(PARENT_CID, "parentFileNameHint=\"parent.vmdk\"\n");
+    check_parent(PARENT_CID, absolute);
+    check_parent(PARENT_CID, protocol);
+    check_parent(PARENT_CID, json);
+}
+
+static void test_unnamed(void)
+{
+    g_autofree char *path = make_chain(PARENT_CID, "");
+    g_autofree char *parent = tmp_path("parent.vmdk");
+    QOpts *opts = qopts_new();
+    BlockBackend *blk;
+
+    check_refused(path, 0, "has a parent, parentCID=1234abcd, but does not");
+    blk_unref(open_vmdk(path, BDRV_O_NO_BACKING, &error_abort));
+    qopts_set_str(opts, "driver", "vmdk");
+    qopts_set_str(opts, "backing.driver", "vmdk");
+    qopts_set_str(opts, "backing.file.filename", parent);
+    blk = blk_new_open(path, NULL, opts, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, 0);
+    blk_unref(blk);
+}
+
+static void test_wrong_kind(void)
+{
+    g_autofree char *path = make_chain(
+        PARENT_CID, "parentFileNameHint=\"raw\"\n");
+    g_autofree char *json_path = NULL;
+    g_autofree char *raw = tmp_path("raw");
+    g_autofree char *hint = g_strdup_printf(
+        "parentFileNameHint=\"json:{'driver': 'raw', 'file': {'driver':"
+        " 'file', 'filename': '%s'}}\"\n", raw);
+    g_autofree char *data = g_strnfill(MiB, 'x');
+
+    g_assert_true(g_file_set_contents(raw, data, MiB, NULL));
+    check_refused(path, 0, "not in VMDK format");
+    json_path = make_chain(PARENT_CID, hint);
+    check_refused(json_path, 0, "must be a vmdk image");
+}
+
+static void test_wrong_cid(void)
+{
+    g_autofree char *path = make_chain(
+        PARENT_CID + 1, "parentFileNameHint=\"parent.vmdk\"\n");
+    BlockBackend *blk = open_vmdk(path, 0, &error_abort);
+
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, -EINVAL);
+    blk_unref(blk);
+}
+
+/* The parent's CID counts also if there is a filter over the parent. */
+static void test_filter(void)
+{
+    g_autofree char *path = make_chain(PARENT_CID + 1, "");
+    g_autofree char *parent = tmp_path("parent.vmdk");
+    QOpts *opts = qopts_new();
+    BlockBackend *blk;
+
+    qopts_set_str(opts, "driver", "vmdk");
+    qopts_set_str(opts, "backing.driver", "blkdebug");
+    qopts_set_str(opts, "backing.image.driver", "vmdk");
+    qopts_set_str(opts, "backing.image.file.driver", "file");
+    qopts_set_str(opts, "backing.image.file.filename", parent);
+    blk = blk_new_open(path, NULL, opts, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, -EINVAL);
+    blk_unref(blk);
+}
+
+/* A disk in one file of a name that is spelled @spelled in the descriptor. */
+static void check_name(const char *name, const char *spelled,
+                       const char *more)
+{
+    g_autofree char *flat = tmp_path(name);
+    g_autofree char *path = tmp_path("a:descriptor.vmdk");
+    g_autofree char *data = g_strnfill(GRAIN, 7);
+    g_autofree char *text = g_strdup_printf(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+        "createType=\"vmfs\"\n%sRW 128 VMFS \"%s\"\n", more, spelled);
+    BlockBackend *blk;
+
+    g_assert_true(g_file_set_contents(flat, data, GRAIN, NULL));
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 0, 7), ==, 0);
+    blk_unref(blk);
+    g_unlink(flat);
+}
+
+static void test_names(void)
+{
+    check_name("a:flat", "a:flat", "");
+    check_name("json:{}", "json:{}", "");
+    check_name("caf\xe9", "caf\xe9", "encoding=\"windows-1252\"\n");
+    check_name("caf\xc3\xa9", "caf\xe9", "encoding=\"windows-1252\"\n");
+    check_name("\xe9\xe9", "\xe9\xe9", "encoding=\"no such encoding\"\n");
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    make_tmp_dir();
+    g_test_add_func("/vmdk-parent/named", test_named);
+    g_test_add_func("/vmdk-parent/unnamed", test_unnamed);
+    g_test_add_func("/vmdk-parent/wrong-kind", test_wrong_kind);
+    g_test_add_func("/vmdk-parent/wrong-cid", test_wrong_cid);
+    g_test_add_func("/vmdk-parent/filter", test_filter);
+    g_test_add_func("/vmdk-parent/names", test_names);
+    ret = g_test_run();
+    remove_tmp_dir();
+    return ret;
+}
