@@ -100,6 +100,10 @@ static int coroutine_fn write_around(VmdkExtent *e, int64_t file_offset,
     int ret;
 
     BLKDBG_EVENT(e->file, BLKDBG_CLUSTER_ALLOC);
+    if (head_bytes || tail_bytes) {
+        BLKDBG_EVENT(e->file, BLKDBG_COW_WRITE);
+    }
+    BLKDBG_EVENT(e->file, BLKDBG_WRITE_AIO);
     if (!head_bytes && !tail_bytes && qiov) {
         return bdrv_co_pwritev_part(e->file, file_offset, bytes, qiov,
                                     qiov_offset, 0);

@@ -84,6 +84,7 @@ static int coroutine_fn read_run(VmdkReq *req, const VmdkRun *run)
         return vmdk_stream_read(e, req->offset, run, run->bytes, req->qiov,
                                 req->qiov_offset);
     }
+    BLKDBG_EVENT(e->file, BLKDBG_READ_AIO);
     return bdrv_co_preadv_part(e->file, run->file_offset, run->bytes,
                                req->qiov, req->qiov_offset, 0);
 }
@@ -108,6 +109,7 @@ static int coroutine_fn read_extent(VmdkReq *req)
         return 0;
     }
     if (vmdk_type_is_flat(e->type)) {
+        BLKDBG_EVENT(e->file, BLKDBG_READ_AIO);
         return bdrv_co_preadv_part(e->file, e->flat_offset + req->offset,
                                    req->bytes, req->qiov, req->qiov_offset,
                                    0);
@@ -199,6 +201,7 @@ static int coroutine_fn write_run(VmdkReq *req, VmdkRun *run)
         }
         return write_unallocated(req, run->kind, &run->bytes);
     }
+    BLKDBG_EVENT(e->file, BLKDBG_WRITE_AIO);
     if (!req->qiov) {
         return bdrv_co_pwrite_zeroes(e->file, run->file_offset, run->bytes,
                                      req->flags);
@@ -246,6 +249,7 @@ static int coroutine_fn write_flat(VmdkReq *req)
 {
     VmdkExtent *e = req->e;
 
+    BLKDBG_EVENT(e->file, BLKDBG_WRITE_AIO);
     if (!req->qiov) {
         return bdrv_co_pwrite_zeroes(e->file, e->flat_offset + req->offset,
                                      req->bytes, req->flags);
