@@ -3,10 +3,11 @@
  * Allocation of grains: announce, reserve, (the caller writes the data,)
  * commit, end.
  *
- * The order in the file is: data, redundant grain table, grain table.  Until
- * the last step the image reads as before, so a failure or a kill at any
- * point leaks at most the reserved grains; they are not used again while the
- * image is open.
+ * The order in the file is: data, grain table, redundant grain table.  Until
+ * the table is written the image reads as before, so a failure or a kill
+ * leaks at most the reserved grains; they are not used again while the image
+ * is open.  After it, only the redundant copy can be behind, which is
+ * harmless, and told from damage by "qemu-img check".
  *
  * Commits are grouped: whoever gets extent->lock writes for all that wait
  * for the same table.
@@ -135,37 +136,25 @@ static int coroutine_fn write_next_free(VmdkExtent *e)
                           &sector, 0);
 }
 
-/* Write the entries [@from, @to) of e->scratch to both copies of a table. */
-static int coroutine_fn write_table(VmdkExtent *e, uint32_t index,
+/* Write the entries [@from, @to) of e->scratch to the table at @sector. */
+static int coroutine_fn write_table(VmdkExtent *e, uint32_t sector,
                                     uint32_t from, uint32_t to)
 {
     const uint32_t per_sector = BDRV_SECTOR_SIZE / sizeof(uint32_t);
-    const uint32_t copies[] = { e->rgd ? e->rgd[index] : 0, e->gd[index] };
     int64_t start;
     int64_t bytes;
-    int ret;
-    int i;
 
+    if (!vmdk_table_in_file(e, sector)) {
+        return -EIO;
+    }
     from = ROUND_DOWN(from, per_sector);
     to = MIN(ROUND_UP(to, per_sector), e->gt_entries);
     start = from * sizeof(uint32_t);
     bytes = (to - from) * sizeof(uint32_t);
-    for (i = 0; i < 2; i++) {
-        if (!copies[i] || (i == 0 && copies[0] == copies[1])) {
-            continue;
-        }
-        if (!vmdk_table_in_file(e, copies[i])) {
-            return -EIO;
-        }
-        BLKDBG_EVENT(e->file, BLKDBG_L2_UPDATE);
-        ret = bdrv_co_pwrite(e->file,
-                             ((int64_t)copies[i] << BDRV_SECTOR_BITS) + start,
-                             bytes, e->scratch + from, 0);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
+    BLKDBG_EVENT(e->file, BLKDBG_L2_UPDATE);
+    return bdrv_co_pwrite(e->file,
+                          ((int64_t)sector << BDRV_SECTOR_BITS) + start,
+                          bytes, e->scratch + from, 0);
 }
 
 /* Put the entries of @a into the table copy @entries. */
@@ -206,10 +195,14 @@ static int coroutine_fn commit_queue(VmdkExtent *e, uint32_t index,
     }
     ret = write_next_free(e);
     if (ret == 0) {
-        ret = write_table(e, index, from, to);
+        ret = write_table(e, e->gd[index], from, to);
     }
     if (ret == 0) {
+        /* Whatever becomes of the copy, the grains are in use now. */
         memcpy(t->entries, e->scratch, e->gt_entries * sizeof(uint32_t));
+        if (e->rgd && e->rgd[index] && e->rgd[index] != e->gd[index]) {
+            ret = write_table(e, e->rgd[index], from, to);
+        }
     }
     return ret;
 }

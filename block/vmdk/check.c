@@ -2,28 +2,11 @@
 /*
  * "qemu-img check" for VMDK: every grain lies in the file, outside of the
  * metadata, is used once, and can be unpacked if it is compressed; no two
- * pieces of metadata overlap; both copies of the grain tables are the same.
- *
- * A kill between the two writes of a commit leaves a redundant table behind
- * its primary one; -r all copies the primary one over it.  Only if nothing
- * else is there: a directory that lies would have the repair overwrite what
- * is still good.
+ * pieces of metadata overlap.  check-copies.c compares the grain tables with
+ * their redundant copies.
  */
 #include "qemu/osdep.h"
-#include "block/vmdk/vmdk.h"
-
-typedef struct VmdkCheck {
-    BlockDriverState *bs;
-    VmdkExtent *e;
-    BdrvCheckResult *result;
-    BdrvCheckMode fix;
-    GArray *areas;              /* of VmdkArea, by start */
-    bool all_shared;            /* take all of them for shared */
-    uint32_t *table;
-    uint32_t *redundant;
-    uint8_t *data;              /* of a compressed grain */
-    bool *differs;              /* tables from their redundant copies */
-} VmdkCheck;
+#include "block/vmdk/check.h"
 
 #define MAX_MARKED 64
 
@@ -98,8 +81,7 @@ static bool mark_areas(VmdkCheck *c, uint64_t start, uint64_t end)
     return found;
 }
 
-/* Whether nothing but the table at @sector is there. */
-static bool may_write_table(const VmdkCheck *c, uint32_t sector)
+bool vmdk_check_may_write(const VmdkCheck *c, uint32_t sector)
 {
     guint n = areas_before(c, sector);
 
@@ -185,14 +167,16 @@ static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
                 " is used twice\n", sector);
         corrupt(c);
-    } else if (c->e->compressed) {
-        check_stream(c, grain, gte);
+    } else {
+        vmdk_set_bit(c->used, vmdk_check_place(c, gte));
+        if (c->e->compressed) {
+            check_stream(c, grain, gte);
+        }
     }
 }
 
-/* A table that cannot be read need not be damaged, if it is in the file. */
-static void unreadable(VmdkCheck *c, const char *what, uint32_t index,
-                       uint32_t sector, int error)
+void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
+                           uint32_t sector, int error)
 {
     fprintf(stderr, "ERROR: could not read %s %u: %s\n", what, index,
             strerror(-error));
@@ -203,8 +187,7 @@ static void unreadable(VmdkCheck *c, const char *what, uint32_t index,
     }
 }
 
-/* The primary table @index into c->table; if it cannot be, that is said. */
-static bool coroutine_fn read_table(VmdkCheck *c, uint32_t index)
+bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index)
 {
     const VmdkExtent *e = c->e;
     int ret;
@@ -216,64 +199,9 @@ static bool coroutine_fn read_table(VmdkCheck *c, uint32_t index)
     }
     ret = vmdk_table_read(c->e, e->gd[index], c->table);
     if (ret < 0) {
-        unreadable(c, "grain table", index, e->gd[index], ret);
+        vmdk_check_unreadable(c, "grain table", index, e->gd[index], ret);
     }
     return ret == 0;
-}
-
-static bool has_redundant(const VmdkCheck *c, uint32_t index)
-{
-    uint32_t sector = c->e->rgd[index];
-
-    return sector && vmdk_table_in_file(c->e, sector);
-}
-
-/* Compare with the table @index, which is in c->table. */
-static void coroutine_fn check_redundant(VmdkCheck *c, uint32_t index)
-{
-    VmdkExtent *e = c->e;
-    int ret;
-
-    if (!e->rgd || e->rgd[index] == e->gd[index]) {
-        return;
-    }
-    if (!has_redundant(c, index)) {
-        c->differs[index] = true;
-        return;
-    }
-    ret = vmdk_table_read(e, e->rgd[index], c->redundant);
-    if (ret < 0) {
-        unreadable(c, "the redundant copy of grain table", index,
-                   e->rgd[index], ret);
-        return;
-    }
-    c->differs[index] = memcmp(c->redundant, c->table,
-                               e->gt_entries * sizeof(uint32_t)) != 0;
-}
-
-/* Say that it differs, and make it the same if that is wanted and safe. */
-static void coroutine_fn repair_redundant(VmdkCheck *c, uint32_t index)
-{
-    VmdkExtent *e = c->e;
-    bool repair = (c->fix & BDRV_FIX_ERRORS) && has_redundant(c, index)
-                  && may_write_table(c, e->rgd[index]);
-    int ret;
-
-    fprintf(stderr, "%s: grain table %u differs from its redundant copy\n",
-            repair ? "Repairing" : "ERROR", index);
-    corrupt(c);
-    if (!repair || !read_table(c, index)) {
-        return;
-    }
-    ret = bdrv_co_pwrite(e->file,
-                         (int64_t)e->rgd[index] << BDRV_SECTOR_BITS,
-                         e->gt_entries * sizeof(uint32_t), c->table, 0);
-    if (ret < 0) {
-        c->result->check_errors++;
-    } else {
-        c->result->corruptions--;
-        c->result->corruptions_fixed++;
-    }
 }
 
 static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
@@ -282,7 +210,7 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
     uint64_t first = (uint64_t)index * e->gt_entries;
     uint32_t i;
 
-    if (!read_table(c, index)) {
+    if (!vmdk_check_read_table(c, index)) {
         return;
     }
     for (i = 0; e->gd[index] && i < e->gt_entries; i++) {
@@ -291,7 +219,7 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
         }
         check_grain(c, first + i, GUINT32_FROM_LE(c->table[i]));
     }
-    check_redundant(c, index);
+    vmdk_check_copies(c, index);
 }
 
 /* Everything is looked at before anything is repaired. */
@@ -304,11 +232,7 @@ static void coroutine_fn check_tables(VmdkCheck *c)
     for (i = 0; i < e->gd_entries; i++) {
         check_table(c, i);
     }
-    for (i = 0; i < e->gd_entries; i++) {
-        if (c->differs[i]) {
-            repair_redundant(c, i);
-        }
-    }
+    vmdk_check_repair_copies(c);
 }
 
 static int coroutine_fn check_extent(VmdkCheck *c)
@@ -322,8 +246,10 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     c->table = g_try_malloc(bytes);
     c->redundant = g_try_malloc(bytes);
     c->data = g_try_malloc(e->compressed ? e->grain_bytes : 1);
-    c->differs = g_try_new0(bool, e->gd_entries + 1);
-    if (c->table && c->redundant && c->data && c->differs) {
+    c->used = vmdk_bits_new(vmdk_check_place(c, c->e->file_bytes
+                                                >> BDRV_SECTOR_BITS) + 1);
+    c->copies = g_try_new0(uint8_t, e->gd_entries + 1);
+    if (c->table && c->redundant && c->data && c->used && c->copies) {
         c->areas = vmdk_areas_new(e);
         check_tables(c);
         g_array_unref(c->areas);
@@ -332,7 +258,8 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     g_free(c->table);
     g_free(c->redundant);
     g_free(c->data);
-    g_free(c->differs);
+    g_free(c->used);
+    g_free(c->copies);
     return ret;
 }
 

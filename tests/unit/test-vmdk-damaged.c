@@ -216,6 +216,88 @@ static void test_change_tracking(void)
     bdrv_unref(bs);
 }
 
+#define GT_OFFSET ((GD_SECTOR + 1) * 512)
+#define RGT_OFFSET ((RGD_SECTOR + 1) * 512)
+
+/* Check, repair with @fix, check: so many corruptions each time. */
+static BlockBackend *check_thrice(GByteArray *image, BdrvCheckMode fix,
+                                  int before, int fixed, int after)
+{
+    g_autofree char *path = tmp_path("copies.vmdk");
+    BdrvCheckResult res;
+    BlockBackend *blk;
+
+    save(image, path);
+    blk = open_vmdk(path, RW_FLAGS | BDRV_O_CHECK, &error_abort);
+    g_assert_cmpint(count_corruptions(blk, 0), ==, before);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &res, fix), ==, 0);
+    g_assert_cmpint(res.corruptions_fixed, ==, fixed);
+    g_assert_cmpint(count_corruptions(blk, 0), ==, after);
+    return blk;
+}
+
+static void check_same_tables(void)
+{
+    g_autofree char *path = tmp_path("copies.vmdk");
+    g_autofree char *data = NULL;
+
+    g_assert_true(g_file_get_contents(path, &data, NULL, NULL));
+    g_assert_cmpint(memcmp(data + GT_OFFSET, data + RGT_OFFSET, 2048), ==,
+                    0);
+}
+
+/* A copy that lacks grains is no damage. */
+static void test_copy_behind(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT, "");
+
+    patch(image, RGT_OFFSET + 4, 0, 4);
+    patch(image, RGT_OFFSET + 12, 0, 4);
+    blk_unref(check_thrice(image, BDRV_FIX_LEAKS, 0, 0, 0));
+    check_same_tables();
+    blk_unref(check_thrice(image, BDRV_FIX_ERRORS, 0, 0, 0));
+    check_same_tables();
+}
+
+/* A table that lacks grains takes them over. */
+static void test_copy_ahead(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT, "");
+    BlockBackend *blk;
+
+    patch(image, GT_OFFSET + 4, 0, 4);
+    patch(image, GT_OFFSET + 12, 1 << 20, 4);
+    blk_unref(check_thrice(image, BDRV_FIX_LEAKS, 2, 0, 2));
+    blk = check_thrice(image, BDRV_FIX_ERRORS, 2, 1, 0);
+    blk_unref(blk);
+    check_same_tables();
+    blk = check_thrice(image, BDRV_FIX_ERRORS, 2, 1, 0);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, 0);
+    g_assert_cmpint(read_grain(blk, 3, 4), ==, 0);
+    blk_unref(blk);
+
+    /* But not those that others have. */
+    patch(image, RGT_OFFSET + 4, FIRST_GRAIN, 4);
+    patch(image, GT_OFFSET + 12, FIRST_GRAIN + 3 * 128, 4);
+    blk = check_thrice(image, BDRV_FIX_ERRORS, 1, 1, 0);
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
+    g_assert_cmpint(read_grain(blk, 1, 0), ==, 0);
+    blk_unref(blk);
+}
+
+/* If both have a grain, the table counts. */
+static void test_copy_differs(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(NB_DATA, VMDK_NO_PARENT, "");
+    BlockBackend *blk;
+
+    patch(image, RGT_OFFSET, FIRST_GRAIN + 128, 4);
+    blk = check_thrice(image, BDRV_FIX_ERRORS, 1, 1, 0);
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
+    blk_unref(blk);
+    check_same_tables();
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -228,6 +310,9 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-damaged/entries", test_entries);
     g_test_add_func("/vmdk-damaged/odd-places", test_odd_places);
     g_test_add_func("/vmdk-damaged/directory", test_directory);
+    g_test_add_func("/vmdk-damaged/copy-behind", test_copy_behind);
+    g_test_add_func("/vmdk-damaged/copy-ahead", test_copy_ahead);
+    g_test_add_func("/vmdk-damaged/copy-differs", test_copy_differs);
     g_test_add_func("/vmdk-damaged/first-write", test_first_write);
     g_test_add_func("/vmdk-damaged/text-transfer", test_text_transfer);
     g_test_add_func("/vmdk-damaged/change-tracking", test_change_tracking);

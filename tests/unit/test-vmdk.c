@@ -601,6 +601,7 @@ static void test_check(void)
     g_assert_true(g_file_get_contents(path, &image, &length, NULL));
     patch((uint8_t *)image, GT_OFFSET, 1 << 20, 4);
     patch((uint8_t *)image, GT_OFFSET + 4, 1, 4);
+    patch((uint8_t *)image, RGT_OFFSET + 8, 1 << 20, 4);
     g_assert_true(g_file_set_contents(path, image, length, NULL));
     blk = open_image(path, RW_FLAGS | BDRV_O_CHECK);
     g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, -EIO);

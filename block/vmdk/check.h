@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Private to "qemu-img check" for VMDK.  Coroutines of the node's AioContext,
+ * with extent->lock held.
+ */
+#ifndef BLOCK_VMDK_CHECK_H
+#define BLOCK_VMDK_CHECK_H
+
+#include "block/vmdk/vmdk.h"
+
+typedef struct VmdkCheck {
+    BlockDriverState *bs;
+    VmdkExtent *e;
+    BdrvCheckResult *result;
+    BdrvCheckMode fix;
+    GArray *areas;              /* of VmdkArea, by start */
+    bool all_shared;            /* take all of them for shared */
+    uint32_t *table;
+    uint32_t *redundant;
+    uint8_t *data;              /* of a compressed grain */
+    uint8_t *used;              /* places of grains that primary tables have */
+    uint8_t *copies;            /* VmdkCopy of each table */
+} VmdkCheck;
+
+static inline uint64_t vmdk_check_place(const VmdkCheck *c, uint64_t sector)
+{
+    return c->e->compressed ? sector : sector / c->e->grain_sectors;
+}
+
+/* check.c */
+
+/* Whether nothing but the table at @sector is there. */
+bool vmdk_check_may_write(const VmdkCheck *c, uint32_t sector);
+/* The primary table @index into c->table; if it cannot be, that is said. */
+bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index);
+/* A table that cannot be read need not be damaged, if it is in the file. */
+void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
+                           uint32_t sector, int error);
+
+/* check-copies.c */
+
+/* Compare with the table @index, which is in c->table. */
+void coroutine_fn vmdk_check_copies(VmdkCheck *c, uint32_t index);
+/* After all tables: say what differs, and repair it if that is wanted. */
+void coroutine_fn vmdk_check_repair_copies(VmdkCheck *c);
+
+#endif
