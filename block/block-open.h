@@ -25,4 +25,12 @@ BlockDriver *bdrv_probe_all(const uint8_t *buf, int buf_size,
 int bdrv_take_flag_options(QOpts *options, int *flags, bool *force_share,
                            Error **errp);
 
+/*
+ * filename.c: set the names of @bs, which has a file: those of the file, or
+ * empty ones if they would not be enough.
+ */
+void bdrv_refresh_format_filename(BlockDriverState *bs);
+/* bs->filename = "json:{...}", with the options of the nodes below. */
+void bdrv_set_json_filename(BlockDriverState *bs);
+
 #endif

@@ -349,16 +349,10 @@ void bdrv_refresh_filename(BlockDriverState *bs)
     if (bs->drv->bdrv_refresh_filename) {
         bs->drv->bdrv_refresh_filename(bs);
     } else if (bs->file) {
-        g_free(bs->filename);
-        g_free(bs->exact_filename);
-        bs->filename = g_strdup(bs->file->bs->filename);
-        bs->exact_filename = g_strdup(bs->file->bs->exact_filename);
+        bdrv_refresh_format_filename(bs);
     }
     if (!bs->filename[0] && bs->options) {
-        g_free(bs->filename);
-        bs->filename = g_strdup_printf("json:%s",
-            json_object_to_json_string_ext(bs->options,
-                                           JSON_C_TO_STRING_SPACED));
+        bdrv_set_json_filename(bs);
     }
 }
 

@@ -131,6 +131,20 @@ BlockBackend *img_open(bool image_opts, const char *filename,
 
 static void print_value(struct json_object *value, int level);
 
+/*
+ * Names of files are bytes, but JSON is UTF-8: what is not becomes U+FFFD, as
+ * in QEMU.
+ */
+static void print_string(const char *string)
+{
+    g_autofree char *valid = g_utf8_make_valid(string, -1);
+    struct json_object *value = json_object_new_string(valid);
+
+    printf("%s", json_object_to_json_string_ext(
+        value, JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(value);
+}
+
 static void print_newline(int level)
 {
     printf("\n%*s", level * 4, "");
@@ -172,6 +186,8 @@ static void print_value(struct json_object *value, int level)
         print_object(value, level);
     } else if (json_object_is_type(value, json_type_array)) {
         print_array(value, level);
+    } else if (json_object_is_type(value, json_type_string)) {
+        print_string(json_object_get_string(value));
     } else {
         printf("%s", json_object_to_json_string_ext(
             value, JSON_C_TO_STRING_NOSLASHESCAPE));

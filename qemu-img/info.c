@@ -127,10 +127,11 @@ static void print_human(struct json_object *info)
 /*
  * Add the ImageInfo of one image, opened alone: what is below it need not be
  * there.  False after an error was reported.  *@next is the file below, or
- * NULL.
+ * NULL, and *@next_fmt its format, if the image tells.
  */
 static bool info_add(struct json_object *list, const InfoArgs *a,
-                     const char *filename, const char *fmt, char **next)
+                     const char *filename, const char *fmt, char **next,
+                     char **next_fmt)
 {
     bool first = json_object_array_length(list) == 0;
     struct json_object *info;
@@ -143,6 +144,7 @@ static bool info_add(struct json_object *list, const InfoArgs *a,
     }
     info = info_collect(blk_bs(blk));
     *next = g_strdup(blk_bs(blk)->full_backing_file);
+    *next_fmt = g_strdup(blk_bs(blk)->backing_format);
     blk_unref(blk);
     if (!info) {
         return false;
@@ -159,21 +161,28 @@ static struct json_object *info_collect_all(const InfoArgs *a,
     g_autoptr(GHashTable) seen =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     char *name = g_strdup(filename);
-    const char *fmt = a->fmt;
+    g_autofree char *fmt = g_strdup(a->fmt);
 
     while (name) {
         char *next = NULL;
+        char *next_fmt = NULL;
 
         if (!g_hash_table_add(seen, name)) {
             error_report("Backing file '%s' creates an infinite loop.", name);
             goto fail;
         }
-        if (!info_add(list, a, name, fmt, &next)) {
+        if (!info_add(list, a, name, fmt, &next, &next_fmt)) {
             g_free(next);
+            g_free(next_fmt);
             goto fail;
         }
         name = next;
-        fmt = NULL;
+        g_free(fmt);
+        /* With "json:" the name tells the format. */
+        fmt = next && !g_str_has_prefix(next, "json:") ? next_fmt : NULL;
+        if (!fmt) {
+            g_free(next_fmt);
+        }
         if (!a->backing_chain) {
             g_free(next);
             break;

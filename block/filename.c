@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The name of a node, with which the same image can be opened again: that of
+ * the file if there is nothing else to say, else "json:" and all options that
+ * matter.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "block-open.h"
+#include <json-c/json.h>
+
+/* Options that change how the data are reached, but not which they are. */
+static const char *const weak_options[] = {
+    "driver", "node-name", "cache.direct", "cache.no-flush", "read-only",
+    "auto-read-only", "force-share", "discard", "detect-zeroes", "aio",
+    "aio-max-batch", "locking",
+};
+
+static bool is_weak(const char *key)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(weak_options); i++) {
+        if (!strcmp(key, weak_options[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether @key is "@child", or "@child." and more. */
+static bool is_of_child(const char *key, const char *child)
+{
+    size_t len = strlen(child);
+
+    return !strncmp(key, child, len) && (!key[len] || key[len] == '.');
+}
+
+/* Whether @key says what child of @bs there is; that is told by the child. */
+static bool is_of_any_child(BlockDriverState *bs, const char *key)
+{
+    BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        if (is_of_child(key, child->name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the name of the file alone says less than the options of @bs. */
+static bool has_strong_options(BlockDriverState *bs)
+{
+    json_object_object_foreach(bs->options, key, value) {
+        (void)value;
+        if (!is_weak(key) && !is_of_child(key, "file")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A child that the image itself does not name. */
+static bool child_matters(BlockDriverState *bs, BdrvChild *child)
+{
+    if (child == bs->file) {
+        return true;
+    }
+    json_object_object_foreach(bs->options, key, value) {
+        (void)value;
+        if (is_of_child(key, child->name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct json_object *node_options(BlockDriverState *bs)
+{
+    struct json_object *obj = json_object_new_object();
+    BdrvChild *child;
+
+    json_object_object_add(obj, "driver",
+                           json_object_new_string(bs->drv->format_name));
+    json_object_object_foreach(bs->options, key, value) {
+        if (!is_weak(key) && !is_of_any_child(bs, key)) {
+            json_object_object_add(obj, key, json_object_get(value));
+        }
+    }
+    QLIST_FOREACH(child, &bs->children, next) {
+        if (child_matters(bs, child)) {
+            json_object_object_add(obj, child->name,
+                                   node_options(child->bs));
+        }
+    }
+    return obj;
+}
+
+void bdrv_refresh_format_filename(BlockDriverState *bs)
+{
+    BlockDriverState *file = bs->file->bs;
+
+    g_free(bs->filename);
+    g_free(bs->exact_filename);
+    if (file->exact_filename[0] && !has_strong_options(bs)) {
+        bs->filename = g_strdup(file->filename);
+        bs->exact_filename = g_strdup(file->exact_filename);
+    } else {
+        bs->filename = g_strdup("");
+        bs->exact_filename = g_strdup("");
+    }
+}
+
+void bdrv_set_json_filename(BlockDriverState *bs)
+{
+    struct json_object *options = node_options(bs);
+
+    g_free(bs->filename);
+    bs->filename = g_strdup_printf("json:%s",
+        json_object_to_json_string_ext(options, JSON_C_TO_STRING_SPACED
+                                       | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(options);
+}
