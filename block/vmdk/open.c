@@ -45,10 +45,8 @@ static int parse_descriptor(BlockDriverState *bs, Error **errp)
     if (!text) {
         return -EINVAL;
     }
-    if (!s->desc_embedded && !vmdk_desc_is_utf16(text)
-        && !vmdk_desc_probe(text, strlen(text))) {
-        error_setg(errp, "Image not in VMDK format: '%s'",
-                   bs->file->bs->filename);
+    if (s->desc_embedded && !*text) {
+        vmdk_no_descriptor(bs, errp);
         return -EINVAL;
     }
     if (!vmdk_desc_parse(&s->desc, text, s->desc_embedded,
@@ -206,6 +204,25 @@ static int check_create_type(BlockDriverState *bs, Error **errp)
     return -ENOTSUP;
 }
 
+/* The same as probing, so that -f vmdk opens what is opened without it. */
+static int check_is_text(BlockDriverState *bs, int64_t length, Error **errp)
+{
+    char head[4096] = "";
+    size_t size = MIN(length, (int64_t)sizeof(head) - 1);
+    int ret = bdrv_pread(bs->file, 0, size, head, 0);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read '%s'",
+                         bs->file->bs->filename);
+        return ret;
+    }
+    if (!vmdk_desc_is_utf16(head) && !vmdk_desc_probe(head, strlen(head))) {
+        vmdk_not_vmdk(bs, head, size, errp);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int open_text(BlockDriverState *bs, QOpts *options, int64_t length,
                      Error **errp)
 {
@@ -213,7 +230,10 @@ static int open_text(BlockDriverState *bs, QOpts *options, int64_t length,
     int ret;
 
     s->desc_bytes = length;
-    ret = parse_descriptor(bs, errp);
+    ret = check_is_text(bs, length, errp);
+    if (ret == 0) {
+        ret = parse_descriptor(bs, errp);
+    }
     if (ret == 0) {
         ret = check_create_type(bs, errp);
     }
@@ -249,8 +269,7 @@ static int read_embedded_descriptor(BlockDriverState *bs, const VmdkHeader *h,
     BDRVVmdkState *s = bs->opaque;
 
     if (!h->desc_offset) {
-        error_setg(errp, "'%s' is an extent without a VMDK descriptor",
-                   bs->file->bs->filename);
+        vmdk_no_descriptor(bs, errp);
         return -EINVAL;
     }
     if (h->desc_offset >= (uint64_t)length >> BDRV_SECTOR_BITS
@@ -291,6 +310,13 @@ static int open_binary(BlockDriverState *bs, QOpts *options, int64_t length,
             return open_extents(bs, options, errp);
         }
     } else if (ret == 0) {
+        g_autofree char *descriptor = vmdk_find_descriptor(bs);
+
+        if (descriptor) {
+            warn_report("'%s' is a part of '%s': by itself, what it lacks"
+                        " reads as zeroes", bs->file->bs->filename,
+                        descriptor);
+        }
         s->desc.create_type = g_strdup("vmfsSparse");
         s->desc.cid = VMDK_NO_PARENT;
         s->desc.parent_cid = VMDK_NO_PARENT;

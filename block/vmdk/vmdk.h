@@ -323,6 +323,16 @@ int vmdk_open_backing(BlockDriverState *bs, QOpts *options, int flags,
 /* The image below, without filters; NULL if it is no VMDK. */
 BlockDriverState *vmdk_parent(BlockDriverState *bs);
 
+/* hint.c: main thread. */
+
+/* The descriptor that the file is a part of, by its name, if it is there. */
+char *vmdk_find_descriptor(BlockDriverState *bs);
+/* Set @errp for a part of a disk, which is no disk by itself. */
+void vmdk_no_descriptor(BlockDriverState *bs, Error **errp);
+/* Set @errp for a file that is none; it begins with the @size bytes @buf. */
+void vmdk_not_vmdk(BlockDriverState *bs, const char *buf, size_t size,
+                   Error **errp);
+
 /* open.c: the callbacks of the driver. */
 
 /*
