@@ -42,10 +42,15 @@ static bool make_layout(Layout *l, uint64_t sectors, Error **errp)
     return true;
 }
 
-/* A new, empty file, open for writing; NULL with @errp set. */
-static BlockBackend *create_file(const char *path, Error **errp)
+/* A new file of zeroes, open for writing; NULL with @errp set. */
+static BlockBackend *create_file(const char *path, int64_t bytes,
+                                 Error **errp)
 {
-    int ret = bdrv_create_file(path, NULL, errp);
+    QOpts *opts = qopts_new();
+    int ret;
+
+    qopts_set_int(opts, "size", bytes);
+    ret = bdrv_create_file(path, opts, errp);
 
     if (ret < 0) {
         return NULL;
@@ -87,20 +92,15 @@ static int finish_file(BlockBackend *blk, const char *path, int ret,
 
 int vmdk_create_flat(const char *path, uint64_t sectors, Error **errp)
 {
-    BlockBackend *blk = create_file(path, errp);
-    int ret;
+    /* At once, so that the protocol does what it does for raw images. */
+    BlockBackend *blk = create_file(path, sectors << BDRV_SECTOR_BITS, errp);
 
-    if (!blk) {
-        return -EIO;
-    }
-    ret = blk_truncate(blk, sectors << BDRV_SECTOR_BITS, false,
-                       PREALLOC_MODE_OFF, 0, errp);
-    return finish_file(blk, path, ret, errp);
+    return blk ? finish_file(blk, path, 0, errp) : -EIO;
 }
 
 int vmdk_create_text(const char *path, const char *text, Error **errp)
 {
-    BlockBackend *blk = create_file(path, errp);
+    BlockBackend *blk = create_file(path, 0, errp);
     int ret;
 
     if (!blk) {
@@ -217,7 +217,7 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
 int vmdk_create_sparse(const VmdkCreate *c, const char *path,
                        uint64_t sectors, const char *text, Error **errp)
 {
-    BlockBackend *blk = create_file(path, errp);
+    BlockBackend *blk = create_file(path, 0, errp);
     int ret;
 
     if (!blk) {
