@@ -5,10 +5,12 @@
  * A commit writes the table, then its copy.  A kill in between leaves a copy
  * that is behind: it lacks grains, and only repairs ever read it.  That is no
  * damage.  A table that lacks grains which the copy has is: they were lost,
- * or the writer was one that writes the copy first.
+ * or the writer was one that writes the copy first.  Nothing tells which, so
+ * neither is changed: the copy may be all that knows where the data are.
  *
- * Nothing is written where anything else may be: a directory that lies would
- * have the repair overwrite what is still good.
+ * A repair changes copies only, never what is on the disk, and not where
+ * anything else may be: a directory that lies would have the repair overwrite
+ * what is still good.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/check.h"
@@ -121,29 +123,6 @@ void coroutine_fn vmdk_check_copies(VmdkCheck *c, uint32_t index)
 
 /* --- repair --- */
 
-/* Take over the grains that the table lacks. */
-static void coroutine_fn merge_tables(VmdkCheck *c, uint32_t index)
-{
-    VmdkExtent *e = c->e;
-    uint32_t i;
-
-    for (i = 0; i < e->gt_entries; i++) {
-        uint64_t grain = (uint64_t)index * e->gt_entries + i;
-        uint32_t copy = GUINT32_FROM_LE(c->redundant[i]);
-
-        if (grain * e->grain_bytes >= (uint64_t)e->bytes) {
-            break;
-        }
-        if (compare_entry(c, grain, GUINT32_FROM_LE(c->table[i]), copy)
-            == VMDK_COPY_AHEAD) {
-            c->table[i] = c->redundant[i];
-            if (!is_zero_grain(c, copy)) {
-                vmdk_set_bit(c->used, vmdk_check_place(c, copy));
-            }
-        }
-    }
-}
-
 static bool may_repair(const VmdkCheck *c, uint32_t index, VmdkCopy state)
 {
     const VmdkExtent *e = c->e;
@@ -152,37 +131,18 @@ static bool may_repair(const VmdkCheck *c, uint32_t index, VmdkCopy state)
         && !(state == VMDK_COPY_BEHIND && (c->fix & BDRV_FIX_LEAKS))) {
         return false;
     }
-    return vmdk_table_in_file(e, e->rgd[index])
-           && vmdk_check_may_write(c, e->rgd[index])
-           && (state != VMDK_COPY_AHEAD
-               || (e->gd[index] && vmdk_check_may_write(c, e->gd[index])));
+    return state != VMDK_COPY_AHEAD && vmdk_table_in_file(e, e->rgd[index])
+           && vmdk_check_may_write(c, e->rgd[index]);
 }
 
-static int coroutine_fn write_table(VmdkCheck *c, uint32_t sector)
+/* Write the table, which is in c->table, over its copy. */
+static bool coroutine_fn write_copy(VmdkCheck *c, uint32_t index)
 {
-    return bdrv_co_pwrite(c->e->file, (int64_t)sector << BDRV_SECTOR_BITS,
-                          c->e->gt_entries * sizeof(uint32_t), c->table, 0);
-}
+    const VmdkExtent *e = c->e;
+    int ret = bdrv_co_pwrite(e->file,
+                             (int64_t)e->rgd[index] << BDRV_SECTOR_BITS,
+                             e->gt_entries * sizeof(uint32_t), c->table, 0);
 
-/* Write what is in c->table to the copy, and if it changed to the table. */
-static bool coroutine_fn write_tables(VmdkCheck *c, uint32_t index,
-                                      bool changed)
-{
-    VmdkExtent *e = c->e;
-    int ret = 0;
-
-    if (changed) {
-        /* The image may be whole now. */
-        e->scanned = false;
-        ret = write_table(c, e->gd[index]);
-        if (ret == 0 && e->tables[index]) {
-            memcpy(e->tables[index]->entries, c->table,
-                   e->gt_entries * sizeof(uint32_t));
-        }
-    }
-    if (ret == 0) {
-        ret = write_table(c, e->rgd[index]);
-    }
     if (ret < 0) {
         fprintf(stderr, "ERROR: could not repair grain table %u: %s\n", index,
                 strerror(-ret));
@@ -202,13 +162,7 @@ static void coroutine_fn repair_table(VmdkCheck *c, uint32_t index,
             ? "lacks clusters that its redundant copy has"
             : "differs from its redundant copy");
     c->result->corruptions++;
-    if (!repair) {
-        return;
-    }
-    if (state == VMDK_COPY_AHEAD) {
-        merge_tables(c, index);
-    }
-    if (write_tables(c, index, state == VMDK_COPY_AHEAD)) {
+    if (repair && write_copy(c, index)) {
         c->result->corruptions--;
         c->result->corruptions_fixed++;
     }
@@ -243,7 +197,7 @@ void coroutine_fn vmdk_check_repair_copies(VmdkCheck *c)
         if (state == VMDK_COPY_BEHIND) {
             behind++;
             if (may_repair(c, i, state)) {
-                repaired += write_tables(c, i, false);
+                repaired += write_copy(c, i);
             }
         } else if (state != VMDK_COPY_SAME) {
             repair_table(c, i, state);

@@ -322,8 +322,13 @@ void vmdk_scan_at_open(VmdkExtent *e)
     if (pieces <= EAGER_PIECES
         && tables * vmdk_table_sectors(e) <= EAGER_BYTES
                                              >> BDRV_SECTOR_BITS) {
-        /* After a failure the first write tries again. */
-        vmdk_scan(e);
+        int ret = vmdk_scan(e);
+
+        if (ret < 0) {
+            /* Much may be readable still; the first write tries again. */
+            warn_report("Could not read the grain tables of '%s': %s",
+                        e->file->bs->filename, strerror(-ret));
+        }
     }
 }
 

@@ -304,7 +304,7 @@ uint64_t vmdk_areas_free_until(const VmdkExtent *e, uint64_t sector);
  * 0 or -errno.
  */
 int vmdk_scan(VmdkExtent *e);
-/* The same if it does not take long; errors are ignored. */
+/* The same if it does not take long; an error is a warning. */
 void vmdk_scan_at_open(VmdkExtent *e);
 /* Before each write: 0 if the extent is known to be whole, or -errno. */
 int coroutine_fn vmdk_scan_for_write(VmdkExtent *e);
