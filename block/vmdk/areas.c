@@ -59,14 +59,16 @@ void vmdk_areas_init(VmdkExtent *e)
     g_autoptr(GArray) all = vmdk_areas_new(e);
     guint i;
 
+    /* The first one is the header, which is always there. */
     e->areas = g_array_new(false, false, sizeof(VmdkArea));
-    for (i = 0; i < all->len; i++) {
+    g_array_append_val(e->areas, g_array_index(all, VmdkArea, 0));
+    for (i = 1; i < all->len; i++) {
         VmdkArea *area = &g_array_index(all, VmdkArea, i);
         VmdkArea *last = &g_array_index(e->areas, VmdkArea,
-                                        MAX(e->areas->len, 1) - 1);
+                                        e->areas->len - 1);
 
-        e->areas_overlap |= e->areas->len && area->start < last->end;
-        if (e->areas->len && area->start <= last->end) {
+        e->areas_overlap |= area->start < last->end;
+        if (area->start <= last->end) {
             last->end = MAX(last->end, area->end);
         } else {
             g_array_append_val(e->areas, *area);

@@ -28,8 +28,9 @@ int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
     ps = parent ? parent->opaque : NULL;
     if (ps && ps->desc.cid != s->desc.parent_cid) {
         error_report("The backing file '%s' of '%s' has changed: CID %08x"
-                     " instead of %08x", parent->filename, bs->filename,
-                     ps->desc.cid, s->desc.parent_cid);
+                     " instead of %08x", parent->file->bs->filename,
+                     bs->file->bs->filename, ps->desc.cid,
+                     s->desc.parent_cid);
         return -EINVAL;
     }
     s->parent_checked = true;

@@ -212,9 +212,9 @@ static int create_extents(VmdkCreate *c, Error **errp)
     int ret = 0;
     uint64_t i;
 
-    if (count > VMDK_MAX_EXTENTS) {
+    if (count > VMDK_MAX_NEW_EXTENTS) {
         error_setg(errp, "Image size is too big: more than %d extents",
-                   VMDK_MAX_EXTENTS);
+                   VMDK_MAX_NEW_EXTENTS);
         return -EFBIG;
     }
     for (i = 0; ret == 0 && i < count; i++) {

@@ -37,7 +37,8 @@ static char *read_descriptor(BlockDriverState *bs, Error **errp)
     return text;
 }
 
-static int parse_descriptor(BlockDriverState *bs, Error **errp)
+/* @whole: the disk is in bs->file, whatever its name in the text. */
+static int parse_descriptor(BlockDriverState *bs, bool whole, Error **errp)
 {
     BDRVVmdkState *s = bs->opaque;
     g_autofree char *text = read_descriptor(bs, errp);
@@ -49,7 +50,7 @@ static int parse_descriptor(BlockDriverState *bs, Error **errp)
         vmdk_no_descriptor(bs, errp);
         return -EINVAL;
     }
-    if (!vmdk_desc_parse(&s->desc, text, s->desc_embedded,
+    if (!vmdk_desc_parse(&s->desc, text, whole,
                          bs->file->bs->filename, errp)) {
         return -EINVAL;
     }
@@ -88,8 +89,8 @@ static int check_flat(const VmdkExtent *e, const char *path, Error **errp)
     }
     if (length < e->bytes || length - e->bytes < e->flat_offset) {
         error_setg(errp, "Extent '%s' is too small: %" PRId64 " bytes,"
-                   " %" PRId64 " at %" PRId64 " needed", path, length,
-                   e->bytes, e->flat_offset);
+                   " expecting at least %" PRId64 " bytes", path, length,
+                   e->flat_offset + e->bytes);
         return -EINVAL;
     }
     return 0;
@@ -119,21 +120,54 @@ static int init_sparse_extent(VmdkExtent *e, const char *path, Error **errp)
     return vmdk_sparse_init(e, &h, errp);
 }
 
-/* A second use of a sparse file would overwrite what the first allocates. */
-static bool check_unique(const BDRVVmdkState *s, guint count, Error **errp)
+/* By file, then by where in it; lines that open no file come first. */
+static int compare_lines(const void *a, const void *b)
 {
-    const VmdkExtentLine *line = &g_array_index(s->desc.lines, VmdkExtentLine,
-                                                count);
+    const VmdkExtentLine *line = *(VmdkExtentLine *const *)a;
+    const VmdkExtentLine *other = *(VmdkExtentLine *const *)b;
+    const char *path = vmdk_line_has_file(line) ? line->path : "";
+    const char *other_path = vmdk_line_has_file(other) ? other->path : "";
+    int order = strcmp(path, other_path);
+
+    return order ? order : line->offset < other->offset ? -1
+                           : line->offset > other->offset;
+}
+
+/* Whether a write to one of the two could change the other. */
+static bool check_apart(const VmdkExtentLine *a, const VmdkExtentLine *b,
+                        Error **errp)
+{
+    bool flat = vmdk_type_is_flat(a->type) && vmdk_type_is_flat(b->type);
+
+    if (!vmdk_line_has_file(a) || !vmdk_line_has_file(b)
+        || strcmp(a->path, b->path)) {
+        return true;
+    }
+    if (!flat) {
+        error_setg(errp, "Extent '%s' is there twice", a->path);
+        return false;
+    }
+    if (a->offset + a->sectors > b->offset
+        && (a->access == VMDK_RW || b->access == VMDK_RW)) {
+        error_setg(errp, "Extents in '%s' overlap, at sector %" PRId64,
+                   a->path, b->offset);
+        return false;
+    }
+    return true;
+}
+
+static bool check_all_apart(const BDRVVmdkState *s, Error **errp)
+{
+    guint count = s->desc.lines->len;
+    g_autofree VmdkExtentLine **lines = g_new(VmdkExtentLine *, count + 1);
     guint i;
 
     for (i = 0; i < count; i++) {
-        VmdkExtentLine *other = &g_array_index(s->desc.lines, VmdkExtentLine,
-                                               i);
-
-        if (line->path && other->path && !strcmp(line->path, other->path)
-            && (!vmdk_type_is_flat(line->type)
-                || !vmdk_type_is_flat(other->type))) {
-            error_setg(errp, "Extent '%s' is there twice", line->path);
+        lines[i] = &g_array_index(s->desc.lines, VmdkExtentLine, i);
+    }
+    qsort(lines, count, sizeof(*lines), compare_lines);
+    for (i = 1; i < count; i++) {
+        if (!check_apart(lines[i - 1], lines[i], errp)) {
             return false;
         }
     }
@@ -152,9 +186,6 @@ static int open_extent(BlockDriverState *bs, QOpts *options, guint index,
     if (!line->sectors) {
         return 0;
     }
-    if (!check_unique(s, index, errp)) {
-        return -EINVAL;
-    }
     *e = (VmdkExtent) {
         .access = line->access,
         .type = line->type,
@@ -164,7 +195,7 @@ static int open_extent(BlockDriverState *bs, QOpts *options, guint index,
     };
     s->nb_extents++;
     bs->total_sectors += line->sectors;
-    if (line->type == VMDK_ZERO || line->access == VMDK_NOACCESS) {
+    if (!vmdk_line_has_file(line)) {
         return 0;
     }
     e->file = open_extent_file(bs, options, line, index, errp);
@@ -182,6 +213,9 @@ static int open_extents(BlockDriverState *bs, QOpts *options, Error **errp)
     int ret = 0;
     guint i;
 
+    if (!check_all_apart(s, errp)) {
+        return -EINVAL;
+    }
     s->extents = g_new0(VmdkExtent, s->desc.lines->len);
     for (i = 0; ret == 0 && i < s->desc.lines->len; i++) {
         ret = open_extent(bs, options, i, errp);
@@ -232,7 +266,7 @@ static int open_text(BlockDriverState *bs, QOpts *options, int64_t length,
     s->desc_bytes = length;
     ret = check_is_text(bs, length, errp);
     if (ret == 0) {
-        ret = parse_descriptor(bs, errp);
+        ret = parse_descriptor(bs, false, errp);
     }
     if (ret == 0) {
         ret = check_create_type(bs, errp);
@@ -282,19 +316,19 @@ static int read_embedded_descriptor(BlockDriverState *bs, const VmdkHeader *h,
     s->desc_offset = h->desc_offset << BDRV_SECTOR_BITS;
     s->desc_bytes = h->desc_sectors << BDRV_SECTOR_BITS;
     s->desc_embedded = true;
-    return parse_descriptor(bs, errp);
+    return parse_descriptor(bs, h->capacity, errp);
 }
 
-static bool describes_data(const BDRVVmdkState *s)
+/* How many extents with data the descriptor tells of. */
+static guint count_extents(const BDRVVmdkState *s)
 {
+    guint count = 0;
     guint i;
 
     for (i = 0; i < s->desc.lines->len; i++) {
-        if (g_array_index(s->desc.lines, VmdkExtentLine, i).sectors) {
-            return true;
-        }
+        count += g_array_index(s->desc.lines, VmdkExtentLine, i).sectors > 0;
     }
-    return false;
+    return count;
 }
 
 static int open_binary(BlockDriverState *bs, QOpts *options, int64_t length,
@@ -306,8 +340,14 @@ static int open_binary(BlockDriverState *bs, QOpts *options, int64_t length,
 
     if (ret == 0 && h.magic == VMDK_KDMV_MAGIC) {
         ret = read_embedded_descriptor(bs, &h, length, errp);
-        if (ret == 0 && !h.capacity && describes_data(s)) {
+        if (ret == 0 && !h.capacity && count_extents(s)) {
             return open_extents(bs, options, errp);
+        }
+        if (ret == 0 && count_extents(s) > 1) {
+            error_setg(errp, "'%s' describes %u extents, and is one itself:"
+                       " put its descriptor into a file of its own",
+                       bs->file->bs->filename, count_extents(s));
+            ret = -EINVAL;
         }
     } else if (ret == 0) {
         g_autofree char *descriptor = vmdk_find_descriptor(bs);

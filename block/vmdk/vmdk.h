@@ -40,7 +40,9 @@
 #define VMDK_GTE_ZERO 1
 
 #define VMDK_MAX_DESC_BYTES MiB
-#define VMDK_MAX_EXTENTS 4096
+#define VMDK_MAX_EXTENTS 32768
+/* As many as a descriptor has room for, whatever their names. */
+#define VMDK_MAX_NEW_EXTENTS 4096
 #define VMDK_MAX_GTES 512
 #define VMDK_COWD_GTES 4096
 /* Where the header of a COWD extent has its next free sector. */
@@ -245,6 +247,12 @@ static inline bool vmdk_test_bit(const uint8_t *bits, uint64_t n)
 static inline void vmdk_set_bit(uint8_t *bits, uint64_t n)
 {
     bits[n / 8] |= 1 << n % 8;
+}
+
+static inline bool vmdk_line_has_file(const VmdkExtentLine *line)
+{
+    return line->type != VMDK_ZERO && line->access != VMDK_NOACCESS
+           && line->sectors;
 }
 
 static inline bool vmdk_extent_is_sparse(const VmdkExtent *e)

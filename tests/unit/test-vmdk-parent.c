@@ -141,6 +141,60 @@ static void test_names(void)
     check_name("\xe9\xe9", "\xe9\xe9", "encoding=\"no such encoding\"\n");
 }
 
+/* Lines that use the same file, of 4096 bytes; @error: NULL if that is fine. */
+static void check_lines(const char *lines, const char *error)
+{
+    g_autofree char *flat = tmp_path("flat");
+    g_autofree char *path = tmp_path("lines.vmdk");
+    g_autofree char *data = g_strnfill(4096, 'f');
+    g_autofree char *text = g_strdup_printf(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+        "createType=\"monolithicFlat\"\n%s", lines);
+
+    g_assert_true(g_file_set_contents(flat, data, 4096, NULL));
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    if (error) {
+        check_refused(path, 0, error);
+    } else {
+        blk_unref(open_vmdk(path, 0, &error_abort));
+    }
+}
+
+static void test_same_file(void)
+{
+    check_lines("RW 4 FLAT \"flat\" 4\nRW 4 FLAT \"flat\" 0\n", NULL);
+    check_lines("RW 4 FLAT \"flat\" 3\nRW 4 FLAT \"flat\" 0\n", "overlap");
+    check_lines("RDONLY 4 FLAT \"flat\" 3\nRDONLY 4 FLAT \"flat\" 0\n",
+                NULL);
+    check_lines("RW 4 FLAT \"flat\" 4\nNOACCESS 8 FLAT \"flat\" 0\n", NULL);
+    check_lines("RW 4 FLAT \"flat\" 0\nRW 4 ZERO\nRW 4 SPARSE \"flat\"\n",
+                "is there twice");
+    check_lines("RW 9 FLAT \"flat\" 0\n", "expecting at least 4608 bytes");
+}
+
+/* Thousands of extents, in one file. */
+static void test_many_extents(void)
+{
+    g_autoptr(GString) lines = g_string_new("");
+    int i;
+
+    for (i = 0; i < 5000; i++) {
+        g_string_append_printf(lines, "RW 1 ZERO\n");
+    }
+    check_lines(lines->str, NULL);
+}
+
+/* The text in an extent can only be about that extent. */
+static void test_embedded_lines(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(1, VMDK_NO_PARENT,
+                                               "RW 8 SPARSE \"y.vmdk\"\n");
+    g_autofree char *path = tmp_path("embedded.vmdk");
+
+    save(image, path);
+    check_refused(path, 0, "describes 2 extents");
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -155,6 +209,9 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-parent/wrong-cid", test_wrong_cid);
     g_test_add_func("/vmdk-parent/filter", test_filter);
     g_test_add_func("/vmdk-parent/names", test_names);
+    g_test_add_func("/vmdk-parent/same-file", test_same_file);
+    g_test_add_func("/vmdk-parent/many-extents", test_many_extents);
+    g_test_add_func("/vmdk-parent/embedded-lines", test_embedded_lines);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
