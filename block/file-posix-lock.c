@@ -97,6 +97,19 @@ conflict:
     return -EAGAIN;
 }
 
+/* Take the locks on @fd, which has none, and check nothing. */
+static int raw_copy_locks(int fd, uint64_t perm, uint64_t shared,
+                          Error **errp)
+{
+    int ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, 0, perm, false, errp);
+
+    if (ret == 0) {
+        ret = raw_lock_set(fd, RAW_LOCK_SHARED_BASE, 0,
+                           ~shared & BLK_PERM_ALL, false, errp);
+    }
+    return ret;
+}
+
 int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
                       const char *filename, Error **errp)
 {
@@ -105,49 +118,60 @@ int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
     if (!raw_locks_supported(fd)) {
         return 0;
     }
-    ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, 0, perm, false, errp);
-    if (ret == 0) {
-        ret = raw_lock_set(fd, RAW_LOCK_SHARED_BASE, 0,
-                           ~shared & BLK_PERM_ALL, false, errp);
-    }
+    ret = raw_copy_locks(fd, perm, shared, errp);
     return ret < 0 ? ret : raw_check_bytes(fd, perm, shared, filename, errp);
 }
 
-/* Put the locks of @fd back to what is recorded. */
-static void raw_restore_locks(BDRVRawState *s, int fd, uint64_t perm,
-                              uint64_t shared)
+static bool raw_is_same_file(int fd1, int fd2)
 {
-    raw_lock_set(fd, RAW_LOCK_PERM_BASE, perm, s->locked_perm, true, NULL);
-    raw_lock_set(fd, RAW_LOCK_SHARED_BASE, ~shared & BLK_PERM_ALL,
-                 ~s->locked_shared_perm & BLK_PERM_ALL, true, NULL);
+    struct stat st1, st2;
+
+    return fstat(fd1, &st1) == 0 && fstat(fd2, &st2) == 0 &&
+           st1.st_dev == st2.st_dev && st1.st_ino == st2.st_ino;
+}
+
+/*
+ * A reopen brings a new description, which has no locks.  Those of the old
+ * one, which other programs have been checked against, stay until it is
+ * closed.  The name may be another file by now, whose users are not known.
+ */
+static int raw_lock_new_perm_fd(BDRVRawState *s, uint64_t perm,
+                                uint64_t shared, const char *filename,
+                                Error **errp)
+{
+    if (!raw_is_same_file(s->fd, s->new_perm_fd)) {
+        return raw_lock_new_file(s->new_perm_fd, perm, shared, filename,
+                                 errp);
+    }
+    return raw_copy_locks(s->new_perm_fd, perm, shared, errp);
 }
 
 int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
                    Error **errp)
 {
     BDRVRawState *s = bs->opaque;
-    uint64_t unshared = ~shared & BLK_PERM_ALL;
     uint64_t have_unshared = ~s->locked_shared_perm & BLK_PERM_ALL;
-    /* A reopen brings a new file description, which has no locks yet. */
-    bool new_fd = s->new_perm_fd >= 0;
-    int fd = new_fd ? s->new_perm_fd : s->fd;
     int ret;
 
     if (!s->use_lock) {
         return 0;
     }
-    ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, new_fd ? 0 : s->locked_perm,
-                       perm, false, errp);
+    /* The locks of one's own description do not show up in the check. */
+    ret = raw_lock_set(s->fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, false,
+                       errp);
     if (ret == 0) {
-        ret = raw_lock_set(fd, RAW_LOCK_SHARED_BASE,
-                           new_fd ? 0 : have_unshared, unshared, false, errp);
+        ret = raw_lock_set(s->fd, RAW_LOCK_SHARED_BASE, have_unshared,
+                           ~shared & BLK_PERM_ALL, false, errp);
     }
-    if (ret == 0 && !new_fd) {
-        ret = raw_check_bytes(fd, perm & ~s->locked_perm,
+    if (ret == 0) {
+        ret = raw_check_bytes(s->fd, perm & ~s->locked_perm,
                               shared | have_unshared, bs->filename, errp);
     }
-    if (ret < 0 && !new_fd) {
-        raw_restore_locks(s, fd, perm, shared);
+    if (ret == 0 && s->new_perm_fd >= 0) {
+        ret = raw_lock_new_perm_fd(s, perm, shared, bs->filename, errp);
+    }
+    if (ret < 0) {
+        raw_abort_perm_update(bs);
     }
     return ret;
 }
@@ -155,12 +179,12 @@ int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
 void raw_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared)
 {
     BDRVRawState *s = bs->opaque;
-    int fd = s->new_perm_fd >= 0 ? s->new_perm_fd : s->fd;
 
+    /* The commit of a reopen closes the old description with its locks. */
     if (s->use_lock && s->new_perm_fd < 0) {
-        raw_lock_set(fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, true,
+        raw_lock_set(s->fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, true,
                      NULL);
-        raw_lock_set(fd, RAW_LOCK_SHARED_BASE,
+        raw_lock_set(s->fd, RAW_LOCK_SHARED_BASE,
                      ~s->locked_shared_perm & BLK_PERM_ALL,
                      ~shared & BLK_PERM_ALL, true, NULL);
     }
@@ -172,7 +196,17 @@ void raw_abort_perm_update(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
 
-    if (s->use_lock && s->new_perm_fd < 0) {
-        raw_restore_locks(s, s->fd, BLK_PERM_ALL, 0);
+    if (!s->use_lock) {
+        return;
+    }
+    raw_lock_set(s->fd, RAW_LOCK_PERM_BASE, BLK_PERM_ALL, s->locked_perm,
+                 true, NULL);
+    raw_lock_set(s->fd, RAW_LOCK_SHARED_BASE, BLK_PERM_ALL,
+                 ~s->locked_shared_perm & BLK_PERM_ALL, true, NULL);
+    if (s->new_perm_fd >= 0) {
+        raw_lock_set(s->new_perm_fd, RAW_LOCK_PERM_BASE, BLK_PERM_ALL, 0,
+                     true, NULL);
+        raw_lock_set(s->new_perm_fd, RAW_LOCK_SHARED_BASE, BLK_PERM_ALL, 0,
+                     true, NULL);
     }
 }

@@ -3,9 +3,12 @@
  * Permissions: what the users of a node do with it, and let others do.
  *
  * Each edge of the graph has a set that is used and a set that is shared.  A
- * change is tried from the node downwards: first everybody agrees, then
- * drivers that take locks on files (file-posix) take them.  When one refuses,
- * the edges get their old values back.  Main thread.
+ * change is an update of a node and all nodes below it.  First each node is
+ * asked, parents before children; drivers that lock files (file-posix) take
+ * the new locks then, and keep the old ones.  When all nodes have agreed, all
+ * commit, which gives up the old locks and cannot fail.  When one refuses, the
+ * edges get their old values back and the new locks are given up: at no time
+ * does a node lack a lock that it had before.  Main thread.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
@@ -108,64 +111,140 @@ static void bdrv_child_perms(BlockDriverState *bs, BdrvChild *c, uint64_t perm,
     }
 }
 
-/* Give the children what follows from @perm and @shared of @bs. */
-static int bdrv_refresh_children(BlockDriverState *bs, uint64_t perm,
-                                 uint64_t shared, Error **errp)
+/* --- updates --- */
+
+/* A node of an update, and what its parents are going to ask of it. */
+typedef struct {
+    BlockDriverState *bs;
+    uint64_t perm;
+    uint64_t shared;
+} PermNode;
+
+/* An edge that an update has changed, as it was before. */
+typedef struct {
+    BdrvChild *child;
+    uint64_t perm;
+    uint64_t shared;
+} PermEdge;
+
+/* Append @bs and all nodes below it to @nodes, children before parents. */
+static void perm_collect(BlockDriverState *bs, GHashTable *seen,
+                         GArray *nodes)
 {
+    PermNode node = { .bs = bs };
     BdrvChild *c;
-    int ret;
 
-    QLIST_FOREACH(c, &bs->children, next) {
-        uint64_t nperm, nshared;
-
-        bdrv_child_perms(bs, c, perm, shared, &nperm, &nshared);
-        ret = bdrv_child_try_set_perm(c, nperm, nshared, errp);
-        if (ret < 0) {
-            return ret;
-        }
+    if (!g_hash_table_add(seen, bs)) {
+        return;
     }
-    return 0;
+    QLIST_FOREACH(c, &bs->children, next) {
+        perm_collect(c->bs, seen, nodes);
+    }
+    g_array_append_val(nodes, node);
 }
 
-int bdrv_refresh_perms(BlockDriverState *bs, Error **errp)
+/* Ask of the children what follows from what is asked of @n. */
+static void perm_set_children(const PermNode *n, GArray *edges)
 {
-    uint64_t perm = 0, shared = BLK_PERM_ALL;
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &n->bs->children, next) {
+        PermEdge old = {
+            .child = c, .perm = c->perm, .shared = c->shared_perm,
+        };
+
+        g_array_append_val(edges, old);
+        bdrv_child_perms(n->bs, c, n->perm, n->shared, &c->perm,
+                         &c->shared_perm);
+    }
+}
+
+/* All parents of @n have been visited.  The driver may take locks. */
+static int perm_check_node(PermNode *n, GArray *edges, Error **errp)
+{
+    BlockDriverState *bs = n->bs;
     BdrvChild *c;
     int ret;
 
+    n->perm = 0;
+    n->shared = BLK_PERM_ALL;
     QLIST_FOREACH(c, &bs->parents, next_parent) {
-        perm |= c->perm;
-        shared &= c->shared_perm;
+        n->perm |= c->perm;
+        n->shared &= c->shared_perm;
     }
     ret = bdrv_check_parents(bs, errp);
     if (ret < 0) {
         return ret;
     }
-    if ((perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) &&
+    if ((n->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) &&
         !bdrv_is_writable(bs)) {
         error_setg(errp, "Block node is read-only");
         return -EPERM;
     }
     if (bs->drv && bs->drv->bdrv_check_perm) {
-        ret = bs->drv->bdrv_check_perm(bs, perm, shared, errp);
+        ret = bs->drv->bdrv_check_perm(bs, n->perm, n->shared, errp);
         if (ret < 0) {
             return ret;
         }
     }
-    ret = bdrv_refresh_children(bs, perm, shared, errp);
-    if (ret < 0) {
-        bdrv_refresh_children(bs, bs->cumulative_perms,
-                              bs->cumulative_shared, NULL);
+    perm_set_children(n, edges);
+    return 0;
+}
+
+static void perm_commit(GArray *nodes)
+{
+    guint i;
+
+    for (i = 0; i < nodes->len; i++) {
+        PermNode *n = &g_array_index(nodes, PermNode, i);
+
+        if (n->bs->drv && n->bs->drv->bdrv_set_perm) {
+            n->bs->drv->bdrv_set_perm(n->bs, n->perm, n->shared);
+        }
+        n->bs->cumulative_perms = n->perm;
+        n->bs->cumulative_shared = n->shared;
+    }
+}
+
+/* The nodes from @first on have agreed. */
+static void perm_abort(GArray *nodes, guint first, GArray *edges)
+{
+    guint i;
+
+    for (i = edges->len; i > 0; i--) {
+        PermEdge *old = &g_array_index(edges, PermEdge, i - 1);
+
+        old->child->perm = old->perm;
+        old->child->shared_perm = old->shared;
+    }
+    for (i = first; i < nodes->len; i++) {
+        BlockDriverState *bs = g_array_index(nodes, PermNode, i).bs;
+
         if (bs->drv && bs->drv->bdrv_abort_perm_update) {
             bs->drv->bdrv_abort_perm_update(bs);
         }
+    }
+}
+
+int bdrv_refresh_perms(BlockDriverState *bs, Error **errp)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    g_autoptr(GArray) nodes = g_array_new(false, true, sizeof(PermNode));
+    g_autoptr(GArray) edges = g_array_new(false, true, sizeof(PermEdge));
+    int ret = 0;
+    guint i;
+
+    perm_collect(bs, seen, nodes);
+    for (i = nodes->len; ret == 0 && i > 0; i--) {
+        ret = perm_check_node(&g_array_index(nodes, PermNode, i - 1), edges,
+                              errp);
+    }
+    if (ret < 0) {
+        /* The node at i has refused and holds nothing. */
+        perm_abort(nodes, i + 1, edges);
         return ret;
     }
-    if (bs->drv && bs->drv->bdrv_set_perm) {
-        bs->drv->bdrv_set_perm(bs, perm, shared);
-    }
-    bs->cumulative_perms = perm;
-    bs->cumulative_shared = shared;
+    perm_commit(nodes);
     return 0;
 }
 

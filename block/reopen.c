@@ -192,9 +192,6 @@ int bdrv_reopen(BlockDriverState *bs, int flags, QOpts *options,
             reopen_abort(queue->pdata[i]);
         }
     }
-    if (ret < 0) {
-        bdrv_refresh_perms(bs, NULL);
-    }
 out:
     bdrv_drained_end(bs);
     return ret;
