@@ -11,9 +11,13 @@
 BlockDriverState *bdrv_new(void);
 /* Free a node that has no parents. */
 void bdrv_delete(BlockDriverState *bs);
-/* Name it (NULL: invent a name) and list it. */
-int bdrv_assign_node_name(BlockDriverState *bs, const char *node_name,
-                          Error **errp);
+/* Set the name (NULL: invent one), which no listed node may have. */
+int bdrv_set_node_name(BlockDriverState *bs, const char *node_name,
+                       Error **errp);
+/* An error if a listed node has the name of @bs. */
+int bdrv_check_node_name(BlockDriverState *bs, Error **errp);
+/* Let @bs, which is open, be found by its name. */
+void bdrv_list_node(BlockDriverState *bs);
 /* The format that @buf looks most like; NULL for none. */
 BlockDriver *bdrv_probe_all(const uint8_t *buf, int buf_size,
                             const char *filename);

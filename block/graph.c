@@ -186,8 +186,8 @@ static bool id_wellformed(const char *id)
     return true;
 }
 
-int bdrv_assign_node_name(BlockDriverState *bs, const char *node_name,
-                          Error **errp)
+int bdrv_set_node_name(BlockDriverState *bs, const char *node_name,
+                       Error **errp)
 {
     static unsigned next_id;
 
@@ -201,14 +201,25 @@ int bdrv_assign_node_name(BlockDriverState *bs, const char *node_name,
         error_setg(errp, "Node name too long: '%s' (%zu bytes at most)",
                    node_name, sizeof(bs->node_name) - 1);
         return -EINVAL;
-    } else if (bdrv_find_node(node_name)) {
-        error_setg(errp, "Duplicate nodes with node-name='%s'", node_name);
-        return -EINVAL;
     } else {
         pstrcpy(bs->node_name, sizeof(bs->node_name), node_name);
     }
-    QTAILQ_INSERT_TAIL(&all_nodes, bs, node_list);
+    return bdrv_check_node_name(bs, errp);
+}
+
+int bdrv_check_node_name(BlockDriverState *bs, Error **errp)
+{
+    if (bdrv_find_node(bs->node_name)) {
+        error_setg(errp, "Duplicate nodes with node-name='%s'",
+                   bs->node_name);
+        return -EINVAL;
+    }
     return 0;
+}
+
+void bdrv_list_node(BlockDriverState *bs)
+{
+    QTAILQ_INSERT_TAIL(&all_nodes, bs, node_list);
 }
 
 BlockDriverState *bdrv_new(void)

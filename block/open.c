@@ -65,11 +65,9 @@ int bdrv_take_flag_options(QOpts *options, int *flags, bool *force_share,
 static int bdrv_take_common_options(BlockDriverState *bs, QOpts *options,
                                     int *flags, Error **errp)
 {
-    g_autofree char *node_name = NULL;
     int detect_zeroes, ret;
 
-    if (!qopts_take_str(options, "node-name", NULL, &node_name, errp) ||
-        !qopts_take_enum(options, "detect-zeroes", detect_zeroes_names,
+    if (!qopts_take_enum(options, "detect-zeroes", detect_zeroes_names,
                          BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF, &detect_zeroes,
                          errp)) {
         return -EINVAL;
@@ -85,7 +83,7 @@ static int bdrv_take_common_options(BlockDriverState *bs, QOpts *options,
         return -EINVAL;
     }
     bs->detect_zeroes = detect_zeroes;
-    return bdrv_assign_node_name(bs, node_name, errp);
+    return 0;
 }
 
 /* Flags of a child that has none of its own. */
@@ -131,13 +129,21 @@ static int coroutine_fn bdrv_refresh_total_sectors_entry(void *opaque)
     return bdrv_co_refresh_total_sectors(opaque);
 }
 
-/* Let the driver of @bs open; undoes all of it on error. */
+/*
+ * Let the driver of @bs open; undoes all of it on error.  The node is not
+ * found by its name before: nobody may attach one that is half open.
+ */
 static int bdrv_open_driver(BlockDriverState *bs, BlockDriver *drv,
-                            QOpts *options, Error **errp)
+                            const char *node_name, QOpts *options,
+                            Error **errp)
 {
     Error *local_err = NULL;
     int ret;
 
+    ret = bdrv_set_node_name(bs, node_name, errp);
+    if (ret < 0) {
+        return ret;
+    }
     bs->drv = drv;
     bs->opaque = g_malloc0(MAX(drv->instance_size, 1));
     ret = drv->bdrv_open(bs, options, bs->open_flags, &local_err);
@@ -161,9 +167,14 @@ static int bdrv_open_driver(BlockDriverState *bs, BlockDriver *drv,
         goto close_driver;
     }
     ret = bdrv_check_leftover(drv, options, errp);
+    if (ret == 0) {
+        /* A child may have been opened with this name meanwhile. */
+        ret = bdrv_check_node_name(bs, errp);
+    }
     if (ret < 0) {
         goto close_driver;
     }
+    bdrv_list_node(bs);
     bdrv_refresh_filename(bs);
     return 0;
 
@@ -352,11 +363,15 @@ static int bdrv_open_file_below(BlockDriverState *bs, BlockDriver **drv,
 static int bdrv_open_node(BlockDriverState *bs, const char *filename,
                           QOpts *options, int flags, Error **errp)
 {
+    g_autofree char *node_name = NULL;
     BlockDriverState *file = NULL;
     BlockDriver *drv = NULL;
     int ret;
 
     bs->options = qopts_dup(options);
+    if (!qopts_take_str(options, "node-name", NULL, &node_name, errp)) {
+        return -EINVAL;
+    }
     ret = bdrv_take_common_options(bs, options, &flags, errp);
     if (ret == 0) {
         ret = bdrv_take_driver(options, &drv, errp);
@@ -379,7 +394,7 @@ static int bdrv_open_node(BlockDriverState *bs, const char *filename,
     }
     if (ret == 0) {
         qopts_set_str(bs->options, "driver", drv->format_name);
-        ret = bdrv_open_driver(bs, drv, options, errp);
+        ret = bdrv_open_driver(bs, drv, node_name, options, errp);
     }
     if (ret == 0) {
         bdrv_warn_probed_raw(bs, filename);

@@ -292,14 +292,36 @@ static void bdrv_child_free(BdrvChild *c)
     bdrv_unref(bs);
 }
 
+/* Is @wanted @bs or a node above it? */
+static bool bdrv_is_above(BlockDriverState *bs, BlockDriverState *wanted)
+{
+    BdrvChild *c;
+
+    if (bs == wanted) {
+        return true;
+    }
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->parent_bs && bdrv_is_above(c->parent_bs, wanted)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 BdrvChild *bdrv_attach_child(BlockDriverState *parent,
                              BlockDriverState *child_bs, const char *name,
                              BdrvChildRole role, Error **errp)
 {
-    BdrvChild *c = bdrv_child_new(child_bs, name, role);
-    BdrvChild *after = NULL, *it;
+    BdrvChild *c, *after = NULL, *it;
     uint64_t perm, shared;
 
+    if (bdrv_is_above(parent, child_bs)) {
+        error_setg(errp, "Making '%s' a %s child of '%s' would create a "
+                   "cycle", child_bs->node_name, name, parent->node_name);
+        bdrv_unref(child_bs);
+        return NULL;
+    }
+    c = bdrv_child_new(child_bs, name, role);
     c->parent_bs = parent;
     bdrv_child_perms(parent, c, parent->cumulative_perms,
                      parent->cumulative_shared, &perm, &shared);
