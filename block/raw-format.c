@@ -192,18 +192,38 @@ static int coroutine_fn raw_co_preadv_part(BlockDriverState *bs,
 
 /*
  * A guest must not turn an image whose format was guessed into one of
- * another format: the next open would believe it.
+ * another format: the next open would believe it.  The memory is the guest's,
+ * which may change it at any time: the first sector that is checked is a copy,
+ * and the copy is what is written.
  */
-static int raw_check_first_sector(BlockDriverState *bs, int64_t bytes,
-                                  QEMUIOVector *qiov, size_t qiov_offset)
+static int coroutine_fn raw_write_first_sector(BlockDriverState *bs,
+                                               int64_t offset, int64_t bytes,
+                                               QEMUIOVector *qiov,
+                                               size_t qiov_offset,
+                                               BdrvRequestFlags flags)
 {
-    uint8_t buf[512] = { 0 };
+    const size_t size = BDRV_SECTOR_SIZE;
+    QEMU_AUTO_VFREE uint8_t *buf = NULL;
+    QEMUIOVector local;
+    int ret;
 
-    if (bytes < (int64_t)sizeof(buf)) {
+    if (bytes < (int64_t)size) {
         return -EINVAL;
     }
-    qemu_iovec_to_buf(qiov, qiov_offset, buf, sizeof(buf));
-    return bdrv_probe_all(buf, sizeof(buf), NULL) == bs->drv ? 0 : -EPERM;
+    buf = qemu_try_blockalign(bs->file->bs, size);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    qemu_iovec_to_buf(qiov, qiov_offset, buf, size);
+    if (bdrv_probe_all(buf, size, NULL) != bs->drv) {
+        return -EPERM;
+    }
+    qemu_iovec_init(&local, qiov->niov + 1);
+    qemu_iovec_add(&local, buf, size);
+    qemu_iovec_concat(&local, qiov, qiov_offset + size, bytes - size);
+    ret = bdrv_co_pwritev_part(bs->file, offset, bytes, &local, 0, flags);
+    qemu_iovec_destroy(&local);
+    return ret;
 }
 
 static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs,
@@ -212,18 +232,17 @@ static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs,
                                             size_t qiov_offset,
                                             BdrvRequestFlags flags)
 {
-    int ret = 0;
+    bool first = bs->probed && offset < (int64_t)BDRV_SECTOR_SIZE && bytes;
+    int ret = raw_adjust_offset(bs, &offset, bytes, true);
 
-    if (bs->probed && offset < (int64_t)BDRV_SECTOR_SIZE && bytes) {
-        ret = raw_check_first_sector(bs, bytes, qiov, qiov_offset);
-    }
-    if (ret == 0) {
-        ret = raw_adjust_offset(bs, &offset, bytes, true);
-    }
     if (ret < 0) {
         return ret;
     }
     BLKDBG_EVENT(bs->file, BLKDBG_WRITE_AIO);
+    if (first) {
+        return raw_write_first_sector(bs, offset, bytes, qiov, qiov_offset,
+                                      flags);
+    }
     return bdrv_co_pwritev_part(bs->file, offset, bytes, qiov, qiov_offset,
                                 flags);
 }

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests, seen by a driver of this test: what arrives, and what must not.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "qemu/main-loop.h"
+#include "system/block-backend.h"
+
+#define DISK_SIZE (64 * 1024)
+
+/* --- a disk in memory --- */
+
+static uint8_t disk[DISK_SIZE];
+static void (*before_write)(void);
+static unsigned discards, truncates;
+
+static int mem_open(BlockDriverState *bs, QOpts *options, int flags,
+                    Error **errp)
+{
+    return 0;
+}
+
+static int64_t coroutine_fn mem_co_getlength(BlockDriverState *bs)
+{
+    return DISK_SIZE;
+}
+
+static int coroutine_fn mem_co_preadv_part(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           QEMUIOVector *qiov,
+                                           size_t qiov_offset,
+                                           BdrvRequestFlags flags)
+{
+    qemu_iovec_from_buf(qiov, qiov_offset, disk + offset, bytes);
+    return 0;
+}
+
+static int coroutine_fn mem_co_pwritev_part(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            QEMUIOVector *qiov,
+                                            size_t qiov_offset,
+                                            BdrvRequestFlags flags)
+{
+    if (before_write) {
+        before_write();
+    }
+    qemu_iovec_to_buf(qiov, qiov_offset, disk + offset, bytes);
+    return 0;
+}
+
+static int coroutine_fn mem_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes)
+{
+    discards++;
+    return 0;
+}
+
+static int coroutine_fn mem_co_truncate(BlockDriverState *bs, int64_t offset,
+                                        bool exact, PreallocMode prealloc,
+                                        BdrvRequestFlags flags, Error **errp)
+{
+    truncates++;
+    return 0;
+}
+
+static BlockDriver bdrv_mem = {
+    .format_name = "mem",
+    .protocol_name = "mem",
+    .bdrv_open = mem_open,
+    .bdrv_co_getlength = mem_co_getlength,
+    .bdrv_co_preadv_part = mem_co_preadv_part,
+    .bdrv_co_pwritev_part = mem_co_pwritev_part,
+    .bdrv_co_pdiscard = mem_co_pdiscard,
+    .bdrv_co_truncate = mem_co_truncate,
+};
+
+static BlockBackend *open_mem(const char *options, uint64_t perm)
+{
+    BlockBackend *blk = blk_new(qemu_get_aio_context(), perm, BLK_PERM_ALL);
+    BlockDriverState *bs;
+
+    bs = bdrv_open(NULL, NULL, qopts_parse(options, NULL, &error_abort),
+                   BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
+    g_assert_cmpint(blk_insert_bs(blk, bs, &error_abort), ==, 0);
+    bdrv_unref(bs);
+    return blk;
+}
+
+/* --- the protection of images whose format was guessed --- */
+
+static uint8_t guest[4096];
+
+/* The guest changes its memory after the check. */
+static void change_memory(void)
+{
+    memcpy(guest, "KDMV", 4);
+    guest[1024] = 2;
+}
+
+static void test_probed_raw(void)
+{
+    BlockBackend *blk = open_mem("file.driver=mem",
+                                 BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE);
+
+    memset(guest, 1, sizeof(guest));
+    memcpy(guest, "KDMV", 4);
+    g_assert_cmpint(blk_pwrite(blk, 0, sizeof(guest), guest, 0), ==, -EPERM);
+    memset(guest, 1, sizeof(guest));
+    before_write = change_memory;
+    g_assert_cmpint(blk_pwrite(blk, 0, sizeof(guest), guest, 0), ==, 0);
+    before_write = NULL;
+    /* What has been checked is written; behind it, the guest's own memory. */
+    g_assert_cmpuint(disk[0], ==, 1);
+    g_assert_cmpuint(disk[511], ==, 1);
+    g_assert_cmpuint(disk[512], ==, 1);
+    g_assert_cmpuint(disk[1024], ==, 2);
+    g_assert_cmpint(blk_pwrite(blk, 512, 1024, guest, 0), ==, 0);
+    g_assert_cmpint(memcmp(disk + 512, "KDMV", 4), ==, 0);
+    blk_unref(blk);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    bdrv_register(&bdrv_mem);
+
+    g_test_add_func("/block-requests/probed-raw", test_probed_raw);
+    ret = g_test_run();
+
+    qemu_cleanup_main_loop();
+    return ret;
+}
