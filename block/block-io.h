@@ -55,5 +55,9 @@ void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
                               int ret);
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);
 int bdrv_check_request(int64_t offset, int64_t bytes);
+/* -EPERM unless the user of @child has asked for what @type does. */
+int bdrv_check_child_perm(const BdrvChild *child,
+                          BdrvTrackedRequestType type,
+                          BdrvRequestFlags flags);
 
 #endif

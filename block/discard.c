@@ -48,7 +48,8 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset,
     if (ret < 0) {
         return ret;
     }
-    if (bdrv_is_read_only(bs)) {
+    ret = bdrv_check_child_perm(child, BDRV_TRACKED_DISCARD, 0);
+    if (ret < 0 || bdrv_is_read_only(bs)) {
         return -EPERM;
     }
     if (!(bs->open_flags & BDRV_O_UNMAP) || !bs->drv->bdrv_co_pdiscard) {

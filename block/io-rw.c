@@ -258,6 +258,30 @@ static BdrvRequestFlags bdrv_detect_zeroes(BlockDriverState *bs,
     return flags;
 }
 
+int bdrv_check_child_perm(const BdrvChild *child,
+                          BdrvTrackedRequestType type, BdrvRequestFlags flags)
+{
+    uint64_t enough = 0;
+
+    switch (type) {
+    case BDRV_TRACKED_READ:
+        return 0;
+    case BDRV_TRACKED_WRITE:
+        enough = BLK_PERM_WRITE;
+        if (flags & BDRV_REQ_WRITE_UNCHANGED) {
+            enough |= BLK_PERM_WRITE_UNCHANGED;
+        }
+        break;
+    case BDRV_TRACKED_DISCARD:
+        enough = BLK_PERM_WRITE;
+        break;
+    case BDRV_TRACKED_TRUNCATE:
+        enough = BLK_PERM_RESIZE;
+        break;
+    }
+    return child->perm & enough ? 0 : -EPERM;
+}
+
 int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
                                       BdrvTrackedRequest *req, int64_t offset,
                                       int64_t bytes, QEMUIOVector *qiov,
@@ -268,8 +292,9 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
     int ret;
 
     bdrv_wait_serialising_requests(req);
-    if ((child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) == 0) {
-        return -EPERM;
+    ret = bdrv_check_child_perm(child, req->type, flags);
+    if (ret < 0) {
+        return ret;
     }
 
     flags = bdrv_detect_zeroes(bs, qiov, qiov_offset, bytes, flags);

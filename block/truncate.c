@@ -63,6 +63,12 @@ int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
         error_setg(errp, "Image is read-only");
         return -EACCES;
     }
+    ret = bdrv_check_child_perm(child, BDRV_TRACKED_TRUNCATE, 0);
+    if (ret < 0) {
+        error_setg(errp, "The user of node '%s' has no permission to resize "
+                   "it", bs->node_name);
+        return ret;
+    }
 
     old_size = bs->total_sectors * BDRV_SECTOR_SIZE;
     new_bytes = MAX(offset - old_size, 0);

@@ -120,6 +120,57 @@ static void test_probed_raw(void)
     blk_unref(blk);
 }
 
+/* --- permissions --- */
+
+static void set_perm(BlockBackend *blk, uint64_t perm)
+{
+    g_assert_cmpint(blk_set_perm(blk, perm, BLK_PERM_ALL, &error_abort), ==,
+                    0);
+}
+
+static int do_truncate(BlockBackend *blk)
+{
+    Error *err = NULL;
+    int ret = blk_truncate(blk, DISK_SIZE, true, PREALLOC_MODE_OFF, 0, &err);
+
+    g_assert_cmpint(!err, ==, ret == 0);
+    error_free(err);
+    return ret;
+}
+
+/* Nothing reaches the driver that its user has not asked for. */
+static void test_permissions(void)
+{
+    const int unchanged = BDRV_REQ_WRITE_UNCHANGED;
+    BlockBackend *blk = open_mem("driver=mem", BLK_PERM_CONSISTENT_READ);
+
+    discards = truncates = 0;
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, guest, 0), ==, -EPERM);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, guest, unchanged), ==, -EPERM);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, 512, 0), ==, -EPERM);
+    g_assert_cmpint(blk_pdiscard(blk, 0, 512), ==, -EPERM);
+    g_assert_cmpint(do_truncate(blk), ==, -EPERM);
+
+    set_perm(blk, BLK_PERM_WRITE_UNCHANGED);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, guest, unchanged), ==, 0);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, guest, 0), ==, -EPERM);
+    g_assert_cmpint(blk_pdiscard(blk, 0, 512), ==, -EPERM);
+    g_assert_cmpint(do_truncate(blk), ==, -EPERM);
+    g_assert_cmpuint(discards + truncates, ==, 0);
+
+    set_perm(blk, BLK_PERM_WRITE);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, guest, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, guest, unchanged), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, 512, 0), ==, 0);
+    g_assert_cmpint(blk_pdiscard(blk, 0, 512), ==, 0);
+    g_assert_cmpint(do_truncate(blk), ==, -EPERM);
+    set_perm(blk, BLK_PERM_RESIZE);
+    g_assert_cmpint(do_truncate(blk), ==, 0);
+    g_assert_cmpuint(discards, ==, 1);
+    g_assert_cmpuint(truncates, ==, 1);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -130,6 +181,7 @@ int main(int argc, char **argv)
     bdrv_register(&bdrv_mem);
 
     g_test_add_func("/block-requests/probed-raw", test_probed_raw);
+    g_test_add_func("/block-requests/permissions", test_permissions);
     ret = g_test_run();
 
     qemu_cleanup_main_loop();
