@@ -282,11 +282,18 @@ void blk_drain(BlockBackend *blk)
 
 void blk_drain_all(void)
 {
-    BlockBackend *blk;
+    BlockBackend *blk = QTAILQ_FIRST(&all_backends), *next;
 
-    QTAILQ_FOREACH(blk, &all_backends, link) {
+    /* A backend with a reference stays listed, and so does its link. */
+    if (blk) {
         blk_ref(blk);
+    }
+    for (; blk; blk = next) {
         blk_drain(blk);
+        next = QTAILQ_NEXT(blk, link);
+        if (next) {
+            blk_ref(next);
+        }
         blk_unref(blk);
     }
 }

@@ -20,24 +20,21 @@ void bdrv_dec_in_flight(BlockDriverState *bs)
     }
 }
 
-/* Is there anything that could still reach, or come from, @bs? */
+/*
+ * Has @bs requests, or could there still come some from above?  Those of its
+ * children that come from @bs are counted in @bs, too; the children's other
+ * parents are not quiesced, and not waited for.
+ */
 static bool bdrv_drain_poll(BlockDriverState *bs)
 {
     BdrvChild *c;
 
-    QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (c->parent_blk && blk_root_in_flight(c->parent_blk)) {
-            return true;
-        }
-        if (c->parent_bs && qatomic_read(&c->parent_bs->in_flight)) {
-            return true;
-        }
-    }
     if (qatomic_read(&bs->in_flight)) {
         return true;
     }
-    QLIST_FOREACH(c, &bs->children, next) {
-        if (qatomic_read(&c->bs->in_flight)) {
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->parent_blk ? blk_root_in_flight(c->parent_blk) > 0 :
+            bdrv_drain_poll(c->parent_bs)) {
             return true;
         }
     }
@@ -52,15 +49,23 @@ static void bdrv_quiesce(BlockDriverState *bs)
         return;
     }
     QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (c->parent_blk) {
-            blk_root_drained_begin(c->parent_blk);
-        } else {
-            bdrv_quiesce(c->parent_bs);
-        }
+        bdrv_parent_drained_begin_single(c);
     }
     if (bs->drv && bs->drv->bdrv_drain_begin) {
         bs->drv->bdrv_drain_begin(bs);
     }
+}
+
+static BdrvChild *bdrv_first_quiesced_parent(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->quiesced_parent) {
+            return c;
+        }
+    }
+    return NULL;
 }
 
 static void bdrv_unquiesce(BlockDriverState *bs)
@@ -74,12 +79,44 @@ static void bdrv_unquiesce(BlockDriverState *bs)
     if (bs->drv && bs->drv->bdrv_drain_end) {
         bs->drv->bdrv_drain_end(bs);
     }
-    QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (c->parent_blk) {
-            blk_root_drained_end(c->parent_blk);
-        } else {
-            bdrv_unquiesce(c->parent_bs);
-        }
+    if (!bdrv_first_quiesced_parent(bs)) {
+        return;
+    }
+    /*
+     * Requests that have waited start, and may end, here: edges may go away,
+     * with them the last reference, and the next section may begin.
+     */
+    bdrv_ref(bs);
+    while (bs->quiesce_counter == 0 &&
+           (c = bdrv_first_quiesced_parent(bs))) {
+        bdrv_parent_drained_end_single(c);
+    }
+    bdrv_unref(bs);
+}
+
+void bdrv_parent_drained_begin_single(BdrvChild *c)
+{
+    if (c->quiesced_parent) {
+        return;
+    }
+    c->quiesced_parent = true;
+    if (c->parent_blk) {
+        blk_root_drained_begin(c->parent_blk);
+    } else {
+        bdrv_quiesce(c->parent_bs);
+    }
+}
+
+void bdrv_parent_drained_end_single(BdrvChild *c)
+{
+    if (!c->quiesced_parent) {
+        return;
+    }
+    c->quiesced_parent = false;
+    if (c->parent_blk) {
+        blk_root_drained_end(c->parent_blk);
+    } else {
+        bdrv_unquiesce(c->parent_bs);
     }
 }
 
@@ -105,12 +142,20 @@ void bdrv_drain(BlockDriverState *bs)
 
 void bdrv_drain_all(void)
 {
-    BlockDriverState *bs = NULL;
+    BlockDriverState *bs, *next;
 
     blk_drain_all();
-    while ((bs = bdrv_next_node(bs))) {
+    /* A node with a reference stays listed, and so does its link. */
+    bs = bdrv_next_node(NULL);
+    if (bs) {
         bdrv_ref(bs);
+    }
+    for (; bs; bs = next) {
         bdrv_drain(bs);
+        next = bdrv_next_node(bs);
+        if (next) {
+            bdrv_ref(next);
+        }
         bdrv_unref(bs);
     }
 }

@@ -285,6 +285,7 @@ static void bdrv_child_free(BdrvChild *c)
     BlockDriverState *bs = c->bs;
 
     QLIST_REMOVE(c, next_parent);
+    bdrv_parent_drained_end_single(c);
     /* Less is wanted now: that cannot fail. */
     bdrv_refresh_perms(bs, NULL);
     g_free(c->name);
@@ -343,6 +344,9 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent,
     } else if (role & (BDRV_CHILD_PRIMARY | BDRV_CHILD_FILTERED)) {
         parent->file = c;
     }
+    if (child_bs->quiesce_counter) {
+        bdrv_parent_drained_begin_single(c);
+    }
     return c;
 }
 
@@ -372,6 +376,9 @@ BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
     if (bdrv_child_try_set_perm(c, perm, shared, errp) < 0) {
         bdrv_child_free(c);
         return NULL;
+    }
+    if (child_bs->quiesce_counter) {
+        bdrv_parent_drained_begin_single(c);
     }
     return c;
 }

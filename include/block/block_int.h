@@ -174,6 +174,7 @@ struct BdrvChild {
     BlockBackend *parent_blk;
     uint64_t perm;
     uint64_t shared_perm;
+    bool quiesced_parent;       /* the parent is quiesced since bs is */
     QLIST_ENTRY(BdrvChild) next;        /* parent_bs->children */
     QLIST_ENTRY(BdrvChild) next_parent; /* bs->parents */
 };
@@ -260,6 +261,13 @@ void bdrv_register(BlockDriver *drv);
 /* Keep the node busy for drain while an operation of its own goes on. */
 void bdrv_inc_in_flight(BlockDriverState *bs);
 void bdrv_dec_in_flight(BlockDriverState *bs);
+
+/*
+ * While a node is drained its parents are quiesced.  For an edge that comes or
+ * goes meanwhile: quiesce its parent, or let it go on.  Idempotent.
+ */
+void bdrv_parent_drained_begin_single(BdrvChild *c);
+void bdrv_parent_drained_end_single(BdrvChild *c);
 
 /* Pass a blkdebug event to bs; cheap where there is no blkdebug. */
 static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,

@@ -3,10 +3,7 @@
  * The graph of nodes: names, edges, drain.
  */
 #include "qemu/osdep.h"
-#include "block/block_int.h"
-#include "qemu/aio-wait.h"
-#include "qemu/main-loop.h"
-#include "system/block-backend.h"
+#include "block/blk-int.h"
 
 static BlockDriverState *open_node(const char *options, Error **errp)
 {
@@ -77,6 +74,177 @@ static void test_cycle(void)
     g_assert(!bdrv_next_node(NULL));
 }
 
+/* --- drain --- */
+
+/* A request of @opaque, which is a node, ends. */
+static void end_request(void *opaque)
+{
+    bdrv_dec_in_flight(opaque);
+}
+
+/* A request that is in flight far above is waited for. */
+static void test_drain_above(void)
+{
+    BlockDriverState *top = open_node(
+        "driver=raw,file.driver=raw,file.file.driver=raw,"
+        "file.file.file.driver=null-co,file.file.file.node-name=file",
+        &error_abort);
+    BlockDriverState *file = bdrv_find_node("file");
+    QEMUTimer *timer = aio_timer_new(qemu_get_aio_context(),
+                                     QEMU_CLOCK_REALTIME, SCALE_MS,
+                                     end_request, top);
+
+    bdrv_inc_in_flight(top);
+    timer_mod(timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + 20);
+    bdrv_drained_begin(file);
+    g_assert_cmpuint(top->in_flight, ==, 0);
+    g_assert_cmpint(top->quiesce_counter, ==, 1);
+    bdrv_drained_end(file);
+    g_assert_cmpint(top->quiesce_counter, ==, 0);
+    timer_free(timer);
+    bdrv_unref(top);
+}
+
+/* A child that others keep busy is not waited for. */
+static void test_drain_below(void)
+{
+    BlockDriverState *top = open_node(
+        "driver=raw,file.driver=null-co,file.node-name=file", &error_abort);
+    BlockDriverState *file = bdrv_find_node("file");
+
+    bdrv_inc_in_flight(file);
+    bdrv_drained_begin(top);
+    g_assert_cmpint(file->quiesce_counter, ==, 0);
+    bdrv_drained_end(top);
+    bdrv_dec_in_flight(file);
+    bdrv_unref(top);
+}
+
+static void set_ret(void *opaque, int ret)
+{
+    *(int *)opaque = ret;
+}
+
+static BlockBackend *new_blk(BlockDriverState *bs)
+{
+    BlockBackend *blk = blk_new(qemu_get_aio_context(), BLK_PERM_ALL,
+                                BLK_PERM_ALL);
+
+    g_assert_cmpint(blk_insert_bs(blk, bs, &error_abort), ==, 0);
+    return blk;
+}
+
+/* A request of @blk waits until the section ends. */
+static void check_waits(BlockBackend *blk, BlockDriverState *drained)
+{
+    int ret = -EINPROGRESS;
+
+    blk_aio_flush(blk, set_ret, &ret);
+    while (aio_poll(qemu_get_aio_context(), false)) {
+        /* nothing comes of it */
+    }
+    g_assert_cmpint(ret, ==, -EINPROGRESS);
+    bdrv_drained_end(drained);
+    while (ret == -EINPROGRESS) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_cmpint(ret, ==, 0);
+}
+
+/* Users that come while a node is drained are quiesced, too. */
+static void test_drain_attach(void)
+{
+    BlockDriverState *file = open_node("driver=null-co,node-name=file",
+                                       &error_abort);
+    BlockDriverState *top;
+    BlockBackend *blk;
+
+    bdrv_drained_begin(file);
+    blk = new_blk(file);
+    check_waits(blk, file);
+    blk_unref(blk);
+
+    bdrv_drained_begin(file);
+    top = open_node("driver=raw,file=file", &error_abort);
+    g_assert_cmpint(top->quiesce_counter, ==, 1);
+    blk = new_blk(top);
+    check_waits(blk, file);
+    g_assert_cmpint(top->quiesce_counter, ==, 0);
+    blk_unref(blk);
+    bdrv_unref(top);
+    bdrv_unref(file);
+}
+
+/* Users that go meanwhile are not left quiesced. */
+static void test_drain_detach(void)
+{
+    BlockDriverState *file = open_node("driver=null-co", &error_abort);
+    BlockDriverState *other = open_node("driver=null-co", &error_abort);
+    BlockBackend *blk = new_blk(file);
+
+    bdrv_drained_begin(file);
+    blk_remove_bs(blk);
+    bdrv_drained_end(file);
+    g_assert_cmpint(blk_insert_bs(blk, other, &error_abort), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    blk_unref(blk);
+    bdrv_unref(other);
+    bdrv_unref(file);
+}
+
+typedef struct {
+    BlockDriverState *bs;
+    BlockBackend *blk;
+    QEMUTimer *timer;
+} User;
+
+/* The last request of a user ends, and with it the user. */
+static void drop_user(void *opaque)
+{
+    User *u = opaque;
+
+    if (u->bs) {
+        bdrv_dec_in_flight(u->bs);
+        bdrv_unref(u->bs);
+    } else {
+        blk_dec_in_flight(u->blk);
+        blk_unref(u->blk);
+    }
+}
+
+static void do_test_drain_all(bool backends)
+{
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    User u[3] = { { NULL } };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(u); i++) {
+        if (backends) {
+            u[i].blk = blk_new(qemu_get_aio_context(), 0, BLK_PERM_ALL);
+            blk_inc_in_flight(u[i].blk);
+        } else {
+            u[i].bs = open_node("driver=null-co", &error_abort);
+            bdrv_inc_in_flight(u[i].bs);
+        }
+        u[i].timer = aio_timer_new(qemu_get_aio_context(),
+                                   QEMU_CLOCK_REALTIME, SCALE_MS, drop_user,
+                                   &u[i]);
+        timer_mod(u[i].timer, now + 5 * i);
+    }
+    bdrv_drain_all();
+    g_assert(!bdrv_next_node(NULL));
+    for (i = 0; i < ARRAY_SIZE(u); i++) {
+        timer_free(u[i].timer);
+    }
+}
+
+/* Nodes and backends that go away while they are being drained. */
+static void test_drain_all(void)
+{
+    do_test_drain_all(true);
+    do_test_drain_all(false);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -87,6 +255,11 @@ int main(int argc, char **argv)
 
     g_test_add_func("/block-graph/names", test_names);
     g_test_add_func("/block-graph/cycle", test_cycle);
+    g_test_add_func("/block-graph/drain-above", test_drain_above);
+    g_test_add_func("/block-graph/drain-below", test_drain_below);
+    g_test_add_func("/block-graph/drain-attach", test_drain_attach);
+    g_test_add_func("/block-graph/drain-detach", test_drain_detach);
+    g_test_add_func("/block-graph/drain-all", test_drain_all);
     ret = g_test_run();
 
     qemu_cleanup_main_loop();
