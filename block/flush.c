@@ -88,8 +88,9 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
 
     qemu_spin_lock(&bs->reqs_lock);
     bs->active_flush_req = false;
-    qemu_spin_unlock(&bs->reqs_lock);
+    /* Others may be about to wait; the one that is woken starts later. */
     qemu_co_queue_next(&bs->flush_queue);
+    qemu_spin_unlock(&bs->reqs_lock);
     bdrv_dec_in_flight(bs);
     return ret;
 }
