@@ -26,9 +26,16 @@ typedef struct BlkAioEmAIOCB {
     int64_t bytes;
     QEMUIOVector *qiov;
     int ret;
-    bool done;                  /* the coroutine has ended */
-    bool has_returned;          /* the starting call has, too */
+    unsigned ends;              /* atomic; BLK_AIO_* below */
 } BlkAioEmAIOCB;
+
+/*
+ * The call that starts a request and its coroutine, which may run in another
+ * thread, each add their bit when they end.  The second of them lets the
+ * callback be called; the first must not use the request any more.
+ */
+#define BLK_AIO_DONE     1u     /* the coroutine has ended; ret is valid */
+#define BLK_AIO_RETURNED 2u     /* so has the call that started it */
 
 static const AIOCBInfo blk_aio_em_aiocb_info = {
     .aiocb_size = sizeof(BlkAioEmAIOCB),
@@ -70,8 +77,8 @@ static void coroutine_fn blk_aio_entry(void *opaque)
     BlkAioEmAIOCB *acb = opaque;
 
     acb->ret = blk_aio_do(acb);
-    acb->done = true;
-    if (acb->has_returned) {
+    /* Pairs with the same in blk_aio_start(). */
+    if (qatomic_fetch_or(&acb->ends, BLK_AIO_DONE) & BLK_AIO_RETURNED) {
         blk_aio_complete(acb);
     }
 }
@@ -92,13 +99,12 @@ static BlockAIOCB *blk_aio_start(BlockBackend *blk, BlkAioType type,
     acb->bytes = bytes;
     acb->qiov = qiov;
     acb->ret = -EINPROGRESS;
-    acb->done = false;
-    acb->has_returned = false;
+    acb->ends = 0;
 
     aio_co_enter(blk->ctx, qemu_coroutine_create(blk_aio_entry, acb));
 
-    acb->has_returned = true;
-    if (acb->done) {
+    /* Pairs with the same in blk_aio_entry(). */
+    if (qatomic_fetch_or(&acb->ends, BLK_AIO_RETURNED) & BLK_AIO_DONE) {
         aio_bh_schedule_oneshot(blk->ctx, blk_aio_complete_bh, acb);
     }
     return &acb->common;
