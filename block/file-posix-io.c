@@ -143,11 +143,22 @@ static int handle_zeroes_device(RawPosixAIOData *a)
 {
     uint64_t range[2] = { a->offset, a->bytes };
 
-    /* BLKZEROOUT may write for long; who wants it quickly gets nothing. */
+    /*
+     * A hole in a device is zeroes by the device itself, or -EOPNOTSUPP: the
+     * kernel (since 4.9) does not write them instead.
+     */
+    if (a->type & QEMU_AIO_DISCARD) {
+        int ret = do_fallocate(a->fd,
+                               FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               a->offset, a->bytes);
+
+        if (ret != -ENOTSUP) {
+            return ret;
+        }
+    }
+    /* Both that keep the space, BLKZEROOUT and ZERO_RANGE, may write. */
     if (a->type & QEMU_AIO_NO_FALLBACK) {
-        return do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE |
-                            0x04 /* FALLOC_FL_NO_HIDE_STALE: no fallback */,
-                            a->offset, a->bytes);
+        return -ENOTSUP;
     }
     if (RETRY_ON_EINTR(ioctl(a->fd, BLKZEROOUT, range)) < 0) {
         return errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
