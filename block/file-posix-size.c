@@ -146,16 +146,24 @@ static int handle_aiocb_truncate(void *opaque)
 
 /* --- truncate --- */
 
-static int64_t raw_getlength_fd(int fd, bool is_device)
+static int64_t raw_getlength_fd(int fd)
 {
     struct stat st;
+    off_t end;
 
-    if (is_device) {
+    if (fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if (S_ISREG(st.st_mode)) {
+        return st.st_size;
+    }
+    if (S_ISBLK(st.st_mode)) {
         uint64_t size;
 
         return ioctl(fd, BLKGETSIZE64, &size) < 0 ? -errno : (int64_t)size;
     }
-    return fstat(fd, &st) < 0 ? -errno : st.st_size;
+    end = lseek(fd, 0, SEEK_END);
+    return end < 0 ? -errno : end;
 }
 
 int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
@@ -181,7 +189,7 @@ int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
                    "non-regular file", prealloc_mode_names[prealloc]);
         return -ENOTSUP;
     }
-    length = raw_getlength_fd(s->fd, true);
+    length = raw_getlength_fd(s->fd);
     if (offset > length) {
         error_setg(errp, "Cannot grow device files");
         return -EINVAL;
@@ -197,7 +205,7 @@ int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
 
-    return raw_getlength_fd(s->fd, s->is_device);
+    return raw_getlength_fd(s->fd);
 }
 
 int64_t coroutine_fn raw_co_get_allocated_file_size(BlockDriverState *bs)
@@ -348,5 +356,78 @@ int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
         ret = -errno;
         error_setg_errno(errp, -ret, "Could not close the new file");
     }
+    return ret;
+}
+
+/* --- devices --- */
+
+const QemuOptsList hdev_create_opts = {
+    .name = "host-device-create-opts",
+    .desc = {
+        { "size", QEMU_OPT_SIZE, "Virtual disk size" },
+        { "preallocation", QEMU_OPT_STRING,
+          "Preallocation mode (allowed values: off)" },
+        { NULL }
+    },
+};
+
+/* A device has its size; the first sector may name another format. */
+static int hdev_prepare(int fd, const char *filename, uint64_t size,
+                        Error **errp)
+{
+    static const uint8_t zeroes[BDRV_SECTOR_SIZE];
+    int64_t length;
+    int ret;
+
+    ret = raw_lock_new_file(fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                            BLK_PERM_ALL & ~BLK_PERM_RESIZE, filename, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    length = raw_getlength_fd(fd);
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not get the size of '%s'",
+                         filename);
+        return length;
+    }
+    if (size > (uint64_t)length) {
+        error_setg(errp, "Cannot grow device files: this one has %" PRId64
+                   " bytes", length);
+        return -EINVAL;
+    }
+    length = MIN(length, (int64_t)sizeof(zeroes));
+    if (RETRY_ON_EINTR(pwrite(fd, zeroes, length, 0)) != length ||
+        RETRY_ON_EINTR(fsync(fd)) < 0) {
+        ret = errno ? -errno : -EIO;
+        error_setg_errno(errp, -ret, "Could not clear the first sector of "
+                         "'%s'", filename);
+        return ret;
+    }
+    return 0;
+}
+
+int coroutine_fn hdev_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp)
+{
+    uint64_t size = QEMU_ALIGN_UP(qopts_get_size(opts, "size", 0),
+                                  BDRV_SECTOR_SIZE);
+    int prealloc, fd, ret;
+
+    filename = raw_strip_prefix(filename);
+    if (!qopts_take_enum(opts, "preallocation", prealloc_mode_names,
+                         PREALLOC_MODE_OFF, &prealloc, errp)) {
+        return -EINVAL;
+    }
+    if (prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Unsupported preallocation mode '%s'",
+                   prealloc_mode_names[prealloc]);
+        return -ENOTSUP;
+    }
+    fd = qemu_open(filename, O_RDWR | O_BINARY, errp);
+    if (fd < 0) {
+        return -errno;
+    }
+    ret = hdev_prepare(fd, filename, size, errp);
+    close(fd);
     return ret;
 }

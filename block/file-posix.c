@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Protocol drivers "file" (regular files) and "host_device" (block devices):
- * open, close, reopen, limits.
+ * Protocol drivers "file" (regular files) and "host_device" (block and
+ * character devices): open, close, reopen, limits.
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
@@ -109,15 +109,15 @@ static int raw_check_type(BlockDriverState *bs, BDRVRawState *s,
         error_setg_errno(errp, -ret, "Could not stat file");
         return ret;
     }
-    s->is_device = S_ISBLK(st.st_mode);
+    s->is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
     if (!strcmp(bs->drv->format_name, "file") && !S_ISREG(st.st_mode)) {
         error_setg(errp, "'%s' driver requires '%s' to be a regular file",
                    bs->drv->format_name, filename);
         return -EINVAL;
     }
-    if (strcmp(bs->drv->format_name, "file") && !S_ISBLK(st.st_mode)) {
-        error_setg(errp, "'%s' driver requires '%s' to be a block device",
-                   bs->drv->format_name, filename);
+    if (strcmp(bs->drv->format_name, "file") && !s->is_device) {
+        error_setg(errp, "'%s' driver requires '%s' to be either a character "
+                   "or block device", bs->drv->format_name, filename);
         return -EINVAL;
     }
     return 0;
@@ -373,12 +373,13 @@ static int raw_has_zero_init(BlockDriverState *bs)
     return !s->is_device;
 }
 
-/* Block devices are not for "file". */
+/* Devices are not for "file". */
 static int hdev_probe_device(const char *filename)
 {
     struct stat st;
 
-    if (stat(raw_strip_prefix(filename), &st) == 0 && S_ISBLK(st.st_mode)) {
+    if (stat(raw_strip_prefix(filename), &st) == 0 &&
+        (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
         return 100;
     }
     return g_str_has_prefix(filename, "host_device:") ? 50 : 0;
@@ -421,8 +422,8 @@ static void bdrv_file_init(void)
     bdrv_host_device = bdrv_file;
     bdrv_host_device.format_name = "host_device";
     bdrv_host_device.protocol_name = "host_device";
-    bdrv_host_device.create_opts = NULL;
-    bdrv_host_device.bdrv_co_create_opts = NULL;
+    bdrv_host_device.create_opts = &hdev_create_opts;
+    bdrv_host_device.bdrv_co_create_opts = hdev_co_create_opts;
     bdrv_host_device.bdrv_probe_device = hdev_probe_device;
     bdrv_register(&bdrv_file);
     bdrv_register(&bdrv_host_device);

@@ -16,7 +16,7 @@
 typedef struct BDRVRawState {
     int fd;
     int open_flags;             /* of open(2) */
-    bool is_device;
+    bool is_device;             /* block or character */
     bool use_linux_aio;
     bool linux_aio_fdsync;      /* not known to fail; atomic */
     bool fallback_told;         /* a warning was given; atomic */
@@ -65,6 +65,9 @@ int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs);
 extern const QemuOptsList raw_create_opts;
 int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
                                     QOpts *opts, Error **errp);
+extern const QemuOptsList hdev_create_opts;
+int coroutine_fn hdev_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp);
 int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
                                  bool exact, PreallocMode prealloc,
                                  BdrvRequestFlags flags, Error **errp);

@@ -1,0 +1,87 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Block devices (a loop device over a file) and character devices.
+
+here=$(dirname "$0")
+# shellcheck source=/dev/null
+. "$here/common.rc"
+for need in "$IMG" "$IO"; do
+    [ -x "$need" ] ||
+        skip_all "no '$need': set QEMU_IMG_PROG and QEMU_IO_PROG"
+done
+make_work "${TMPDIR:-/tmp}"
+cd "$work" || exit 1
+
+# refused WORDS COMMAND...: it fails and says so.
+refused()
+{
+    refused_words=$1
+    shift
+    if $LIMIT "$@" > refused.log 2>&1; then
+        fail "not refused: $*" refused.log
+    elif grep -q -e "$refused_words" refused.log; then
+        pass
+    else
+        fail "no '$refused_words': $*" refused.log
+    fi
+}
+
+# --- character devices ---
+
+must 'info of a character device' "$IMG" info /dev/zero
+grep -q 'virtual size: 0 B' must.log || fail '/dev/zero has a size' must.log
+must 'a character device by option' "$IO" -r -c length --image-opts \
+    driver=host_device,filename=/dev/null
+refused 'regular file' "$IO" -c length --image-opts \
+    driver=file,filename=/dev/zero
+touch plain
+refused 'either a character or block device' "$IO" -c length --image-opts \
+    driver=host_device,filename=plain
+refused 'Cannot grow device files' "$IMG" create -f raw /dev/null 1M
+
+# --- block devices ---
+
+finish()
+{
+    summary
+    exit
+}
+[ "$(id -u)" = 0 ] || { skip "not root: no loop device"; finish; }
+head -c 1048576 /dev/urandom > disk
+loop=$(losetup -f --show disk 2> losetup.log) ||
+    { skip "no loop device: $(cat losetup.log)"; finish; }
+trap 'losetup -d "$loop"; rm -rf "$work"' EXIT
+
+# As QEMU: the size is the device's, and the first sector is cleared.
+cp disk before
+must 'create' "$IMG" create -f raw "$loop" 512k
+sync "$loop"
+{
+    head -c 512 /dev/zero
+    tail -c +513 before
+} > want
+cmp -s want disk && pass || fail 'create: more or less than the first sector'
+must 'create, all of it' "$IMG" create -f raw "host_device:$loop" 1M
+must 'create without preallocation' "$IMG" create -f raw \
+    -o preallocation=off "$loop" 1M
+refused 'Cannot grow device files' "$IMG" create -f raw "$loop" 2M
+refused "preallocation mode 'full'" "$IMG" create -f raw \
+    -o preallocation=full "$loop" 1M
+cmp -s want disk && pass || fail 'a refused create has written'
+head -c 1048576 /dev/zero > "$loop"
+must 'create vmdk' "$IMG" create -f vmdk "$loop" 512k
+must 'info' "$IMG" info "$loop"
+grep -q 'file format: vmdk' must.log && pass || fail 'not vmdk' must.log
+
+# Zeroes without a fall-back: by the device, which makes a hole in the file.
+must 'zeroes without fall-back' "$IO" -f raw -d unmap \
+    -c 'write -q -P 5 0 1M' -c 'write -q -z -u -n 0 256k' \
+    -c 'read -q -P 0 0 256k' -c 'read -q -P 5 256k 768k' "$loop"
+[ "$(du -k disk | cut -f 1)" -le $((1024 - 256)) ] && pass ||
+    fail "no hole in the file"
+refused 'not supported' "$IO" -f raw -c 'write -z -n 0 256k' "$loop"
+must 'zeroes that keep the space' "$IO" -f raw \
+    -c 'write -q -P 5 0 1M' -c 'write -q -z 0 256k' \
+    -c 'read -q -P 0 0 256k' -c 'read -q -P 5 256k 768k' "$loop"
+
+summary
