@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by block/graph.c, block/open.c and block/reopen.c.  Main thread.
+ * Shared by block/graph.c, block/open.c, block/probe.c and block/reopen.c.
+ * Main thread.
  */
 #ifndef BLOCK_OPEN_H
 #define BLOCK_OPEN_H
@@ -21,6 +22,14 @@ void bdrv_list_node(BlockDriverState *bs);
 /* The format that @buf looks most like; NULL for none. */
 BlockDriver *bdrv_probe_all(const uint8_t *buf, int buf_size,
                             const char *filename);
+/* The name of a format without a driver that @buf looks like, or NULL. */
+const char *bdrv_probe_foreign(const uint8_t *buf, int buf_size,
+                               const char *filename);
+/* The format of @bs, by what @file has; an error if it has no driver. */
+BlockDriver *bdrv_guess_format(BlockDriverState *bs, BlockDriverState *file,
+                               const char *filename, Error **errp);
+/* Tell the user that the guess "raw" is dangerous. */
+void bdrv_warn_probed_raw(BlockDriverState *bs, const char *filename);
 
 /*
  * Take the generic options that change flags (cache.*, read-only, ...) out of

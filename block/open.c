@@ -7,7 +7,6 @@
 #include "block-open.h"
 #include "qemu/cutils.h"
 
-#define BLOCK_PROBE_BUF_SIZE 512
 /* A backing chain longer than this comes back to itself. */
 #define BDRV_MAX_BACKING_DEPTH 200
 
@@ -188,54 +187,6 @@ drop:
     }
     bs->drv = NULL;
     return ret;
-}
-
-/* Read the beginning of @file and guess. */
-static BlockDriver *bdrv_guess_format(BlockDriverState *bs,
-                                      BlockDriverState *file,
-                                      const char *filename, Error **errp)
-{
-    uint8_t buf[BLOCK_PROBE_BUF_SIZE];
-    BdrvChild child = {
-        .bs = file,
-        .perm = BLK_PERM_CONSISTENT_READ,
-        .shared_perm = BLK_PERM_ALL,
-    };
-    int64_t n = MIN(bdrv_getlength(file), (int64_t)sizeof(buf));
-    BlockDriver *drv;
-    int ret;
-
-    if (n > 0) {
-        ret = bdrv_pread(&child, 0, n, buf, 0);
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not read image for "
-                             "determining its format");
-            return NULL;
-        }
-    }
-    drv = bdrv_probe_all(buf, MAX(n, 0), filename);
-    if (!drv) {
-        error_setg(errp, "Could not determine image format: No compatible "
-                   "driver found");
-    }
-    bs->probed = true;
-    return drv;
-}
-
-static void bdrv_warn_probed_raw(BlockDriverState *bs, const char *filename)
-{
-    if (!bs->probed || strcmp(bs->drv->format_name, "raw") ||
-        bdrv_is_read_only(bs)) {
-        return;
-    }
-    error_printf("WARNING: Image format was not specified for '%s' and "
-                 "probing guessed raw.\n"
-                 "         Automatically detecting the format is dangerous "
-                 "for raw images, write operations on block 0 will be "
-                 "restricted.\n"
-                 "         Specify the 'raw' format explicitly to remove the "
-                 "restrictions.\n",
-                 filename ? filename : bs->file->bs->filename);
 }
 
 /* The driver by option, if there is one; *@drv stays NULL if not. */

@@ -215,7 +215,8 @@ static int coroutine_fn raw_write_first_sector(BlockDriverState *bs,
         return -ENOMEM;
     }
     qemu_iovec_to_buf(qiov, qiov_offset, buf, size);
-    if (bdrv_probe_all(buf, size, NULL) != bs->drv) {
+    if (bdrv_probe_all(buf, size, NULL) != bs->drv ||
+        bdrv_probe_foreign(buf, size, NULL)) {
         return -EPERM;
     }
     qemu_iovec_init(&local, qiov->niov + 1);

@@ -106,6 +106,9 @@ static void test_probed_raw(void)
     memset(guest, 1, sizeof(guest));
     memcpy(guest, "KDMV", 4);
     g_assert_cmpint(blk_pwrite(blk, 0, sizeof(guest), guest, 0), ==, -EPERM);
+    /* Nor of a format that only other programs know. */
+    memcpy(guest, "QFI\xfb\0\0\0\3", 8);
+    g_assert_cmpint(blk_pwrite(blk, 0, sizeof(guest), guest, 0), ==, -EPERM);
     memset(guest, 1, sizeof(guest));
     before_write = change_memory;
     g_assert_cmpint(blk_pwrite(blk, 0, sizeof(guest), guest, 0), ==, 0);
