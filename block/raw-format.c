@@ -36,12 +36,13 @@ static int raw_probe(const uint8_t *buf, int buf_size, const char *filename)
     return 1;
 }
 
+/* What is not given stays as it is. */
 static bool raw_take_options(QOpts *options, bool *has_size, uint64_t *size,
                              uint64_t *offset, Error **errp)
 {
-    *has_size = qopts_has(options, "size");
-    return qopts_take_size(options, "offset", 0, offset, errp)
-           && qopts_take_size(options, "size", 0, size, errp);
+    *has_size |= qopts_has(options, "size");
+    return qopts_take_size(options, "offset", *offset, offset, errp)
+           && qopts_take_size(options, "size", *size, size, errp);
 }
 
 /* Check the window against the file and make it that of @s. */
@@ -97,9 +98,9 @@ static int raw_open(BlockDriverState *bs, QOpts *options, int flags,
 {
     BDRVRawState *s = bs->opaque;
     BdrvChildRole role;
-    uint64_t size;
-    uint64_t offset;
-    bool has_size;
+    uint64_t size = 0;
+    uint64_t offset = 0;
+    bool has_size = false;
 
     if (!raw_take_options(options, &has_size, &size, &offset, errp)) {
         return -EINVAL;
@@ -123,12 +124,9 @@ static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
     bool has_size = s->has_size;
     int ret = 0;
 
-    if (state->options && (qopts_has(state->options, "size")
-                           || qopts_has(state->options, "offset"))) {
-        ret = raw_take_options(state->options, &has_size, &size, &offset,
-                               errp) ? 0 : -EINVAL;
-    }
-    if (ret == 0) {
+    if (!raw_take_options(state->options, &has_size, &size, &offset, errp)) {
+        ret = -EINVAL;
+    } else {
         ret = raw_apply(state->bs, new_state, offset, size, has_size, errp);
     }
     if (ret < 0) {

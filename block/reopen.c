@@ -6,6 +6,7 @@
  * bottom up; then all commit, or all abort.  Main thread.
  */
 #include "qemu/osdep.h"
+#include "block-io.h"
 #include "block-open.h"
 
 typedef struct {
@@ -118,6 +119,11 @@ static int reopen_prepare(ReopenNode *n, Error **errp)
     return reopen_check_same(bs, n->state.options, errp);
 }
 
+static int coroutine_fn reopen_refresh_entry(void *opaque)
+{
+    return bdrv_co_refresh_total_sectors(opaque);
+}
+
 static void reopen_commit(ReopenNode *n)
 {
     BlockDriverState *bs = n->state.bs;
@@ -131,6 +137,8 @@ static void reopen_commit(ReopenNode *n)
     qopts_unref(bs->options);
     bs->options = g_steal_pointer(&n->node_options);
     bdrv_refresh_limits(bs, NULL);
+    /* Options may have changed the size.  An error leaves the old one. */
+    bdrv_run_co(bs->aio_context, reopen_refresh_entry, bs);
 }
 
 static void reopen_abort(ReopenNode *n)
