@@ -153,6 +153,12 @@ int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
     uint64_t have_unshared = ~s->locked_shared_perm & BLK_PERM_ALL;
     int ret;
 
+    if (s->new_perm_fd >= 0) {
+        ret = bdrv_check_resize_perm(bs, perm, s->new_align, errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
     if (!s->use_lock) {
         return 0;
     }

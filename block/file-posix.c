@@ -229,73 +229,6 @@ static void raw_close(BlockDriverState *bs)
     }
 }
 
-/* --- reopen --- */
-
-typedef struct {
-    int fd;                     /* -1: the old one stays */
-    int open_flags;
-    uint64_t aio_max_batch;
-} BDRVRawReopenState;
-
-static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
-{
-    BlockDriverState *bs = state->bs;
-    BDRVRawState *s = bs->opaque;
-    BDRVRawReopenState *rs = g_new0(BDRVRawReopenState, 1);
-
-    state->opaque = rs;
-    rs->fd = -1;
-    rs->open_flags = raw_flags_for(state->flags);
-    if (!qopts_take_number(state->options, "aio-max-batch", s->aio_max_batch,
-                           &rs->aio_max_batch, errp)) {
-        goto fail;
-    }
-    if (rs->open_flags != s->open_flags) {
-        rs->fd = qemu_open(bs->exact_filename, rs->open_flags, errp);
-        if (rs->fd < 0) {
-            goto fail;
-        }
-    }
-    /* The permissions that come next are for the new description. */
-    s->new_perm_fd = rs->fd;
-    return 0;
-
-fail:
-    g_free(rs);
-    state->opaque = NULL;
-    return -EINVAL;
-}
-
-static void raw_reopen_commit(BDRVReopenState *state)
-{
-    BDRVRawState *s = state->bs->opaque;
-    BDRVRawReopenState *rs = state->opaque;
-
-    if (rs->fd >= 0) {
-        close(s->fd);
-        s->fd = rs->fd;
-        s->open_flags = rs->open_flags;
-        s->needs_alignment = s->open_flags & O_DIRECT;
-    }
-    s->aio_max_batch = rs->aio_max_batch;
-    s->new_perm_fd = -1;
-    g_free(rs);
-    state->opaque = NULL;
-}
-
-static void raw_reopen_abort(BDRVReopenState *state)
-{
-    BDRVRawState *s = state->bs->opaque;
-    BDRVRawReopenState *rs = state->opaque;
-
-    s->new_perm_fd = -1;
-    if (rs->fd >= 0) {
-        close(rs->fd);
-    }
-    g_free(rs);
-    state->opaque = NULL;
-}
-
 /* --- limits --- */
 
 /* What O_DIRECT on @fd wants of offsets and memory, from the kernel. */
@@ -347,6 +280,80 @@ static int raw_probe_dio(int fd, size_t *offset_align, size_t *mem_align,
         return -EINVAL;
     }
     return 0;
+}
+
+/* --- reopen --- */
+
+typedef struct {
+    int fd;                     /* -1: the old one stays */
+    int open_flags;
+    uint64_t aio_max_batch;
+} BDRVRawReopenState;
+
+static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
+{
+    BlockDriverState *bs = state->bs;
+    BDRVRawState *s = bs->opaque;
+    BDRVRawReopenState *rs = g_new0(BDRVRawReopenState, 1);
+    size_t offset_align = 1, mem_align = 1;
+
+    state->opaque = rs;
+    rs->fd = -1;
+    rs->open_flags = raw_flags_for(state->flags);
+    if (!qopts_take_number(state->options, "aio-max-batch", s->aio_max_batch,
+                           &rs->aio_max_batch, errp)) {
+        goto fail;
+    }
+    if (rs->open_flags != s->open_flags) {
+        rs->fd = qemu_open(bs->exact_filename, rs->open_flags, errp);
+        if (rs->fd < 0) {
+            goto fail;
+        }
+        if (rs->open_flags & O_DIRECT &&
+            raw_probe_dio(rs->fd, &offset_align, &mem_align, errp) < 0) {
+            close(rs->fd);
+            goto fail;
+        }
+    }
+    s->new_align = offset_align;
+    /* The permissions that come next are for the new description. */
+    s->new_perm_fd = rs->fd;
+    return 0;
+
+fail:
+    g_free(rs);
+    state->opaque = NULL;
+    return -EINVAL;
+}
+
+static void raw_reopen_commit(BDRVReopenState *state)
+{
+    BDRVRawState *s = state->bs->opaque;
+    BDRVRawReopenState *rs = state->opaque;
+
+    if (rs->fd >= 0) {
+        close(s->fd);
+        s->fd = rs->fd;
+        s->open_flags = rs->open_flags;
+        s->needs_alignment = s->open_flags & O_DIRECT;
+    }
+    s->aio_max_batch = rs->aio_max_batch;
+    s->new_perm_fd = -1;
+    g_free(rs);
+    state->opaque = NULL;
+}
+
+static void raw_reopen_abort(BDRVReopenState *state)
+{
+    BDRVRawState *s = state->bs->opaque;
+    BDRVRawReopenState *rs = state->opaque;
+
+    s->new_perm_fd = -1;
+    if (rs->fd >= 0) {
+        close(rs->fd);
+    }
+    g_free(rs);
+    state->opaque = NULL;
 }
 
 static void raw_refresh_limits(BlockDriverState *bs, Error **errp)

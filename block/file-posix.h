@@ -29,6 +29,7 @@ typedef struct BDRVRawState {
     uint64_t locked_perm;       /* of our locks on fd */
     uint64_t locked_shared_perm;
     int new_perm_fd;            /* while a reopen changes fd; -1 otherwise */
+    uint32_t new_align;         /* request_alignment of new_perm_fd */
 } BDRVRawState;
 
 /* Work for a worker thread. */

@@ -293,6 +293,10 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
 
     bdrv_wait_serialising_requests(req);
     ret = bdrv_check_child_perm(child, req->type, flags);
+    if (ret == 0 &&
+        offset + bytes > bs->total_sectors * (int64_t)BDRV_SECTOR_SIZE) {
+        ret = bdrv_check_child_perm(child, BDRV_TRACKED_TRUNCATE, 0);
+    }
     if (ret < 0) {
         return ret;
     }

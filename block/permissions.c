@@ -159,6 +159,23 @@ static void perm_set_children(const PermNode *n, GArray *edges)
     }
 }
 
+/*
+ * A write to a part of a block is one to the whole block.  At the end of an
+ * image that ends within a block that would make it grow.
+ */
+int bdrv_check_resize_perm(BlockDriverState *bs, uint64_t perm,
+                           uint32_t align, Error **errp)
+{
+    if ((perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) &&
+        !(perm & BLK_PERM_RESIZE) &&
+        !QEMU_IS_ALIGNED(bs->total_sectors * BDRV_SECTOR_SIZE, align)) {
+        error_setg(errp, "Cannot get 'write' permission without 'resize': "
+                   "Image size is not a multiple of request alignment");
+        return -EPERM;
+    }
+    return 0;
+}
+
 /* All parents of @n have been visited.  The driver may take locks. */
 static int perm_check_node(PermNode *n, GArray *edges, Error **errp)
 {
@@ -180,6 +197,10 @@ static int perm_check_node(PermNode *n, GArray *edges, Error **errp)
         !bdrv_is_writable(bs)) {
         error_setg(errp, "Block node is read-only");
         return -EPERM;
+    }
+    ret = bdrv_check_resize_perm(bs, n->perm, bs->bl.request_alignment, errp);
+    if (ret < 0) {
+        return ret;
     }
     if (bs->drv && bs->drv->bdrv_check_perm) {
         ret = bs->drv->bdrv_check_perm(bs, n->perm, n->shared, errp);

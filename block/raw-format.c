@@ -323,6 +323,20 @@ static int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
                             flags, errp);
 }
 
+/*
+ * As the default, but a raw image has no metadata and allocates nothing: it
+ * writes to the file, and changes its size, only for its own user.
+ */
+static void raw_child_perm(BlockDriverState *bs, BdrvChild *c,
+                           BdrvChildRole role, uint64_t perm, uint64_t shared,
+                           uint64_t *nperm, uint64_t *nshared)
+{
+    const uint64_t asked = BLK_PERM_WRITE | BLK_PERM_RESIZE;
+
+    bdrv_default_perms(bs, c, role, perm, shared, nperm, nshared);
+    *nperm = (*nperm & ~asked) | (perm & asked);
+}
+
 static void raw_refresh_limits(BlockDriverState *bs, Error **errp)
 {
     /* The check of the first sector needs all of it. */
@@ -363,6 +377,7 @@ static BlockDriver bdrv_raw = {
     .bdrv_co_get_info = raw_co_get_info,
     .bdrv_co_block_status = raw_co_block_status,
     .bdrv_refresh_limits = raw_refresh_limits,
+    .bdrv_child_perm = raw_child_perm,
     .bdrv_has_zero_init = raw_has_zero_init,
 };
 

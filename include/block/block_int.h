@@ -300,6 +300,9 @@ int bdrv_child_try_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared,
                             Error **errp);
 /* Propagate permissions down from @bs after its flags changed. */
 int bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
+/* May @bs be written with @perm if its alignment is @align? */
+int bdrv_check_resize_perm(BlockDriverState *bs, uint64_t perm,
+                           uint32_t align, Error **errp);
 /* "write, resize" for a mask; to be freed. */
 char *bdrv_perm_names(uint64_t perm);
 

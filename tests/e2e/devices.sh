@@ -50,7 +50,8 @@ finish()
 head -c 1048576 /dev/urandom > disk
 loop=$(losetup -f --show disk 2> losetup.log) ||
     { skip "no loop device: $(cat losetup.log)"; finish; }
-trap 'losetup -d "$loop"; rm -rf "$work"' EXIT
+loop4k=
+trap 'umount mnt 2> /dev/null; losetup -d "$loop" $loop4k; rm -rf "$work"' EXIT
 
 # As QEMU: the size is the device's, and the first sector is cleared.
 cp disk before
@@ -84,4 +85,31 @@ must 'zeroes that keep the space' "$IO" -f raw \
     -c 'write -q -P 5 0 1M' -c 'write -q -z 0 256k' \
     -c 'read -q -P 0 0 256k' -c 'read -q -P 5 256k 768k' "$loop"
 
+# --- a file system whose direct I/O is in blocks of 4 KiB ---
+
+# The disk does not become longer by a write inside of it.
+odd_size()
+{
+    head -c 1000 /dev/zero > mnt/odd
+    must 'odd size, buffered' "$IO" -f raw -c 'write -q -P 1 990 10' mnt/odd
+    refused "without 'resize'" "$IO" -f raw -t none -c 'write 0 10' mnt/odd
+    must 'odd size, read' "$IO" -r -f raw -t none \
+        -c 'read -q -P 1 990 10' mnt/odd
+    head -c 1000 /dev/zero > mnt/odd
+    refused "without 'resize'" "$IO" -f raw -c 'write -q 0 10' \
+        -c 'reopen -c none' mnt/odd
+    must 'odd size, reopen to read' "$IO" -r -f raw -c 'reopen -c none' \
+        -c 'read -q 990 10' mnt/odd
+    [ "$(stat -c %s mnt/odd)" -le 1024 ] && pass || fail 'the disk has grown'
+}
+
+truncate -s 16M fs
+if loop4k=$(losetup -b 4096 -f --show fs 2> losetup.log) &&
+    mkfs.ext4 -q -b 4096 "$loop4k" 2> losetup.log && mkdir mnt &&
+    mount "$loop4k" mnt 2> losetup.log; then
+    odd_size
+    umount mnt
+else
+    skip "no file system: $(tail -n 1 losetup.log)"
+fi
 summary

@@ -174,6 +174,27 @@ static void test_permissions(void)
     blk_unref(blk);
 }
 
+/* A write to the last block must not make the disk longer. */
+static void test_odd_size(void)
+{
+    const char *options = "driver=blkdebug,align=4096,image.driver=raw,"
+                          "image.offset=63k,image.file.driver=mem";
+    BlockBackend *blk = open_mem(options, BLK_PERM_CONSISTENT_READ);
+    Error *err = NULL;
+
+    g_assert_cmpint(blk_getlength(blk), ==, 1024);
+    g_assert_cmpint(blk_pread(blk, 10, 20, guest, 0), ==, 0);
+    g_assert_cmpint(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &err), <,
+                    0);
+    g_assert_cmpstr(error_get_pretty(err), ==,
+                    "Cannot get 'write' permission without 'resize': Image "
+                    "size is not a multiple of request alignment");
+    error_free_or_abort(&err);
+    /* Who may resize may do that, too. */
+    set_perm(blk, BLK_PERM_WRITE | BLK_PERM_RESIZE);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -185,6 +206,7 @@ int main(int argc, char **argv)
 
     g_test_add_func("/block-requests/probed-raw", test_probed_raw);
     g_test_add_func("/block-requests/permissions", test_permissions);
+    g_test_add_func("/block-requests/odd-size", test_odd_size);
     ret = g_test_run();
 
     qemu_cleanup_main_loop();
