@@ -42,18 +42,50 @@ const char *raw_strip_prefix(const char *filename)
 
 /* --- in worker threads (or before there is anything to wait for) --- */
 
+/*
+ * What O_DIRECT on a file needs of memory and offsets is found out by reading,
+ * and where no block is there any read may work: have the first one.  This
+ * need not succeed.
+ */
+static void raw_allocate_first_block(int fd, int64_t size)
+{
+    const size_t align = MAX(qemu_real_host_page_size(), 4096);
+    size_t n = size < (int64_t)align ? BDRV_SECTOR_SIZE : align;
+    QEMU_AUTO_VFREE char *buf = qemu_try_memalign(align, n);
+
+    if (buf && size >= (int64_t)n) {
+        ssize_t ignored;
+
+        memset(buf, 0, n);
+        ignored = RETRY_ON_EINTR(pwrite(fd, buf, n, 0));
+        (void)ignored;
+    }
+}
+
+/*
+ * A description of the same file for any offset and memory: @fd may have
+ * O_DIRECT, and the new area need not begin or end with a block.
+ */
+static int raw_open_buffered(int fd)
+{
+    g_autofree char *name = g_strdup_printf("/proc/self/fd/%d", fd);
+
+    return open(name, O_WRONLY | O_CLOEXEC);
+}
+
 /* Write zeroes over what is new. */
-static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
-                             Error **errp)
+static int raw_write_zeroes(int fd, int64_t current, int64_t offset,
+                            Error **errp)
 {
     const size_t size = 64 * KiB;
-    g_autofree char *buf = g_try_malloc0(size);
+    QEMU_AUTO_VFREE char *buf = qemu_try_memalign(4096, size);
     int64_t left = offset - current;
     int ret;
 
     if (!buf) {
         return -ENOMEM;
     }
+    memset(buf, 0, size);
     while (left > 0) {
         ssize_t n = RETRY_ON_EINTR(pwrite(fd, buf, MIN(left, (int64_t)size),
                                           offset - left));
@@ -74,6 +106,19 @@ static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
     return 0;
 }
 
+static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
+                             Error **errp)
+{
+    int buffered = raw_open_buffered(fd);
+    int ret = raw_write_zeroes(buffered < 0 ? fd : buffered, current, offset,
+                               errp);
+
+    if (buffered >= 0) {
+        close(buffered);
+    }
+    return ret;
+}
+
 static int raw_do_resize(int fd, int64_t current, int64_t offset,
                          PreallocMode prealloc, Error **errp)
 {
@@ -84,6 +129,8 @@ static int raw_do_resize(int fd, int64_t current, int64_t offset,
         if (RETRY_ON_EINTR(ftruncate(fd, offset)) < 0) {
             ret = -errno;
             error_setg_errno(errp, -ret, "Failed to resize file");
+        } else if (current == 0 && offset > 0) {
+            raw_allocate_first_block(fd, offset);
         }
         return ret;
     case PREALLOC_MODE_FALLOC:
