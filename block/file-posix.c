@@ -123,19 +123,45 @@ static int raw_check_type(BlockDriverState *bs, BDRVRawState *s,
     return 0;
 }
 
+/* Not every file system has O_DIRECT: say when that is what is missing. */
+static int raw_open_file(const char *filename, int open_flags, Error **errp)
+{
+    Error *local_err = NULL;
+    int fd = qemu_open(filename, open_flags, &local_err);
+    int saved_errno = errno;
+
+    if (fd >= 0) {
+        return fd;
+    }
+    if (saved_errno == EINVAL && (open_flags & O_DIRECT)) {
+        fd = qemu_open(filename, open_flags & ~O_DIRECT, NULL);
+    }
+    if (fd >= 0) {
+        close(fd);
+        error_free(local_err);
+        error_setg(errp, "Could not open '%s': filesystem does not support "
+                   "O_DIRECT", filename);
+        error_append_hint(errp, "Try cache.direct=off (-t writeback)\n");
+    } else {
+        error_propagate(errp, local_err);
+    }
+    errno = saved_errno;
+    return -1;
+}
+
 static int raw_open_fd(BlockDriverState *bs, BDRVRawState *s,
                        const char *filename, Error **errp)
 {
     Error *local_err = NULL;
 
-    s->fd = qemu_open(filename, s->open_flags, &local_err);
+    s->fd = raw_open_file(filename, s->open_flags, &local_err);
     if (s->fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM) &&
         (s->open_flags & O_RDWR) && (bs->open_flags & BDRV_O_AUTO_RDONLY)) {
         error_free(local_err);
         local_err = NULL;
         bs->open_flags &= ~BDRV_O_RDWR;
         s->open_flags = raw_flags_for(bs->open_flags);
-        s->fd = qemu_open(filename, s->open_flags, &local_err);
+        s->fd = raw_open_file(filename, s->open_flags, &local_err);
     }
     if (s->fd < 0) {
         error_propagate(errp, local_err);
@@ -305,7 +331,7 @@ static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
         goto fail;
     }
     if (rs->open_flags != s->open_flags) {
-        rs->fd = qemu_open(bs->exact_filename, rs->open_flags, errp);
+        rs->fd = raw_open_file(bs->exact_filename, rs->open_flags, errp);
         if (rs->fd < 0) {
             goto fail;
         }

@@ -115,7 +115,9 @@ static void test_create(void)
         const char *options;
         int64_t size, min_allocated;
     } cases[] = {
-        { "size=1M", 1 * MiB, 0 },
+        /* The first block is there, for alignment to be found out. */
+        { "size=1M", 1 * MiB, 512 },
+        { "size=512", 512, 512 },
         { "size=1000", 1024, 0 },
         { "size=0", 0, 0 },
         { "size=256k,preallocation=falloc", 256 * KiB, 256 * KiB },
@@ -138,6 +140,26 @@ static void test_create(void)
                                 qopts_parse("size=1M,preallocation=metadata",
                                             NULL, &error_abort), &err), <, 0);
     error_free_or_abort(&err);
+    unlink(path);
+}
+
+/* With O_DIRECT, and with ends that are no ends of blocks. */
+static void test_preallocate_direct(void)
+{
+    g_autofree char *path = image_path("direct");
+    BlockBackend *blk;
+    int64_t size;
+
+    create(path, "size=512");
+    blk = open_with(path, "driver=raw,cache.direct=on",
+                    BDRV_O_RDWR | BDRV_O_RESIZE, &error_abort);
+    for (size = 100 * KiB + 512; size < 400 * KiB; size += 100 * KiB + 512) {
+        g_assert_cmpint(blk_truncate(blk, size, true, PREALLOC_MODE_FULL, 0,
+                                     &error_abort), ==, 0);
+        g_assert_cmpint(blk_getlength(blk), ==, size);
+        g_assert_cmpint(allocated(path), >=, size);
+    }
+    blk_unref(blk);
     unlink(path);
 }
 
@@ -218,6 +240,21 @@ static void test_types(void)
     check_refused(dir, 0, "driver=raw", message);
 }
 
+/* proc is a file system without O_DIRECT. */
+static void test_no_direct(void)
+{
+    int fd = open("/proc/version", O_RDONLY | O_DIRECT);
+
+    if (fd >= 0 || access("/proc/version", R_OK) < 0) {
+        g_test_skip("no file without O_DIRECT");
+        close(fd);
+        return;
+    }
+    check_refused("/proc/version", 0, "driver=raw,cache.direct=on",
+                  "Could not open '/proc/version': filesystem does not "
+                  "support O_DIRECT");
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -231,10 +268,13 @@ int main(int argc, char **argv)
     g_test_add_func("/file-posix/locks", test_locks);
     g_test_add_func("/file-posix/create", test_create);
     g_test_add_func("/file-posix/create-locked", test_create_locked);
+    g_test_add_func("/file-posix/preallocate-direct",
+                    test_preallocate_direct);
     g_test_add_func("/file-posix/zeroes", test_zeroes);
     g_test_add_func("/file-posix/zeroes-direct", test_zeroes_direct);
     g_test_add_func("/file-posix/detect-zeroes", test_detect_zeroes);
     g_test_add_func("/file-posix/types", test_types);
+    g_test_add_func("/file-posix/no-direct", test_no_direct);
     ret = g_test_run();
 
     rmdir(dir);
