@@ -24,6 +24,36 @@ const QemuOptsList *bdrv_create_opts(BlockDriver *drv)
     return drv->create_opts;
 }
 
+/*
+ * The options of the driver, and for a format those of the file as well; what
+ * is left of @given is an error.
+ */
+static QOpts *bdrv_take_create_options(BlockDriver *drv, const char *filename,
+                                       QOpts *given, Error **errp)
+{
+    g_autoptr(QOpts) taken = qopts_take_table(drv->create_opts, given, errp);
+
+    if (!taken) {
+        return NULL;
+    }
+    if (!drv->protocol_name) {
+        g_autoptr(QOpts) of_file = NULL;
+        BlockDriver *proto = bdrv_find_protocol(filename, true, errp);
+
+        if (!proto) {
+            return NULL;
+        }
+        if (proto->create_opts) {
+            of_file = qopts_take_table(proto->create_opts, given, errp);
+            if (!of_file) {
+                return NULL;
+            }
+            qopts_join(taken, of_file, false);
+        }
+    }
+    return qopts_check_empty(given, errp) ? g_steal_pointer(&taken) : NULL;
+}
+
 int bdrv_create(BlockDriver *drv, const char *filename, QOpts *opts,
                 Error **errp)
 {
@@ -41,8 +71,8 @@ int bdrv_create(BlockDriver *drv, const char *filename, QOpts *opts,
                    drv->format_name);
         return -ENOTSUP;
     }
-    taken = qopts_take_table(drv->create_opts, given, errp);
-    if (!taken || !qopts_check_empty(given, errp)) {
+    taken = bdrv_take_create_options(drv, filename, given, errp);
+    if (!taken) {
         return -EINVAL;
     }
     c.opts = taken;
@@ -71,13 +101,13 @@ int bdrv_create_file(const char *filename, QOpts *opts, Error **errp)
                    drv->format_name);
         return -ENOTSUP;
     }
-    if (!qemu_in_coroutine()) {
-        return bdrv_create(drv, filename, g_steal_pointer(&given), errp);
-    }
     /* A format that creates its file; what only formats know is ignored. */
     taken = qopts_take_table(drv->create_opts, given, errp);
     if (!taken) {
         return -EINVAL;
+    }
+    if (!qemu_in_coroutine()) {
+        return bdrv_create(drv, filename, g_steal_pointer(&taken), errp);
     }
     ret = drv->bdrv_co_create_opts(drv, filename, taken, errp);
     return ret;

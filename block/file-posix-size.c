@@ -389,6 +389,11 @@ int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
                          PREALLOC_MODE_OFF, &prealloc, errp)) {
         return -EINVAL;
     }
+    if (prealloc == PREALLOC_MODE_METADATA) {
+        error_setg(errp, "Unsupported preallocation mode: %s",
+                   prealloc_mode_names[prealloc]);
+        return -ENOTSUP;
+    }
     if (qopts_get_size(opts, "size", 0) > BDRV_MAX_LENGTH) {
         error_setg(errp, "Image size too large: it must be %" PRId64
                    " bytes at most", BDRV_MAX_LENGTH);

@@ -46,7 +46,7 @@ static QemuOptsList *merge_lists(const QemuOptsList *first,
     return all;
 }
 
-/* A "raw" image has the options of the file that it is. */
+/* A "raw" image is nothing but its file. */
 static bool is_raw(BlockDriver *drv)
 {
     return drv == bdrv_find_format("raw");
@@ -78,7 +78,7 @@ static int print_create_help(const CreateArgs *a)
         error_report_err(local_err);
         return EXIT_FAILURE;
     }
-    if (is_raw(drv) && bdrv_create_opts(proto)) {
+    if (bdrv_create_opts(proto)) {
         table = merged = merge_lists(table, bdrv_create_opts(proto));
     }
     printf("Supported options:\n");
@@ -281,9 +281,8 @@ static bool do_create(const CreateArgs *a, Error **errp)
                    "creation", a->filename);
         return false;
     }
-    if (is_raw(drv)) {
-        table = merged = merge_lists(table, bdrv_create_opts(proto));
-    }
+    /* An image has the options of its files, too. */
+    table = merged = merge_lists(table, bdrv_create_opts(proto));
     opts = a->options ? qopts_parse(a->options, NULL, errp) : qopts_new();
     if (!opts || !set_size(a, opts, errp)
         || !set_backing_option(table, opts, a, errp)

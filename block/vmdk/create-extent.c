@@ -43,10 +43,10 @@ static bool make_layout(Layout *l, uint64_t sectors, Error **errp)
 }
 
 /* A new file of zeroes, open for writing; NULL with @errp set. */
-static BlockBackend *create_file(const char *path, int64_t bytes,
-                                 Error **errp)
+static BlockBackend *create_file(const VmdkCreate *c, const char *path,
+                                 int64_t bytes, Error **errp)
 {
-    QOpts *opts = qopts_new();
+    QOpts *opts = qopts_dup(c->file_opts);
     int ret;
 
     qopts_set_int(opts, "size", bytes);
@@ -90,17 +90,31 @@ static int finish_file(BlockBackend *blk, const char *path, int ret,
     return ret;
 }
 
-int vmdk_create_flat(const char *path, uint64_t sectors, Error **errp)
+int vmdk_create_flat(const VmdkCreate *c, const char *path, uint64_t sectors,
+                     Error **errp)
 {
-    /* At once, so that the protocol does what it does for raw images. */
-    BlockBackend *blk = create_file(path, sectors << BDRV_SECTOR_BITS, errp);
+    /*
+     * Without preallocation it has its size from the beginning, so that the
+     * protocol does what it does for raw images.
+     */
+    bool later = c->prealloc != PREALLOC_MODE_OFF;
+    int64_t bytes = sectors << BDRV_SECTOR_BITS;
+    BlockBackend *blk = create_file(c, path, later ? 0 : bytes, errp);
+    int ret = 0;
 
-    return blk ? finish_file(blk, path, 0, errp) : -EIO;
+    if (!blk) {
+        return -EIO;
+    }
+    if (later) {
+        ret = blk_truncate(blk, bytes, false, c->prealloc, 0, errp);
+    }
+    return finish_file(blk, path, ret, errp);
 }
 
-int vmdk_create_text(const char *path, const char *text, Error **errp)
+int vmdk_create_text(const VmdkCreate *c, const char *path, const char *text,
+                     Error **errp)
 {
-    BlockBackend *blk = create_file(path, 0, errp);
+    BlockBackend *blk = create_file(c, path, 0, errp);
     int ret;
 
     if (!blk) {
@@ -217,7 +231,7 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
 int vmdk_create_sparse(const VmdkCreate *c, const char *path,
                        uint64_t sectors, const char *text, Error **errp)
 {
-    BlockBackend *blk = create_file(path, 0, errp);
+    BlockBackend *blk = create_file(c, path, 0, errp);
     int ret;
 
     if (!blk) {

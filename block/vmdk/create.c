@@ -142,6 +142,20 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
     return true;
 }
 
+/* What a format does not know are options of its files. */
+static bool take_file_options(VmdkCreate *c, const QOpts *opts, Error **errp)
+{
+    g_autoptr(QOpts) copy = qopts_dup(opts);
+    int prealloc;
+
+    if (!qopts_take_enum(copy, "preallocation", prealloc_mode_names,
+                         PREALLOC_MODE_OFF, &prealloc, errp)) {
+        return false;
+    }
+    c->prealloc = prealloc;
+    return true;
+}
+
 static int take_parent_cid(VmdkCreate *c, const char *filename, Error **errp)
 {
     g_autofree char *path = bdrv_get_full_backing_filename_from_filename(
@@ -222,7 +236,7 @@ static int create_extents(VmdkCreate *c, Error **errp)
         g_autofree char *path = g_strconcat(c->dir, name, NULL);
         uint64_t sectors = extent_sectors(c, i);
 
-        ret = c->flat ? vmdk_create_flat(path, sectors, errp)
+        ret = c->flat ? vmdk_create_flat(c, path, sectors, errp)
                       : vmdk_create_sparse(c, path, sectors, NULL, errp);
         g_string_append_printf(c->lines, "RW %" PRIu64 " %s \"%s\"%s\n",
                                sectors, c->flat ? "FLAT" : "SPARSE", name,
@@ -268,7 +282,7 @@ static int create_image(VmdkCreate *c, const char *filename, Error **errp)
             return ret;
         }
         text = descriptor_text(c);
-        return vmdk_create_text(filename, text, errp);
+        return vmdk_create_text(c, filename, text, errp);
     }
     g_string_append_printf(c->lines, "RW %" PRIu64 " SPARSE \"%s%s\"\n",
                            c->sectors, c->stem, c->ext);
@@ -279,10 +293,15 @@ static int create_image(VmdkCreate *c, const char *filename, Error **errp)
 static int create_from_options(const char *filename, const QOpts *opts,
                                Error **errp)
 {
-    VmdkCreate c = { .parent_cid = VMDK_NO_PARENT };
+    g_autoptr(QOpts) file_opts = qopts_dup(opts);
+    VmdkCreate c = {
+        .parent_cid = VMDK_NO_PARENT, .file_opts = file_opts,
+    };
     int ret;
 
-    if (!take_options(&c, opts, errp)) {
+    /* The size of each file follows from the rest. */
+    qopts_del(file_opts, "size");
+    if (!take_options(&c, opts, errp) || !take_file_options(&c, opts, errp)) {
         return -EINVAL;
     }
     if (c.backing) {

@@ -28,13 +28,17 @@ typedef struct VmdkCreate {
     char *stem;                 /* own */
     const char *ext;            /* "" or with its '.' */
     GString *lines;             /* extent lines so far */
+    PreallocMode prealloc;      /* of flat extents */
+    QOpts *file_opts;           /* those of each file, but its size */
 } VmdkCreate;
 
-int vmdk_create_flat(const char *path, uint64_t sectors, Error **errp);
+int vmdk_create_flat(const VmdkCreate *c, const char *path, uint64_t sectors,
+                     Error **errp);
 /* An empty sparse extent; @text is its embedded descriptor, or NULL. */
 int vmdk_create_sparse(const VmdkCreate *c, const char *path,
                        uint64_t sectors, const char *text, Error **errp);
 /* A descriptor of its own. */
-int vmdk_create_text(const char *path, const char *text, Error **errp);
+int vmdk_create_text(const VmdkCreate *c, const char *path, const char *text,
+                     Error **errp);
 
 #endif
