@@ -93,22 +93,11 @@ static int finish_file(BlockBackend *blk, const char *path, int ret,
 int vmdk_create_flat(const VmdkCreate *c, const char *path, uint64_t sectors,
                      Error **errp)
 {
-    /*
-     * Without preallocation it has its size from the beginning, so that the
-     * protocol does what it does for raw images.
-     */
-    bool later = c->prealloc != PREALLOC_MODE_OFF;
-    int64_t bytes = sectors << BDRV_SECTOR_BITS;
-    BlockBackend *blk = create_file(c, path, later ? 0 : bytes, errp);
-    int ret = 0;
+    /* At once, so that the protocol does what it does for raw images. */
+    BlockBackend *blk = create_file(c, path, sectors << BDRV_SECTOR_BITS,
+                                    errp);
 
-    if (!blk) {
-        return -EIO;
-    }
-    if (later) {
-        ret = blk_truncate(blk, bytes, false, c->prealloc, 0, errp);
-    }
-    return finish_file(blk, path, ret, errp);
+    return blk ? finish_file(blk, path, 0, errp) : -EIO;
 }
 
 int vmdk_create_text(const VmdkCreate *c, const char *path, const char *text,
@@ -208,10 +197,8 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
         error_setg(errp, "The VMDK descriptor of '%s' is too long", path);
         return -EINVAL;
     }
-    /* The sector behind the metadata of a stream is its end marker. */
-    ret = blk_truncate(blk, (l.grain_offset + c->compressed)
-                            << BDRV_SECTOR_BITS, false, PREALLOC_MODE_OFF, 0,
-                       errp);
+    ret = blk_truncate(blk, l.grain_offset << BDRV_SECTOR_BITS, false,
+                       PREALLOC_MODE_OFF, 0, errp);
     if (ret == 0) {
         ret = write_header(c, blk, path, sectors, &l, errp);
     }

@@ -142,20 +142,6 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
     return true;
 }
 
-/* What a format does not know are options of its files. */
-static bool take_file_options(VmdkCreate *c, const QOpts *opts, Error **errp)
-{
-    g_autoptr(QOpts) copy = qopts_dup(opts);
-    int prealloc;
-
-    if (!qopts_take_enum(copy, "preallocation", prealloc_mode_names,
-                         PREALLOC_MODE_OFF, &prealloc, errp)) {
-        return false;
-    }
-    c->prealloc = prealloc;
-    return true;
-}
-
 static int take_parent_cid(VmdkCreate *c, const char *filename, Error **errp)
 {
     g_autofree char *path = bdrv_get_full_backing_filename_from_filename(
@@ -299,9 +285,7 @@ static int create_from_options(const char *filename, const QOpts *opts,
     };
     int ret;
 
-    /* The size of each file follows from the rest. */
-    qopts_del(file_opts, "size");
-    if (!take_options(&c, opts, errp) || !take_file_options(&c, opts, errp)) {
+    if (!take_options(&c, opts, errp)) {
         return -EINVAL;
     }
     if (c.backing) {

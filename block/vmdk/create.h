@@ -28,7 +28,6 @@ typedef struct VmdkCreate {
     char *stem;                 /* own */
     const char *ext;            /* "" or with its '.' */
     GString *lines;             /* extent lines so far */
-    PreallocMode prealloc;      /* of flat extents */
     QOpts *file_opts;           /* those of each file, but its size */
 } VmdkCreate;
 
