@@ -37,6 +37,19 @@ static char *read_descriptor(BlockDriverState *bs, Error **errp)
     return text;
 }
 
+/* Whether no text is behind a NUL, where nobody would look for it. */
+static bool ends_at_nul(const char *text, size_t size)
+{
+    size_t i;
+
+    for (i = strlen(text); i < size; i++) {
+        if (text[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* @whole: the disk is in bs->file, whatever its name in the text. */
 static int parse_descriptor(BlockDriverState *bs, bool whole, Error **errp)
 {
@@ -44,6 +57,12 @@ static int parse_descriptor(BlockDriverState *bs, bool whole, Error **errp)
     g_autofree char *text = read_descriptor(bs, errp);
 
     if (!text) {
+        return -EINVAL;
+    }
+    if (!s->desc_embedded && !vmdk_desc_is_utf16(text)
+        && !ends_at_nul(text, s->desc_bytes)) {
+        error_setg(errp, "The VMDK descriptor '%s' has a NUL byte in it, and"
+                   " text behind that", bs->file->bs->filename);
         return -EINVAL;
     }
     if (s->desc_embedded && !*text) {

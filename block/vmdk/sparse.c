@@ -426,19 +426,6 @@ static uint64_t first_free_sector(const VmdkExtent *e, const VmdkHeader *h,
                                           : sector;
 }
 
-/* Parts of a disk can have room for a descriptor, too. */
-static void set_descriptor_room(VmdkExtent *e, const VmdkHeader *h,
-                                int64_t length)
-{
-    uint64_t sectors = length >> BDRV_SECTOR_BITS;
-
-    if (h->desc_offset && h->desc_offset < sectors
-        && h->desc_sectors <= sectors - h->desc_offset) {
-        e->desc_sector = h->desc_offset;
-        e->desc_sectors = h->desc_sectors;
-    }
-}
-
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
 {
     int64_t length = exact_length(e->file);
@@ -471,7 +458,11 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
         e->rgd_offset = 0;
     }
     e->overhead = h->overhead;
-    set_descriptor_room(e, h, length);
+    if (e->embedded && h->magic == VMDK_KDMV_MAGIC) {
+        /* It was read; that of a part of a disk is used by nobody. */
+        e->desc_sector = h->desc_offset;
+        e->desc_sectors = h->desc_sectors;
+    }
     e->next_sector = first_free_sector(e, h, length);
     e->file_bytes = e->compressed ? length : ROUND_DOWN(length, 512);
     qemu_co_mutex_init(&e->lock);

@@ -195,6 +195,46 @@ static void test_embedded_lines(void)
     check_refused(path, 0, "describes 2 extents");
 }
 
+/* All but the CID is as it was, to the byte. */
+static void test_written_back(void)
+{
+    static const char text[] = VMDK_UTF8_MARK
+        "# Disk DescriptorFile\r\nversion=1\r\nCID=00000001\r\n"
+        "parentCID=ffffffff\r\ncreateType=\"vmfs\"\r\n"
+        "RW 128 VMFS \"flat\"\r\nsome note\r\nddb.x = \"y\"\r\n\x1a";
+    const char *cid = strstr(text, "CID=") + 4;
+    g_autofree char *flat = tmp_path("flat");
+    g_autofree char *path = tmp_path("back.vmdk");
+    g_autofree char *data = g_strnfill(GRAIN, 'f');
+    g_autofree char *after = NULL;
+    BlockBackend *blk;
+    gsize length;
+
+    g_assert_true(g_file_set_contents(flat, data, GRAIN, NULL));
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(write_grain(blk, 0, 9), ==, 0);
+    blk_unref(blk);
+    g_assert_true(g_file_get_contents(path, &after, &length, NULL));
+    g_assert_cmpint(length, ==, strlen(text));
+    g_assert_cmpint(memcmp(after + (cid - text), cid, 8), !=, 0);
+    memcpy(after + (cid - text), cid, 8);
+    g_assert_cmpstr(after, ==, text);
+}
+
+/* Text that nobody would see. */
+static void test_nul(void)
+{
+    static const char text[] = "# Disk DescriptorFile\nversion=1\nCID=1\n"
+        "parentCID=ffffffff\ncreateType=\"vmfs\"\nRW 8 ZERO\n\0RW 8 ZERO\n";
+    g_autofree char *path = tmp_path("nul.vmdk");
+
+    g_assert_true(g_file_set_contents(path, text, sizeof(text), NULL));
+    check_refused(path, 0, "has a NUL byte in it, and text behind");
+    g_assert_true(g_file_set_contents(path, text, sizeof(text) - 11, NULL));
+    blk_unref(open_vmdk(path, 0, &error_abort));
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -212,6 +252,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-parent/same-file", test_same_file);
     g_test_add_func("/vmdk-parent/many-extents", test_many_extents);
     g_test_add_func("/vmdk-parent/embedded-lines", test_embedded_lines);
+    g_test_add_func("/vmdk-parent/written-back", test_written_back);
+    g_test_add_func("/vmdk-parent/nul", test_nul);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
