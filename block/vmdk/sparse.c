@@ -8,6 +8,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
+#include "qemu/cutils.h"
 
 typedef struct QEMU_PACKED KdmvHeader {
     uint32_t magic;
@@ -41,24 +42,23 @@ typedef struct QEMU_PACKED CowdHeader {
 } CowdHeader;
 QEMU_BUILD_BUG_ON(sizeof(CowdHeader) != 512);
 
-/* The last three sectors of a stream-optimized file with its GD at the end. */
-typedef struct QEMU_PACKED FooterArea {
-    struct QEMU_PACKED {
-        uint64_t val;
-        uint32_t size;
-        uint32_t type;
-        uint8_t pad[496];
-    } footer_marker, end_marker;
-} FooterArea;
-QEMU_BUILD_BUG_ON(sizeof(FooterArea) != 1024);
+/* Before a footer, a copy of the header, and behind it in streams. */
+typedef struct QEMU_PACKED Marker {
+    uint64_t val;
+    uint32_t size;
+    uint32_t type;
+    uint8_t pad[496];
+} Marker;
+QEMU_BUILD_BUG_ON(sizeof(Marker) != 512);
 
 typedef struct VmdkLength {
     BlockDriverState *bs;
     int64_t bytes;
 } VmdkLength;
 
-#define MARKER_END_OF_STREAM 0
 #define MARKER_FOOTER 3
+/* At the end of a file, where a footer is looked for. */
+#define FOOTER_BYTES MiB
 
 /*
  * The header has line ends of all kinds, which transfers as text change.
@@ -114,47 +114,82 @@ static int file_truncated(BdrvChild *file, uint64_t bytes, Error **errp)
     return -EINVAL;
 }
 
-/* Replace @h by the copy of the header in the footer of @length bytes. */
+/* Whether the last sector of @buf with content is that of a footer. */
+static bool find_footer(const uint8_t *buf, size_t size, KdmvHeader *header)
+{
+    Marker marker;
+    size_t end = size;
+
+    while (end && buffer_is_zero(buf + end - 512, 512)) {
+        end -= 512;
+    }
+    if (end < sizeof(marker) + sizeof(*header)) {
+        return false;
+    }
+    memcpy(header, buf + end - sizeof(*header), sizeof(*header));
+    memcpy(&marker, buf + end - sizeof(*header) - sizeof(marker),
+           sizeof(marker));
+    return GUINT32_FROM_LE(header->magic) == VMDK_KDMV_MAGIC && !marker.size
+           && GUINT32_FROM_LE(marker.type) == MARKER_FOOTER;
+}
+
+static bool differs(uint64_t footer, uint64_t header)
+{
+    return header && footer != header;
+}
+
+/* What both tell must be the same, but that some writers know it late. */
+static bool check_footer(const VmdkHeader *footer, const VmdkHeader *h,
+                         const char *name, Error **errp)
+{
+    if (footer->gd_offset == VMDK_GD_AT_END) {
+        error_setg(errp, "Invalid footer in '%s': no grain directory", name);
+        return false;
+    }
+    if (differs(footer->capacity, h->capacity)
+        || differs(footer->grain_sectors, h->grain_sectors)
+        || differs(footer->gt_entries, h->gt_entries)
+        || differs(footer->compression, h->compression)) {
+        error_setg(errp, "Invalid footer in '%s': it is of another disk than"
+                   " the header", name);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Replace @h by the copy of the header in the footer of @length bytes: before
+ * the end marker, and what zeroes there are behind that.
+ */
 static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
                        Error **errp)
 {
-    struct QEMU_PACKED {
-        uint8_t marker[512];
-        KdmvHeader header;
-        uint8_t end[512];
-    } raw;
-    FooterArea area;
-    int ret;
+    const char *name = file->bs->filename;
+    int64_t end = ROUND_DOWN(length, 512);
+    int64_t bytes = MIN(end, FOOTER_BYTES);
+    g_autofree uint8_t *buf = g_malloc(bytes);
+    KdmvHeader raw;
+    VmdkHeader footer;
+    int ret = bdrv_pread(file, end - bytes, bytes, buf, 0);
 
-    QEMU_BUILD_BUG_ON(sizeof(raw) != 1536);
-    if (length < (int64_t)sizeof(raw)) {
-        return file_truncated(file, sizeof(raw), errp);
-    }
-    ret = bdrv_pread(file, ROUND_DOWN(length, 512) - 1536, sizeof(raw), &raw,
-                     0);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Failed to read footer of '%s'",
-                         file->bs->filename);
+        error_setg_errno(errp, -ret, "Failed to read footer of '%s'", name);
         return ret;
     }
-    memcpy(&area.footer_marker, raw.marker, 512);
-    memcpy(&area.end_marker, raw.end, 512);
-    if (GUINT32_FROM_LE(raw.header.magic) != VMDK_KDMV_MAGIC
-        || area.footer_marker.size
-        || GUINT32_FROM_LE(area.footer_marker.type) != MARKER_FOOTER
-        || area.end_marker.val || area.end_marker.size
-        || GUINT32_FROM_LE(area.end_marker.type) != MARKER_END_OF_STREAM) {
+    if (!find_footer(buf, bytes, &raw)) {
         error_setg(errp, "Invalid footer in '%s': the end of the file is"
-                   " missing, or damaged", file->bs->filename);
+                   " missing, or damaged", name);
         return -EINVAL;
     }
-    decode_kdmv(h, &raw.header);
-    h->has_footer = true;
-    if (h->gd_offset == VMDK_GD_AT_END) {
-        error_setg(errp, "Invalid footer in '%s': no grain directory",
-                   file->bs->filename);
+    decode_kdmv(&footer, &raw);
+    if (!check_footer(&footer, h, name, errp)) {
         return -EINVAL;
     }
+    footer.has_footer = true;
+    /* Some writers leave these out of the footer. */
+    footer.desc_offset = h->desc_offset;
+    footer.desc_sectors = h->desc_sectors;
+    *h = footer;
     return 0;
 }
 
@@ -336,13 +371,7 @@ int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp)
         ret = check_transfer(file, h, length, errp);
     }
     if (ret == 0 && h->gd_offset == VMDK_GD_AT_END) {
-        uint64_t desc_offset = h->desc_offset;
-        uint64_t desc_sectors = h->desc_sectors;
-
         ret = read_footer(file, h, length, errp);
-        /* Some writers leave these out of the footer. */
-        h->desc_offset = desc_offset;
-        h->desc_sectors = desc_sectors;
     }
     if (ret == 0 && !check_header(h, length, name, errp)) {
         ret = -EINVAL;

@@ -195,6 +195,50 @@ static void test_cut(void)
     check_damaged(path, "3", 1);
 }
 
+/* Move the directory, table, and a copy of the header to the end. */
+static GByteArray *add_footer(GByteArray *image)
+{
+    uint32_t table = image->len / 512;
+    uint8_t sectors[8][512] = { { 0 } };
+
+    memcpy(sectors[0], image->data + GT_OFFSET, 2048);
+    patch(image, 56, table + 4, 8);
+    patch(image, 48, 0, 8);
+    patch(image, 8, 0x30001, 4);
+    memcpy(sectors[4], &(uint32_t) { GUINT32_TO_LE(table) }, 4);
+    sectors[5][0] = 1;
+    sectors[5][12] = 3;
+    memcpy(sectors[6], image->data, 512);
+    patch(image, 56, UINT64_MAX, 8);
+    g_byte_array_append(image, sectors[0], sizeof(sectors));
+    return image;
+}
+
+static void test_footer(void)
+{
+    g_autofree char *path = tmp_path("footer.vmdk");
+    g_autoptr(GByteArray) image = add_footer(make_stream(path));
+    uint32_t whole = image->len;
+
+    save(image, path);
+    check_damaged(path, "", 0);
+    /* Archives and transfers add zeroes; some writers no end marker. */
+    pad_to(image, image->len / 512 + 20);
+    save(image, path);
+    check_damaged(path, "", 0);
+    image->len = whole - 512;
+    save(image, path);
+    check_damaged(path, "", 0);
+
+    image->len = whole - 1024;
+    save(image, path);
+    check_refused(path, 0, "the end of the file is missing, or damaged");
+    image->len = whole;
+    patch(image, whole - 1024 + 12, 1024, 8);
+    save(image, path);
+    check_refused(path, 0, "of another disk than the header");
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -209,6 +253,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-stream/twice", test_twice);
     g_test_add_func("/vmdk-stream/exchanged", test_exchanged);
     g_test_add_func("/vmdk-stream/cut", test_cut);
+    g_test_add_func("/vmdk-stream/footer", test_footer);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
