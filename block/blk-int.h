@@ -19,8 +19,9 @@ struct BlockBackend {
     BlockAcctStats stats;
 
     unsigned in_flight;         /* atomic */
-    int quiesce_counter;        /* > 0: the root is drained */
-    CoQueue queued_requests;    /* wait for quiesce_counter == 0 */
+    int quiesce_counter;        /* atomic; > 0: the root is drained */
+    QemuSpin queued_lock;
+    CoQueue queued_requests;    /* until quiesce_counter is 0; under the lock */
 
     QTAILQ_ENTRY(BlockBackend) link;
 };

@@ -22,6 +22,7 @@ BlockBackend *blk_new(AioContext *ctx, uint64_t perm, uint64_t shared_perm)
     blk->perm = perm;
     blk->shared_perm = shared_perm;
     blk->enable_write_cache = true;
+    qemu_spin_init(&blk->queued_lock);
     qemu_co_queue_init(&blk->queued_requests);
     QTAILQ_INSERT_TAIL(&all_backends, blk, link);
     return blk;
@@ -99,6 +100,7 @@ void blk_unref(BlockBackend *blk)
     assert(blk->refcnt == 1 && !blk->in_flight);
     blk->refcnt = 0;
     QTAILQ_REMOVE(&all_backends, blk, link);
+    qemu_spin_destroy(&blk->queued_lock);
     g_free(blk);
 }
 
@@ -248,14 +250,19 @@ void blk_dec_in_flight(BlockBackend *blk)
 
 void blk_root_drained_begin(BlockBackend *blk)
 {
-    blk->quiesce_counter++;
+    /* Pairs with the reading in blk_wait_while_drained(). */
+    qatomic_inc(&blk->quiesce_counter);
 }
 
 void blk_root_drained_end(BlockBackend *blk)
 {
-    assert(blk->quiesce_counter > 0);
-    if (--blk->quiesce_counter == 0) {
-        qemu_co_enter_all(&blk->queued_requests, NULL);
+    int old = qatomic_fetch_dec(&blk->quiesce_counter);
+
+    assert(old > 0);
+    if (old == 1) {
+        qemu_spin_lock(&blk->queued_lock);
+        qemu_co_enter_all(&blk->queued_requests, &blk->queued_lock);
+        qemu_spin_unlock(&blk->queued_lock);
     }
 }
 
@@ -298,14 +305,24 @@ void blk_drain_all(void)
     }
 }
 
-/* A request waits here while its backend is drained; it counts as ended. */
+/*
+ * A request waits here while its backend is drained; it counts as ended.  It
+ * has been counted before: either it sees that the backend is drained, or the
+ * drain sees and awaits it.
+ */
 static void coroutine_fn blk_wait_while_drained(BlockBackend *blk)
 {
-    while (unlikely(blk->quiesce_counter)) {
+    if (likely(!qatomic_load_acquire(&blk->quiesce_counter))) {
+        return;
+    }
+    /* The end of the drain finds the request in the queue or gone on. */
+    qemu_spin_lock(&blk->queued_lock);
+    while (qatomic_read(&blk->quiesce_counter)) {
         blk_dec_in_flight(blk);
-        qemu_co_queue_wait(&blk->queued_requests, NULL);
+        qemu_co_queue_wait(&blk->queued_requests, &blk->queued_lock);
         blk_inc_in_flight(blk);
     }
+    qemu_spin_unlock(&blk->queued_lock);
 }
 
 /* --- requests in coroutines; the caller has counted them in flight --- */

@@ -125,7 +125,8 @@ void bdrv_drained_begin(BlockDriverState *bs)
     GLOBAL_STATE_CODE();
     assert(!qemu_in_coroutine());
     bdrv_quiesce(bs);
-    AIO_WAIT_WHILE(bdrv_get_aio_context(bs), bdrv_drain_poll(bs));
+    /* Backends above may run in other threads: their end must wake us. */
+    AIO_WAIT_WHILE(NULL, bdrv_drain_poll(bs));
 }
 
 void bdrv_drained_end(BlockDriverState *bs)

@@ -141,6 +141,85 @@ static void test_flush(void)
     bdrv_unref(f.bs);
 }
 
+/* --- a drain waits for requests of other threads --- */
+
+#define NUM_DRAINS 500
+
+typedef struct {
+    BlockBackend *blk;
+    bool stop;                  /* atomic */
+    unsigned left;              /* atomic */
+} Writers;
+
+static unsigned running;        /* atomic; requests within the driver */
+static unsigned completed;      /* atomic */
+
+static int coroutine_fn counting_co_flush_to_disk(BlockDriverState *bs)
+{
+    qatomic_inc(&running);
+    aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
+    qemu_coroutine_yield();
+    qatomic_inc(&completed);
+    qatomic_dec(&running);
+    return 0;
+}
+
+static BlockDriver bdrv_counting = {
+    .format_name = "counting",
+    .protocol_name = "counting",
+    .bdrv_open = yielding_open,
+    .bdrv_co_getlength = yielding_co_getlength,
+    .bdrv_co_flush_to_disk = counting_co_flush_to_disk,
+};
+
+static void coroutine_fn writer_entry(void *opaque)
+{
+    Writers *w = opaque;
+
+    while (!qatomic_read(&w->stop)) {
+        qatomic_inc(&blk_bs(w->blk)->write_gen);
+        g_assert_cmpint(blk_co_flush(w->blk), ==, 0);
+    }
+    qatomic_dec(&w->left);
+    aio_notify(qemu_get_aio_context());
+}
+
+static void test_drain(void)
+{
+    BlockDriverState *bs = bdrv_open(NULL, NULL,
+                                     qopts_parse("driver=counting", NULL,
+                                                 &error_abort),
+                                     BDRV_O_RDWR, &error_abort);
+    Writers w = { .left = NUM_FLUSHERS };
+    unsigned before;
+    int i;
+
+    loops_start();
+    w.blk = blk_new(loops[0].ctx, BLK_PERM_ALL, BLK_PERM_ALL);
+    g_assert_cmpint(blk_insert_bs(w.blk, bs, &error_abort), ==, 0);
+    for (i = 0; i < NUM_FLUSHERS; i++) {
+        aio_co_schedule(loops[0].ctx, qemu_coroutine_create(writer_entry, &w));
+    }
+    for (i = 0; i < NUM_DRAINS; i++) {
+        bdrv_drained_begin(bs);
+        g_assert_cmpuint(qatomic_read(&running), ==, 0);
+        before = qatomic_read(&completed);
+        g_usleep(i % 50 ? 0 : 1000);
+        g_assert_cmpuint(qatomic_read(&completed), ==, before);
+        bdrv_drained_end(bs);
+        while (qatomic_read(&completed) == before) {
+            g_usleep(10);
+        }
+    }
+    qatomic_set(&w.stop, true);
+    while (qatomic_read(&w.left)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    loops_stop();
+    blk_unref(w.blk);
+    bdrv_unref(bs);
+}
+
 /* --- each request is called back once --- */
 
 static unsigned callbacks;      /* atomic */
@@ -190,8 +269,10 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     bdrv_register(&bdrv_yielding);
+    bdrv_register(&bdrv_counting);
 
     g_test_add_func("/block-threads/flush", test_flush);
+    g_test_add_func("/block-threads/drain", test_drain);
     g_test_add_func("/block-threads/callback", test_callback);
     ret = g_test_run();
 
