@@ -111,6 +111,19 @@ static bool is_one_line(const char *value, const char *key, Error **errp)
     return true;
 }
 
+/* Another format than the parent's would be forgotten, and not be true. */
+static bool check_backing_fmt(const QOpts *opts, Error **errp)
+{
+    const char *fmt = qopts_get_str(opts, "backing_fmt");
+
+    if (fmt && strcmp(fmt, "vmdk")) {
+        error_setg(errp, "backing_file must be a vmdk image, not one of "
+                   "format '%s'", fmt);
+        return false;
+    }
+    return true;
+}
+
 static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
 {
     const char *subformat = qopts_get_str(opts, "subformat");
@@ -128,7 +141,8 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
         || !take_hwversion(c, opts, errp)
         || !is_one_line(c->hwversion, "hwversion", errp)
         || !is_one_line(c->toolsversion, "toolsversion", errp)
-        || !is_one_line(c->backing, "backing_file", errp)) {
+        || !is_one_line(c->backing, "backing_file", errp)
+        || !check_backing_fmt(opts, errp)) {
         return false;
     }
     if (c->flat && c->backing) {

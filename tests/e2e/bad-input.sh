@@ -158,6 +158,14 @@ options()
     refused 'unknown driver' "$IO" --image-opts -c 'read 0 1' driver=nosuch
     refused 'unknown create option' "$IMG" create -q -f vmdk -o nosuch=1 y 1M
     refused 'unknown subformat' "$IMG" create -q -f vmdk -o subformat=no y 1M
+    for bad in '-b x.vmdk -F raw' '-u -b x.vmdk -F raw' '-F raw' \
+        '-b x.vmdk -o backing_fmt=raw'; do
+        # The options are words.
+        # shellcheck disable=SC2086
+        refused_for "create $bad" 'must be a vmdk image' \
+            "$IMG" create -q -f vmdk $bad y.vmdk 1M
+        [ ! -e y.vmdk ] || fail "create $bad: there is an image"
+    done
     refused 'past the end' "$IO" -f vmdk -c 'read 41M 1' x.vmdk
     intact options
 }
