@@ -7,6 +7,7 @@ folder.  Prints "ok WHAT" or "FAIL WHAT" for each, with what was said.
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -40,9 +41,9 @@ def run(*argv):
                           check=False)
 
 
-def new_image(name):
+def new_image(name, size='1G'):
     path = os.path.join(folder, name)
-    made = run(img, 'create', '-q', '-f', 'vmdk', path, '1G')
+    made = run(img, 'create', '-q', '-f', 'vmdk', path, size)
     assert made.returncode == 0, made.stderr
     return path
 
@@ -89,6 +90,34 @@ def bench(number):
     said = program.communicate(timeout=60)[0]
     check_image('qemu-img bench, ' + sig.name, path, program.returncode, sig,
                 said)
+
+
+def damage_copies(path):
+    """Fill the redundant copies of the 2048 grain tables of 64 GiB."""
+    with open(path, 'r+b') as file:
+        header = file.read(512)
+        redundant, = struct.unpack_from('<Q', header, 48)
+        file.seek(redundant * 512)
+        for sector in struct.unpack('<2048I', file.read(2048 * 4)):
+            file.seek(sector * 512)
+            file.write(b'\1' * 2048)
+
+
+def repair(number):
+    """check -r repairs all that it has begun with."""
+    path = new_image('repair.vmdk', '64G')
+    damage_copies(path)
+    sig = (signal.SIGINT, signal.SIGTERM)[number % 2]
+    program = start(img, 'check', '-r', 'all', '-f', 'vmdk', path)
+    said = program.stdout.readline()    # the first repair
+    program.send_signal(sig)
+    said += program.communicate(timeout=60)[0]
+    result = run(img, 'check', '-f', 'vmdk', path)
+    verdict('qemu-img check -r, ' + sig.name,
+            program.returncode in (0, -sig) and result.returncode == 0,
+            program.returncode, said[-300:],
+            (result.stdout + result.stderr)[-300:])
+    os.unlink(path)
 
 
 def asynchronous():
@@ -163,6 +192,7 @@ for n in range(ROUNDS):
     writing_session(n)
 for n in range(max(2, ROUNDS // 3)):
     bench(n)
+    repair(n)
 asynchronous()
 second_signal()
 reading()
