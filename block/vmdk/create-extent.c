@@ -197,7 +197,9 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
         error_setg(errp, "The VMDK descriptor of '%s' is too long", path);
         return -EINVAL;
     }
-    ret = blk_truncate(blk, l.grain_offset << BDRV_SECTOR_BITS, false,
+    /* The end marker of a stream without grains is a sector of zeroes. */
+    ret = blk_truncate(blk, (l.grain_offset + c->compressed)
+                            << BDRV_SECTOR_BITS, false,
                        PREALLOC_MODE_OFF, 0, errp);
     if (ret == 0) {
         ret = write_header(c, blk, path, sectors, &l, errp);
