@@ -238,6 +238,7 @@ static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
     int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
 
     if (a.flush_failed) {
+        s->flush_failed = true;
         raw_note_flush_failure(s, ret);
     }
     return ret;
@@ -370,10 +371,12 @@ static int coroutine_fn raw_fdatasync(BlockDriverState *bs)
 
 static int coroutine_fn raw_do_flush(BlockDriverState *bs)
 {
+    BDRVRawState *s = bs->opaque;
     int ret = raw_fdatasync(bs);
 
+    s->flush_failed = ret < 0;
     if (ret < 0) {
-        raw_note_flush_failure(bs->opaque, ret);
+        raw_note_flush_failure(s, ret);
     }
     return ret;
 }

@@ -249,6 +249,10 @@ static void raw_close(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
 
+    if (s->flush_failed) {
+        error_report("'%s' is closed, but data that was written to it may be "
+                     "lost: its last flush failed", bs->filename);
+    }
     if (s->fd >= 0) {
         close(s->fd);
         s->fd = -1;

@@ -22,6 +22,7 @@ typedef struct BDRVRawState {
     bool fallback_told;         /* a warning was given; atomic */
     bool needs_alignment;       /* O_DIRECT */
     bool page_cache_inconsistent;   /* a flush failed: data may be lost */
+    bool flush_failed;          /* the last one */
     bool has_discard;           /* cleared by the first refusal */
     uint64_t aio_max_batch;
 

@@ -10,12 +10,13 @@ static int coroutine_fn bdrv_co_flush_children(BlockDriverState *bs)
     BdrvChild *child;
 
     QLIST_FOREACH(child, &bs->children, next) {
-        int ret;
+        /*
+         * Also a child that nobody may write to any longer: the permission may
+         * have been dropped after the last write.  One that was not written to
+         * has nothing to do.
+         */
+        int ret = bdrv_co_flush(child->bs);
 
-        if (!(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED))) {
-            continue;
-        }
-        ret = bdrv_co_flush(child->bs);
         if (ret < 0) {
             return ret;
         }

@@ -210,6 +210,17 @@ static void bench_announce(const BenchData *b)
     }
 }
 
+/* Not part of the time, but data that was written must be on disk. */
+static int bench_flush_rest(BenchData *b)
+{
+    int ret = b->write ? blk_flush(b->blk) : 0;
+
+    if (ret < 0) {
+        error_report("Failed to flush the image: %s", strerror(-ret));
+    }
+    return ret;
+}
+
 static int bench_run(BenchData *b)
 {
     int64_t start, elapsed;
@@ -232,6 +243,9 @@ static int bench_run(BenchData *b)
         }
         elapsed = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
         ret = b->ret;
+        if (ret == 0) {
+            ret = bench_flush_rest(b);
+        }
         if (ret == 0 && !b->quiet && !qemu_interrupted()) {
             printf("Run completed in %3.3f seconds.\n",
                    (double)elapsed / NANOSECONDS_PER_SECOND);

@@ -18,6 +18,7 @@
 #include "input.h"
 
 static BlockBackend *io_blk;    /* the open file; NULL: none */
+static bool close_failed;       /* data may be lost */
 static bool io_quit;
 static bool image_opts;         /* --image-opts */
 
@@ -155,11 +156,13 @@ static int open_path(const char *path, OpenArgs *a)
     return open_file(NULL, a);
 }
 
+/* Data that was written is on disk, or the exit status says that it is not. */
 static void close_file(void)
 {
     if (io_blk) {
         qemuio_forget_breakpoints(io_blk);
         blk_drain(io_blk);
+        close_failed |= blk_flush(io_blk) == -EIO;
         blk_unref(io_blk);
         io_blk = NULL;
     }
@@ -472,7 +475,7 @@ static int open_and_run(ProgramArgs *p, const char *path)
     }
     /* What is still under way ends, and is reported, before the program. */
     close_file();
-    return ret < 0 ? 1 : 0;
+    return ret < 0 || close_failed ? 1 : 0;
 }
 
 static void add_commands(void)
