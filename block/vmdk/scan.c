@@ -310,6 +310,10 @@ void vmdk_scan_at_open(VmdkExtent *e)
     uint64_t tables = 0;
     uint32_t i;
 
+    /* Another program may write: the file is longer than it was at open. */
+    if (e->file->bs->force_share) {
+        return;
+    }
     for (i = 0; i < e->gd_entries; i++) {
         if (e->gd[i] && vmdk_table_in_file(e, e->gd[i])) {
             uint32_t n = count_tables(e, i);

@@ -312,7 +312,10 @@ uint64_t vmdk_areas_free_until(const VmdkExtent *e, uint64_t sector);
  * 0 or -errno.
  */
 int vmdk_scan(VmdkExtent *e);
-/* The same if it does not take long; an error is a warning. */
+/*
+ * The same if it does not take long, and nobody else may write the file; an
+ * error is a warning.
+ */
 void vmdk_scan_at_open(VmdkExtent *e);
 /* Before each write: 0 if the extent is known to be whole, or -errno. */
 int coroutine_fn vmdk_scan_for_write(VmdkExtent *e);

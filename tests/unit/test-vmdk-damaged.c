@@ -152,6 +152,25 @@ static void test_directory(void)
     check_refused(path, RW_FLAGS, "File truncated");
 }
 
+/* With force-share the file may be growing: that is not said to be damage. */
+static void test_force_share(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(2, VMDK_NO_PARENT, "");
+    g_autofree char *path = tmp_path("shared.vmdk");
+    QOpts *opts = qopts_new();
+    BlockBackend *blk;
+
+    image->len -= GRAIN;
+    save(image, path);
+    qopts_set_str(opts, "driver", "vmdk");
+    qopts_set_bool(opts, "force-share", true);
+    blk = blk_new_open(path, NULL, opts, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, -EIO);
+    g_assert_null(((BDRVVmdkState *)blk_bs(blk)->opaque)->extents[0].damage);
+    blk_unref(blk);
+}
+
 /* Too many tables to read them at open: the first write does. */
 static void test_first_write(void)
 {
@@ -307,6 +326,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-damaged/copy-behind", test_copy_behind);
     g_test_add_func("/vmdk-damaged/copy-ahead", test_copy_ahead);
     g_test_add_func("/vmdk-damaged/copy-differs", test_copy_differs);
+    g_test_add_func("/vmdk-damaged/force-share", test_force_share);
     g_test_add_func("/vmdk-damaged/first-write", test_first_write);
     g_test_add_func("/vmdk-damaged/text-transfer", test_text_transfer);
     g_test_add_func("/vmdk-damaged/change-tracking", test_change_tracking);
