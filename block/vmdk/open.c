@@ -8,10 +8,13 @@
 #include "qemu/cutils.h"
 #include "trace/trace-block.h"
 
-/* What a descriptor of its own may describe. */
+/*
+ * What a descriptor of its own may describe.  The extents tell the rest: by
+ * hand, descriptors are also made for single files that lost theirs.
+ */
 static const char *const text_create_types[] = {
     "monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse", "vmfs",
-    "vmfsSparse",
+    "vmfsSparse", "monolithicSparse", "streamOptimized", "custom",
 };
 
 /* The text at @s->desc_offset, terminated; NULL with @errp set. */
@@ -248,7 +251,7 @@ static int check_create_type(BlockDriverState *bs, Error **errp)
     size_t i;
 
     for (i = 0; i < ARRAY_SIZE(text_create_types); i++) {
-        if (!strcmp(s->desc.create_type, text_create_types[i])) {
+        if (!g_ascii_strcasecmp(s->desc.create_type, text_create_types[i])) {
             return 0;
         }
     }

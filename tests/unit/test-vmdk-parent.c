@@ -195,6 +195,33 @@ static void test_embedded_lines(void)
     check_refused(path, 0, "describes 2 extents");
 }
 
+/* A descriptor made by hand for an extent whose own one is of no use. */
+static void test_by_hand(void)
+{
+    static const char *const types[] = {
+        "monolithicSparse", "twogbmaxextentsparse", "custom",
+    };
+    g_autoptr(GByteArray) image = sparse_image(2, VMDK_NO_PARENT, "");
+    g_autofree char *extent = tmp_path("x.vmdk");
+    g_autofree char *path = tmp_path("hand.vmdk");
+    size_t i;
+
+    memset(image->data + 512, 0xff, 20 * 512);
+    save(image, extent);
+    for (i = 0; i < ARRAY_SIZE(types); i++) {
+        g_autofree char *text = g_strdup_printf(
+            "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+            "createType=\"%s\"\nRW %d SPARSE \"x.vmdk\"\n", types[i],
+            CAPACITY);
+        BlockBackend *blk;
+
+        g_assert_true(g_file_set_contents(path, text, -1, NULL));
+        blk = open_vmdk(path, 0, &error_abort);
+        g_assert_cmpint(read_grain(blk, 1, 2), ==, 0);
+        blk_unref(blk);
+    }
+}
+
 /* All but the CID is as it was, to the byte. */
 static void test_written_back(void)
 {
@@ -252,6 +279,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-parent/same-file", test_same_file);
     g_test_add_func("/vmdk-parent/many-extents", test_many_extents);
     g_test_add_func("/vmdk-parent/embedded-lines", test_embedded_lines);
+    g_test_add_func("/vmdk-parent/by-hand", test_by_hand);
     g_test_add_func("/vmdk-parent/written-back", test_written_back);
     g_test_add_func("/vmdk-parent/nul", test_nul);
     ret = g_test_run();
