@@ -36,6 +36,7 @@ typedef struct BDRVBlkdebugState {
 
     char *config;               /* NULL: none */
     bool only_config;           /* "blkdebug:CONFIG:IMAGE" says it all */
+    bool has_rules;             /* by options */
 } BDRVBlkdebugState;
 
 static const QemuOptsList blkdebug_runtime_opts = {
@@ -133,7 +134,7 @@ static int blkdebug_set_limits(BlockDriverState *bs, const QOpts *opts,
     }
     s->only_config = !s->align && !s->max_transfer && !s->opt_write_zero &&
                      !s->max_write_zero && !s->opt_discard &&
-                     !s->max_discard;
+                     !s->max_discard && !s->has_rules;
     return 0;
 }
 
@@ -159,14 +160,19 @@ static int blkdebug_setup(BlockDriverState *bs, QOpts *opts, QOpts *options,
     BDRVBlkdebugState *s = bs->opaque;
     BlockDriverState *file;
     const int fua = BDRV_REQ_FUA;
+    int given;
     int unused = 0;
 
     s->config = g_strdup(qopts_get_str(opts, "config"));
     if (s->config && blkdebug_read_config(s->rules, s->config, errp) < 0) {
         return -EINVAL;
     }
-    if (blkdebug_take_rules(s->rules, options, errp) < 0 ||
-        bdrv_open_file_child(qopts_get_str(opts, "x-image"), options,
+    given = qopts_count(options);
+    if (blkdebug_take_rules(s->rules, options, errp) < 0) {
+        return -EINVAL;
+    }
+    s->has_rules = qopts_count(options) != given;
+    if (bdrv_open_file_child(qopts_get_str(opts, "x-image"), options,
                              "image", bs, errp) < 0 ||
         blkdebug_set_limits(bs, opts, errp) < 0) {
         return -EINVAL;

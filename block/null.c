@@ -195,8 +195,13 @@ static int null_has_zero_init(BlockDriverState *bs)
     return s->read_zeroes;
 }
 
+/* A name has no place for options by which other data are read. */
 static void null_refresh_filename(BlockDriverState *bs)
 {
+    if (qopts_has(bs->options, "size") ||
+        qopts_has(bs->options, "read-zeroes")) {
+        return;
+    }
     g_free(bs->filename);
     bs->filename = g_strdup_printf("%s://", bs->drv->format_name);
     g_free(bs->exact_filename);

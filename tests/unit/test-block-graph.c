@@ -50,6 +50,42 @@ static void test_names(void)
     g_assert(!bdrv_find_node("a"));
 }
 
+static void check_filename(const char *options, const char *filename)
+{
+    BlockDriverState *bs = open_node(options, &error_abort);
+
+    g_assert_cmpstr(bs->filename, ==, filename);
+    bdrv_unref(bs);
+}
+
+/* What a node is called opens the same data again. */
+static void test_filename(void)
+{
+    BlockDriverState *bs;
+
+    check_filename("driver=null-co", "null-co://");
+    check_filename("driver=null-co,latency-ns=1,discard=unmap", "null-co://");
+    check_filename("driver=null-co,size=1M",
+                   "json:{ \"driver\": \"null-co\", \"size\": \"1M\" }");
+    check_filename("driver=blkdebug,image.driver=null-co",
+                   "blkdebug::null-co://");
+    check_filename("driver=blkdebug,image.driver=null-co,"
+                   "inject-error.0.event=read_aio",
+                   "json:{ \"driver\": \"blkdebug\", "
+                   "\"inject-error.0.event\": \"read_aio\", "
+                   "\"image\": { \"driver\": \"null-co\" } }");
+
+    bs = open_node("driver=raw,file.driver=null-co", &error_abort);
+    g_assert_cmpstr(bs->filename, ==, "null-co://");
+    g_assert_cmpint(bdrv_reopen(bs, BDRV_O_RDWR,
+                                qopts_parse("offset=1M", NULL, &error_abort),
+                                &error_abort), ==, 0);
+    g_assert_cmpstr(bs->filename, ==,
+                    "json:{ \"driver\": \"raw\", \"offset\": \"1M\", "
+                    "\"file\": { \"driver\": \"null-co\" } }");
+    bdrv_unref(bs);
+}
+
 /* --- edges --- */
 
 static void test_cycle(void)
@@ -254,6 +290,7 @@ int main(int argc, char **argv)
     bdrv_init();
 
     g_test_add_func("/block-graph/names", test_names);
+    g_test_add_func("/block-graph/filename", test_filename);
     g_test_add_func("/block-graph/cycle", test_cycle);
     g_test_add_func("/block-graph/drain-above", test_drain_above);
     g_test_add_func("/block-graph/drain-below", test_drain_below);
