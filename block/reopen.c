@@ -65,13 +65,10 @@ static int reopen_take_options(ReopenNode *n, Error **errp)
     return 0;
 }
 
-/* Queue @bs with @flags, its children before it. */
-static int reopen_queue(GPtrArray *queue, BlockDriverState *bs, int flags,
-                        QOpts *options, Error **errp)
+static ReopenNode *reopen_node_new(BlockDriverState *bs, int flags,
+                                   QOpts *options)
 {
     ReopenNode *n = g_new0(ReopenNode, 1);
-    BdrvChild *c;
-    int ret;
 
     n->state.bs = bs;
     n->state.flags = flags;
@@ -79,25 +76,64 @@ static int reopen_queue(GPtrArray *queue, BlockDriverState *bs, int flags,
     n->node_options = qopts_dup(bs->options);
     n->old_flags = bs->open_flags;
     n->force_share = n->old_force_share = bs->force_share;
+    return n;
+}
 
-    QLIST_FOREACH(c, &bs->children, next) {
-        g_autofree char *prefix = g_strdup_printf("%s.", c->name);
-        QOpts *sub = qopts_extract_sub(options, prefix);
-        int child_flags = c->bs->open_flags;
+static int reopen_child_flags(const ReopenNode *n, const BdrvChild *c)
+{
+    if (c->role & BDRV_CHILD_COW) {
+        return c->bs->open_flags;
+    }
+    return (c->bs->open_flags & ~REOPEN_INHERITED) |
+           (n->state.flags & REOPEN_INHERITED);
+}
 
-        if (!(c->role & BDRV_CHILD_COW)) {
-            child_flags = (child_flags & ~REOPEN_INHERITED) |
-                          (flags & REOPEN_INHERITED);
-        }
-        ret = reopen_queue(queue, c->bs, child_flags, sub, errp);
+static int reopen_queue(GPtrArray *queue, BlockDriverState *bs, int flags,
+                        QOpts *options, Error **errp);
+
+/* @subs has the options of each child, in their order. */
+static int reopen_queue_children(GPtrArray *queue, const ReopenNode *n,
+                                 GPtrArray *subs, Error **errp)
+{
+    BdrvChild *c;
+    guint i = 0;
+
+    QLIST_FOREACH(c, &n->state.bs->children, next) {
+        int ret = reopen_queue(queue, c->bs, reopen_child_flags(n, c),
+                               qopts_dup(subs->pdata[i++]), errp);
+
         if (ret < 0) {
-            reopen_node_free(n);
             return ret;
         }
     }
+    return 0;
+}
+
+/*
+ * Queue @bs with @flags and @options, its children before it.  What options
+ * say of the flags is for the children, too.
+ */
+static int reopen_queue(GPtrArray *queue, BlockDriverState *bs, int flags,
+                        QOpts *options, Error **errp)
+{
+    g_autoptr(GPtrArray) subs =
+        g_ptr_array_new_with_free_func((GDestroyNotify)qopts_unref);
+    ReopenNode *n = reopen_node_new(bs, flags, options);
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->children, next) {
+        g_autofree char *prefix = g_strdup_printf("%s.", c->name);
+
+        g_ptr_array_add(subs, qopts_extract_sub(options, prefix));
+    }
     qopts_join(n->node_options, options, true);
+    if (reopen_take_options(n, errp) < 0 ||
+        reopen_queue_children(queue, n, subs, errp) < 0) {
+        reopen_node_free(n);
+        return -EINVAL;
+    }
     g_ptr_array_add(queue, n);
-    return reopen_take_options(n, errp);
+    return 0;
 }
 
 static int reopen_prepare(ReopenNode *n, Error **errp)
@@ -185,7 +221,7 @@ int bdrv_reopen(BlockDriverState *bs, int flags, QOpts *options,
         n->state.bs->open_flags = n->state.flags;
         n->state.bs->force_share = n->force_share;
     }
-    if (ret == 0 && !(flags & BDRV_O_RDWR) &&
+    if (ret == 0 && bdrv_is_read_only(bs) &&
         (bs->cumulative_perms & BLK_PERM_WRITE)) {
         error_setg(errp, "Read-only block node '%s' cannot support "
                    "read-write users", bs->node_name);

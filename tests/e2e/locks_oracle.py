@@ -37,6 +37,7 @@ WAYS = {
 # Ways from one to another within a program.
 REOPENS = [
     ('read', 'reopen -w', 'write'),
+    ('read', 'reopen -o read-only=off', 'write'),
     ('write', 'reopen -r', 'read'),
     ('read', 'reopen -c none', 'read'),
     ('write', 'reopen -c none', 'write'),

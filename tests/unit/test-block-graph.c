@@ -110,6 +110,33 @@ static void test_cycle(void)
     g_assert(!bdrv_next_node(NULL));
 }
 
+/* --- reopen --- */
+
+static void reopen(BlockDriverState *bs, const char *options)
+{
+    g_assert_cmpint(bdrv_reopen(bs, bs->open_flags,
+                                qopts_parse(options, NULL, &error_abort),
+                                &error_abort), ==, 0);
+}
+
+/* Flags by options are for the nodes below, unless theirs say otherwise. */
+static void test_reopen_flags(void)
+{
+    BlockDriverState *top = open_node("driver=raw,file.driver=null-co",
+                                      &error_abort);
+    BlockDriverState *file = top->file->bs;
+
+    reopen(top, "read-only=on");
+    g_assert(bdrv_is_read_only(top) && bdrv_is_read_only(file));
+    reopen(top, "read-only=off,cache.direct=on");
+    g_assert(bdrv_is_writable(top) && bdrv_is_writable(file));
+    g_assert(file->open_flags & BDRV_O_NOCACHE);
+    reopen(top, "cache.direct=on,file.cache.direct=off");
+    g_assert(top->open_flags & BDRV_O_NOCACHE);
+    g_assert(!(file->open_flags & BDRV_O_NOCACHE));
+    bdrv_unref(top);
+}
+
 /* --- drain --- */
 
 /* A request of @opaque, which is a node, ends. */
@@ -292,6 +319,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-graph/names", test_names);
     g_test_add_func("/block-graph/filename", test_filename);
     g_test_add_func("/block-graph/cycle", test_cycle);
+    g_test_add_func("/block-graph/reopen-flags", test_reopen_flags);
     g_test_add_func("/block-graph/drain-above", test_drain_above);
     g_test_add_func("/block-graph/drain-below", test_drain_below);
     g_test_add_func("/block-graph/drain-attach", test_drain_attach);
