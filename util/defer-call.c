@@ -14,6 +14,8 @@
 #include "qemu/osdep.h"
 #include "qemu/coroutine-tls.h"
 #include "qemu/defer-call.h"
+#include "qemu/notify.h"
+#include "qemu/thread.h"
 
 typedef struct {
     void (*fn)(void *);
@@ -30,6 +32,7 @@ typedef struct {
     unsigned size;              /* of the heap array */
     DeferredCall inline_calls[DEFER_CALL_INLINE];
     DeferredCall *heap_calls;   /* used instead once size is not 0 */
+    Notifier exit_notifier;     /* frees heap_calls with the thread */
 } DeferCallThreadState;
 
 QEMU_DEFINE_STATIC_CO_TLS(DeferCallThreadState, defer_call_state)
@@ -39,19 +42,30 @@ static DeferredCall *defer_call_array(DeferCallThreadState *ts)
     return ts->size ? ts->heap_calls : ts->inline_calls;
 }
 
-/* Double the room; the new array, which lives until the list has run. */
+static void defer_call_free(Notifier *notifier, void *unused)
+{
+    DeferCallThreadState *ts = container_of(notifier, DeferCallThreadState,
+                                            exit_notifier);
+
+    g_free(ts->heap_calls);
+    ts->heap_calls = NULL;
+    ts->size = 0;
+}
+
+/* Double the room; the new array, which the thread keeps. */
 static DeferredCall *defer_call_grow(DeferCallThreadState *ts)
 {
     unsigned size = ts->size ? ts->size * 2 : DEFER_CALL_INLINE * 2;
-    DeferredCall *calls = g_malloc_n(size, sizeof(*calls));
 
-    memcpy(calls, defer_call_array(ts), ts->count * sizeof(*calls));
-    if (ts->size) {
-        g_free(ts->heap_calls);
+    ts->heap_calls = g_renew(DeferredCall, ts->heap_calls, size);
+    if (!ts->size) {
+        memcpy(ts->heap_calls, ts->inline_calls,
+               ts->count * sizeof(ts->inline_calls[0]));
+        ts->exit_notifier.notify = defer_call_free;
+        qemu_thread_atexit_add(&ts->exit_notifier);
     }
-    ts->heap_calls = calls;
     ts->size = size;
-    return calls;
+    return ts->heap_calls;
 }
 
 void defer_call(void (*fn)(void *), void *opaque)
@@ -102,9 +116,4 @@ void defer_call_end(void)
     }
     ts->first = 0;
     ts->count = 0;
-    if (ts->size) {
-        g_free(ts->heap_calls);
-        ts->heap_calls = NULL;
-        ts->size = 0;
-    }
 }

@@ -11,6 +11,7 @@
 #include "qemu/defer-call.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
+#define MOCK_REAL_CLOCK
 #include "../unit/mock-aio-kernel.h"
 
 #define REQUESTS 2000000
