@@ -37,17 +37,33 @@ int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
     return 0;
 }
 
+/* With O_DIRECT a write ends with a block, and so would the text. */
+static int coroutine_fn restore_length(BlockDriverState *bs, int64_t length)
+{
+    int64_t now = vmdk_exact_length(bs->file);
+
+    if (now <= length) {
+        return MIN(now, 0);
+    }
+    return bdrv_co_truncate(bs->file, length, true, PREALLOC_MODE_OFF, 0,
+                            NULL);
+}
+
 /* Read the descriptor as it is now: others may have changed other lines. */
 static int coroutine_fn write_cid(BlockDriverState *bs, uint32_t cid)
 {
     BDRVVmdkState *s = bs->opaque;
     g_autofree char *text = g_try_malloc0(s->desc_bytes + 1);
     g_autofree char *changed = NULL;
+    int64_t file_length = vmdk_exact_length(bs->file);
     size_t length;
     int ret;
 
     if (!text) {
         return -ENOMEM;
+    }
+    if (file_length < 0) {
+        return file_length;
     }
     ret = bdrv_co_pread(bs->file, s->desc_offset, s->desc_bytes, text, 0);
     if (ret < 0) {
@@ -65,7 +81,11 @@ static int coroutine_fn write_cid(BlockDriverState *bs, uint32_t cid)
     if (s->desc_embedded && length < (uint64_t)s->desc_bytes) {
         length++;
     }
-    return bdrv_co_pwrite(bs->file, s->desc_offset, length, changed, 0);
+    ret = bdrv_co_pwrite(bs->file, s->desc_offset, length, changed, 0);
+    if (ret == 0 && !s->desc_embedded) {
+        ret = restore_length(bs, MAX(file_length, (int64_t)length));
+    }
+    return ret;
 }
 
 int coroutine_fn vmdk_update_cid(BlockDriverState *bs)

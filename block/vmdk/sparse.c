@@ -290,11 +290,7 @@ static int coroutine_fn exact_length_entry(void *opaque)
     return 0;
 }
 
-/*
- * The length of @file in bytes, or -errno: bdrv_getlength() counts a sector
- * that is cut like a whole one.
- */
-static int64_t exact_length(BdrvChild *file)
+int64_t vmdk_exact_length(BdrvChild *file)
 {
     VmdkLength l = { .bs = file->bs };
 
@@ -358,7 +354,7 @@ static int check_transfer(BdrvChild *file, const VmdkHeader *h,
 int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp)
 {
     const char *name = file->bs->filename;
-    int64_t length = exact_length(file);
+    int64_t length = vmdk_exact_length(file);
     int ret;
 
     if (length < 0) {
@@ -457,7 +453,7 @@ static uint64_t first_free_sector(const VmdkExtent *e, const VmdkHeader *h,
 
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
 {
-    int64_t length = exact_length(e->file);
+    int64_t length = vmdk_exact_length(e->file);
     int ret;
 
     if (length < 0) {

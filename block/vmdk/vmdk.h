@@ -286,6 +286,11 @@ bool vmdk_desc_is_utf16(const char *text);
 /* sparse.c: main thread, or the coroutine of a caller that may wait. */
 
 /*
+ * The length of @file in bytes, or -errno: bdrv_getlength() counts a sector
+ * that is cut like a whole one.
+ */
+int64_t vmdk_exact_length(BdrvChild *file);
+/*
  * Read and check the header of @file, footer included.  0 or -errno with
  * @errp set.
  */
