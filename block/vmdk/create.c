@@ -104,7 +104,8 @@ static bool is_one_line(const char *value, const char *key, Error **errp)
                    value);
         return false;
     }
-    if (value && value[strcspn(value, "\r\n")]) {
+    /* The last is where text ends, for some programs. */
+    if (value && value[strcspn(value, "\r\n\x1a")]) {
         error_setg(errp, "invalid parameter value: %s=%s", key, value);
         return false;
     }

@@ -158,6 +158,9 @@ options()
     refused 'unknown driver' "$IO" --image-opts -c 'read 0 1' driver=nosuch
     refused 'unknown create option' "$IMG" create -q -f vmdk -o nosuch=1 y 1M
     refused 'unknown subformat' "$IMG" create -q -f vmdk -o subformat=no y 1M
+    refused 'create with an end-of-file character' \
+        "$IMG" create -q -f vmdk -o subformat=twoGbMaxExtentSparse \
+        "$(printf 'y\032y.vmdk')" 1M
     for bad in '-b x.vmdk -F raw' '-u -b x.vmdk -F raw' '-F raw' \
         '-b x.vmdk -o backing_fmt=raw'; do
         # The options are words.
