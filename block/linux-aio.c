@@ -199,6 +199,17 @@ static bool laio_exhausted(LinuxAioState *s)
     return !s->budget || s->time_over;
 }
 
+/* An engine with a budget does not wait for its turn. */
+static void laio_budget_renew(LinuxAioState *s)
+{
+    s->budget = LAIO_BUDGET;
+    s->time_over = false;
+    if (s->yielded) {
+        s->yielded = false;
+        timer_del(s->yield_timer);
+    }
+}
+
 /*
  * A callback of the event loop begins: a dispatch.  A coroutine that runs
  * outside of one uses what the last dispatch has left, since its requests may
@@ -206,9 +217,8 @@ static bool laio_exhausted(LinuxAioState *s)
  */
 static void laio_budget_begin(LinuxAioState *s)
 {
+    laio_budget_renew(s);
     s->in_dispatch = true;
-    s->budget = LAIO_BUDGET;
-    s->time_over = false;
     if (s->deadline_ns) {
         s->deadline_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
                          LAIO_BUDGET_NS;
@@ -219,8 +229,7 @@ static void laio_budget_begin(LinuxAioState *s)
 /* Nothing is left to do: the next synchronous request starts the clock. */
 static void laio_budget_reset(LinuxAioState *s)
 {
-    s->budget = LAIO_BUDGET;
-    s->time_over = false;
+    laio_budget_renew(s);
     s->deadline_ns = 0;
     s->in_dispatch = false;
     s->slice = LAIO_MAX_EVENTS;
@@ -480,10 +489,6 @@ static void laio_reap(LinuxAioState *s)
 /* The callbacks of the event loop come here: a dispatch. */
 static void laio_dispatch(LinuxAioState *s)
 {
-    if (s->yielded) {
-        s->yielded = false;
-        timer_del(s->yield_timer);
-    }
     laio_budget_begin(s);
     laio_reap(s);
     /* Where this is within another section, its end did not submit. */
@@ -519,7 +524,7 @@ static void laio_completion_cb(EventNotifier *e)
      */
     event_notifier_test_and_clear(&s->e);
     /* The bottom half is a dispatch, too; one per turn is enough. */
-    if (!s->bh_scheduled || s->yielded) {
+    if (!s->bh_scheduled) {
         laio_dispatch(s);
     }
 }

@@ -57,7 +57,8 @@ static DeferredCall *defer_call_grow(DeferCallThreadState *ts)
 {
     unsigned size = ts->size ? ts->size * 2 : DEFER_CALL_INLINE * 2;
 
-    ts->heap_calls = g_renew(DeferredCall, ts->heap_calls, size);
+    ts->heap_calls = g_realloc_n(ts->heap_calls, size,
+                                 sizeof(*ts->heap_calls));
     if (!ts->size) {
         memcpy(ts->heap_calls, ts->inline_calls,
                ts->count * sizeof(ts->inline_calls[0]));

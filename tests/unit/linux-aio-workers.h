@@ -179,6 +179,22 @@ static void G_GNUC_UNUSED check_inline(void)
     check_idle();
 }
 
+/*
+ * The main context has one engine, made once: a test of another ring, or of
+ * what is said once, is run again in a process of its own, which has no engine
+ * yet.  True in that process.
+ */
+static bool G_GNUC_UNUSED in_own_process(void)
+{
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        return false;
+    }
+    mock_reset();
+    return true;
+}
+
 /* The main context, with an engine unless a test makes it. */
 static void workers_init(int *argc, char ***argv)
 {

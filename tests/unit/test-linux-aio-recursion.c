@@ -287,6 +287,32 @@ static void test_back_off(void)
     g_assert_cmpint(info.retry_delay_ns, ==, 0);
 }
 
+static unsigned refusals;
+
+/* Each time later than the delay. */
+static int again_many_times(void)
+{
+    mock.ahead_ns += 2 * LAIO_RETRY_MAX_NS;
+    return refusals++ < 3 * LAIO_RETRIES_TO_WARN ? -EAGAIN : 0;
+}
+
+/* A kernel that goes on refusing is no secret, and no flood of messages. */
+static void test_again_endless(void)
+{
+    Worker w;
+
+    if (!in_own_process()) {
+        g_test_trap_assert_stderr("*refused requests*");
+        g_test_trap_assert_stderr_unmatched("*refused*refused*");
+        return;
+    }
+    aio_setup_linux_aio(ctx, &error_abort);
+    mock.sync = true;
+    mock.call_error = again_many_times;
+    workers_start(&w, 1, reader);
+    poll_until_finished();
+}
+
 /* With requests in flight: not tried again before one of them completes. */
 static void test_again_in_flight(void)
 {
@@ -692,6 +718,7 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/again/idle", test_again_idle);
     g_test_add_func("/linux-aio/again/took-none", test_took_none);
     g_test_add_func("/linux-aio/again/back-off", test_back_off);
+    g_test_add_func("/linux-aio/again/endless", test_again_endless);
     g_test_add_func("/linux-aio/again/in-flight", test_again_in_flight);
     g_test_add_func("/linux-aio/nested", test_nested);
     g_test_add_func("/linux-aio/nested/not-signalled",

@@ -15,8 +15,10 @@
 #include "qemu/main-loop.h"
 #include "trace/trace-block.h"
 
+#include <dlfcn.h>
 #include <libaio.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 /* The head of the kernel's ring. */
@@ -34,6 +36,8 @@ static struct {
     bool ring;                  /* change the field at ring_field */
     size_t ring_field;          /* offset in RingHead */
     int fsync_fd;               /* descriptor of the last fdsync */
+    const char *proc;           /* a file of /proc is this one */
+    bool no_memfd;
 } fake;
 
 LaioHooks laio_hooks;
@@ -45,6 +49,28 @@ int eventfd(unsigned int count, int flags)
         return -1;
     }
     return syscall(SYS_eventfd2, count, flags);
+}
+
+/* The names of a build with 64-bit offsets. */
+FILE *fopen64(const char *path, const char *mode)
+{
+    static FILE *(*real)(const char *, const char *);
+
+    if (!real) {
+        real = (FILE *(*)(const char *, const char *))dlsym(RTLD_NEXT,
+                                                            "fopen64");
+    }
+    return real(fake.proc && g_str_has_prefix(path, "/proc/") ? fake.proc
+                                                              : path, mode);
+}
+
+int memfd_create(const char *name, unsigned flags)
+{
+    if (fake.no_memfd) {
+        errno = EPERM;
+        return -1;
+    }
+    return syscall(SYS_memfd_create, name, flags);
 }
 
 static long result(long ret)
@@ -149,6 +175,13 @@ static void test_init_fails(void)
     check_refused("failed to create linux AIO context for 1024 events: "
                   "fs.aio-nr is *, fs.aio-max-nr *, to be raised with sysctl",
                   EAGAIN);
+    /* 0 where /proc does not say. */
+    fake.setup = -EAGAIN;
+    fake.proc = "/dev/null";
+    check_refused("*fs.aio-nr is 0, fs.aio-max-nr 0, *", EAGAIN);
+    fake.setup = -EAGAIN;
+    fake.proc = "/nonexistent";
+    check_refused("*fs.aio-nr is 0, fs.aio-max-nr 0, *", EAGAIN);
 }
 
 /* User space reads the ring: not one that it does not know. */
@@ -276,6 +309,8 @@ static void do_test_fdsync(const char *how)
         fake.submit = -EINVAL;
     } else if (!g_strcmp0(how, "getevents")) {
         fake.getevents = -EINVAL;
+    } else if (!g_strcmp0(how, "memfd")) {
+        fake.no_memfd = true;
     } else if (!g_strcmp0(how, "event")) {
         fake.res = -EINVAL;
     }
@@ -324,6 +359,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/linux-aio/has-fdsync/refused", "submit",
                          test_has_fdsync);
     g_test_add_data_func("/linux-aio/has-fdsync/no-event", "getevents",
+                         test_has_fdsync);
+    g_test_add_data_func("/linux-aio/has-fdsync/no-memfd", "memfd",
                          test_has_fdsync);
     g_test_add_data_func("/linux-aio/has-fdsync/failed", "event",
                          test_has_fdsync);
