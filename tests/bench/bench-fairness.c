@@ -243,9 +243,11 @@ int main(int argc, char **argv)
                        QEMU_THREAD_JOINABLE);
 
     printf("time in ms\n");
-    for (i = 0; i < (argc > 1 ? (size_t)argc - 1 : ARRAY_SIZE(defaults));
-         i++) {
-        bench_dir(argc > 1 ? argv[i + 1] : defaults[i]);
+    for (i = 0; argc == 1 && i < ARRAY_SIZE(defaults); i++) {
+        bench_dir(defaults[i]);
+    }
+    for (i = 1; i < (size_t)argc; i++) {
+        bench_dir(argv[i]);
     }
 
     qatomic_set(&writer_stop, true);

@@ -21,6 +21,8 @@
 
 #ifdef CONFIG_LINUX_AIO
 
+#include <fcntl.h>
+
 #include "linux-aio-workers.h"
 
 /* A ring that user space cannot read is refused when the engine is made. */
