@@ -243,9 +243,7 @@ class Judge:
         if command.is_read() and command.value not in self.model.values(
                 command):
             self.complain('%r cannot be' % command.line)
-        # An image is opened to read what there is, with a warning.
-        if WORDS_TABLES not in self.parts[i]:
-            self.must_have_said(i, command.verb)
+        self.must_have_said(i, command.verb)
         if command.verb == 'flush' and self.sync_lost:
             self.complain('a flush succeeds after data may be lost')
         if command.verb in ('open', 'close'):
@@ -309,6 +307,9 @@ class Judge:
                     and command.verb != 'truncate')
 
     def must_have_said(self, i, verb):
+        # An image is opened to read what there is, with a warning.
+        if WORDS_TABLES in self.parts[i]:
+            return
         if self.marked[i] and self.fault.must_be_told(verb):
             self.complain('%s says nothing of the fault' % verb)
 
