@@ -310,11 +310,8 @@ void blk_drain_all(void)
  * has been counted before: either it sees that the backend is drained, or the
  * drain sees and awaits it.
  */
-static void coroutine_fn blk_wait_while_drained(BlockBackend *blk)
+static void coroutine_fn blk_wait_drained_end(BlockBackend *blk)
 {
-    if (likely(!qatomic_load_acquire(&blk->quiesce_counter))) {
-        return;
-    }
     /* The end of the drain finds the request in the queue or gone on. */
     qemu_spin_lock(&blk->queued_lock);
     while (qatomic_read(&blk->quiesce_counter)) {
@@ -323,6 +320,13 @@ static void coroutine_fn blk_wait_while_drained(BlockBackend *blk)
         blk_inc_in_flight(blk);
     }
     qemu_spin_unlock(&blk->queued_lock);
+}
+
+static inline void coroutine_fn blk_wait_while_drained(BlockBackend *blk)
+{
+    if (unlikely(qatomic_load_acquire(&blk->quiesce_counter))) {
+        blk_wait_drained_end(blk);
+    }
 }
 
 /* --- requests in coroutines; the caller has counted them in flight --- */

@@ -56,8 +56,29 @@ void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);
 int bdrv_check_request(int64_t offset, int64_t bytes);
 /* -EPERM unless the user of @child has asked for what @type does. */
-int bdrv_check_child_perm(const BdrvChild *child,
-                          BdrvTrackedRequestType type,
-                          BdrvRequestFlags flags);
+static inline int bdrv_check_child_perm(const BdrvChild *child,
+                                        BdrvTrackedRequestType type,
+                                        BdrvRequestFlags flags)
+{
+    uint64_t enough = 0;
+
+    switch (type) {
+    case BDRV_TRACKED_READ:
+        return 0;
+    case BDRV_TRACKED_WRITE:
+        enough = BLK_PERM_WRITE;
+        if (flags & BDRV_REQ_WRITE_UNCHANGED) {
+            enough |= BLK_PERM_WRITE_UNCHANGED;
+        }
+        break;
+    case BDRV_TRACKED_DISCARD:
+        enough = BLK_PERM_WRITE;
+        break;
+    case BDRV_TRACKED_TRUNCATE:
+        enough = BLK_PERM_RESIZE;
+        break;
+    }
+    return child->perm & enough ? 0 : -EPERM;
+}
 
 #endif

@@ -251,12 +251,12 @@ static int coroutine_fn raw_do_flush(BlockDriverState *bs);
  * A context's native engine is made by the first request in it.  Where that
  * fails worker threads do the work, and a warning says so once per node.
  */
-static bool coroutine_fn raw_has_linux_aio(BlockDriverState *bs)
+static bool raw_make_linux_aio(BlockDriverState *bs, AioContext *ctx)
 {
     BDRVRawState *s = bs->opaque;
     Error *local_err = NULL;
 
-    if (aio_setup_linux_aio(qemu_get_current_aio_context(), &local_err)) {
+    if (aio_setup_linux_aio(ctx, &local_err)) {
         return true;
     }
     if (!qatomic_xchg(&s->fallback_told, true)) {
@@ -266,6 +266,13 @@ static bool coroutine_fn raw_has_linux_aio(BlockDriverState *bs)
         error_free(local_err);
     }
     return false;
+}
+
+static inline bool coroutine_fn raw_has_linux_aio(BlockDriverState *bs)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    return likely(ctx->linux_aio) || raw_make_linux_aio(bs, ctx);
 }
 
 static int coroutine_fn raw_linux_aio_rw(BlockDriverState *bs, int64_t offset,

@@ -258,30 +258,6 @@ static BdrvRequestFlags bdrv_detect_zeroes(BlockDriverState *bs,
     return flags;
 }
 
-int bdrv_check_child_perm(const BdrvChild *child,
-                          BdrvTrackedRequestType type, BdrvRequestFlags flags)
-{
-    uint64_t enough = 0;
-
-    switch (type) {
-    case BDRV_TRACKED_READ:
-        return 0;
-    case BDRV_TRACKED_WRITE:
-        enough = BLK_PERM_WRITE;
-        if (flags & BDRV_REQ_WRITE_UNCHANGED) {
-            enough |= BLK_PERM_WRITE_UNCHANGED;
-        }
-        break;
-    case BDRV_TRACKED_DISCARD:
-        enough = BLK_PERM_WRITE;
-        break;
-    case BDRV_TRACKED_TRUNCATE:
-        enough = BLK_PERM_RESIZE;
-        break;
-    }
-    return child->perm & enough ? 0 : -EPERM;
-}
-
 int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
                                       BdrvTrackedRequest *req, int64_t offset,
                                       int64_t bytes, QEMUIOVector *qiov,
@@ -292,13 +268,11 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
     int ret;
 
     bdrv_wait_serialising_requests(req);
-    ret = bdrv_check_child_perm(child, req->type, flags);
-    if (ret == 0 &&
-        offset + bytes > bs->total_sectors * (int64_t)BDRV_SECTOR_SIZE) {
-        ret = bdrv_check_child_perm(child, BDRV_TRACKED_TRUNCATE, 0);
-    }
-    if (ret < 0) {
-        return ret;
+    if (unlikely(bdrv_check_child_perm(child, BDRV_TRACKED_WRITE, flags) < 0 ||
+                 (offset + bytes > bs->total_sectors << BDRV_SECTOR_BITS &&
+                  bdrv_check_child_perm(child, BDRV_TRACKED_TRUNCATE,
+                                        0) < 0))) {
+        return -EPERM;
     }
 
     flags = bdrv_detect_zeroes(bs, qiov, qiov_offset, bytes, flags);

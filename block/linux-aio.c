@@ -54,7 +54,7 @@
 /* The kernel's struct aio_ring, mapped into the process by io_setup(2). */
 struct aio_ring {
     unsigned id;
-    unsigned nr;                /* events that the array has */
+    unsigned nr;                /* events of the array */
     unsigned head;              /* next to read; written by user space */
     unsigned tail;              /* next to write; written by the kernel */
     unsigned magic;
@@ -285,7 +285,7 @@ static void laio_yield(LinuxAioState *s)
     }
 }
 
-/* Is there anything that can be done now, without waiting for the kernel? */
+/* Is there anything that need not wait for the kernel? */
 static bool laio_has_work(LinuxAioState *s)
 {
     return !QSIMPLEQ_EMPTY(&s->rejected) ||
@@ -295,8 +295,7 @@ static bool laio_has_work(LinuxAioState *s)
 
 /*
  * Make the event loop come back if, and only if, there is work.  Called last
- * by each function that may leave work behind, and before each callback,
- * which may run a nested event loop.
+ * by each function that may leave work behind.
  */
 static void laio_update_bh(LinuxAioState *s)
 {
@@ -314,6 +313,14 @@ static void laio_update_bh(LinuxAioState *s)
     s->bh_scheduled = wanted;
 }
 
+/* Before a callback, which may run a nested event loop: leave that a way in. */
+static void laio_offer_bh(LinuxAioState *s)
+{
+    if (!s->bh_scheduled) {
+        laio_update_bh(s);
+    }
+}
+
 /* --- completion --- */
 
 /* Tell the coroutine.  It may run before this returns; @req is gone then. */
@@ -322,10 +329,7 @@ static void laio_finish(LaioRequest *req, ssize_t ret)
     req->ret = ret;
     laio_set_state(req, LAIO_DONE);
 
-    /*
-     * A coroutine that is still in laio_co_submit() finds the result there.
-     * From within another coroutine aio_co_wake() only queues it.
-     */
+    /* A coroutine that is still in laio_co_submit() finds the result there. */
     if (!qemu_coroutine_entered(req->co)) {
         aio_co_wake(req->co);
     }
@@ -406,8 +410,8 @@ static ssize_t laio_no_progress(LaioRequest *req)
 }
 
 /*
- * The kernel is done with @req: @res bytes, or -errno.  Either completes the
- * request or queues it, or its tail, again.
+ * The kernel has done less than all of @req: @res bytes, or -errno.  Either
+ * completes the request or queues it, or its tail, again.
  */
 static void laio_process_result(LaioRequest *req, ssize_t res)
 {
@@ -424,8 +428,6 @@ static void laio_process_result(LaioRequest *req, ssize_t res)
         laio_finish(req, res);
     } else if (res == 0) {
         laio_finish(req, laio_no_progress(req));
-    } else if (req->done + res >= req->qiov->size) {
-        laio_finish(req, 0);
     } else if (req->type == QEMU_AIO_ZONE_APPEND) {
         /* The engine does not know where the rest of it would go. */
         laio_finish(req, -EIO);
@@ -441,7 +443,7 @@ static void laio_complete_rejected(LinuxAioState *s)
 
         QSIMPLEQ_REMOVE_HEAD(&s->rejected, next);
         s->budget--;
-        laio_update_bh(s);
+        laio_offer_bh(s);
         laio_process_result(req, req->ret);
     }
 }
@@ -456,8 +458,12 @@ static unsigned laio_reap_events(LinuxAioState *s)
     while (!laio_exhausted(s) && laio_next_event(s, &req, &res)) {
         s->budget--;
         events++;
-        laio_update_bh(s);
-        laio_process_result(req, res);
+        laio_offer_bh(s);
+        if (res > 0 && req->done + res >= req->qiov->size) {
+            laio_finish(req, 0);
+        } else {
+            laio_process_result(req, res);
+        }
     }
     return events;
 }
@@ -514,30 +520,7 @@ static void laio_yield_cb(void *opaque)
     laio_dispatch(opaque);
 }
 
-static void laio_completion_cb(EventNotifier *e)
-{
-    LinuxAioState *s = container_of(e, LinuxAioState, e);
-
-    /*
-     * The signal is cleared before the ring is read: a completion that comes
-     * later signals again.
-     */
-    event_notifier_test_and_clear(&s->e);
-    /* The bottom half is a dispatch, too; one per turn is enough. */
-    if (!s->bh_scheduled) {
-        laio_dispatch(s);
-    }
-}
-
-/* While it yields the engine wants the event loop to look at descriptors. */
-static bool laio_poll_cb(void *opaque)
-{
-    EventNotifier *e = opaque;
-    LinuxAioState *s = container_of(e, LinuxAioState, e);
-
-    return !s->yielded && laio_has_events(s);
-}
-
+/* Where the bottom half is scheduled that will be a dispatch: one is enough. */
 static void laio_poll_ready(EventNotifier *e)
 {
     LinuxAioState *s = container_of(e, LinuxAioState, e);
@@ -545,6 +528,21 @@ static void laio_poll_ready(EventNotifier *e)
     if (!s->bh_scheduled) {
         laio_dispatch(s);
     }
+}
+
+static void laio_completion_cb(EventNotifier *e)
+{
+    /* Before the ring is read: a completion that comes later signals again. */
+    event_notifier_test_and_clear(e);
+    laio_poll_ready(e);
+}
+
+/* While it yields the engine wants the event loop to look at descriptors. */
+static bool laio_poll_cb(void *opaque)
+{
+    LinuxAioState *s = container_of((EventNotifier *)opaque, LinuxAioState, e);
+
+    return !s->yielded && laio_has_events(s);
 }
 
 /* --- submission --- */
@@ -714,7 +712,7 @@ static void laio_do_submit(LaioRequest *req)
          * The end of the section submits it; but a nested event loop within
          * the section would wait for that for ever (L4).
          */
-        laio_update_bh(s);
+        laio_offer_bh(s);
     }
 }
 
