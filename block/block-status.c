@@ -106,7 +106,7 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
     if (!bs->drv) {
         return -ENOMEDIUM;
     }
-    length = bs->total_sectors * BDRV_SECTOR_SIZE;
+    length = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
     if (offset >= length) {
         ret = BDRV_BLOCK_EOF;
         goto out;

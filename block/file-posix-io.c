@@ -211,12 +211,13 @@ static int handle_aiocb_write_zeroes(void *opaque)
 
 /*
  * The kernel reports a failed write-back once and may drop the pages: that a
- * later flush succeeds does not mean that the data is there.
+ * later flush succeeds does not mean that the data is there.  Any thread.
  */
 static void raw_note_flush_failure(BDRVRawState *s, int ret)
 {
+    qatomic_set(&s->flush_failed, true);
     if (!(s->open_flags & O_DIRECT) && ret != -EAGAIN) {
-        s->page_cache_inconsistent = true;
+        qatomic_set(&s->page_cache_inconsistent, true);
     }
 }
 
@@ -238,7 +239,6 @@ static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
     int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
 
     if (a.flush_failed) {
-        s->flush_failed = true;
         raw_note_flush_failure(s, ret);
     }
     return ret;
@@ -378,12 +378,10 @@ static int coroutine_fn raw_fdatasync(BlockDriverState *bs)
 
 static int coroutine_fn raw_do_flush(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
     int ret = raw_fdatasync(bs);
 
-    s->flush_failed = ret < 0;
     if (ret < 0) {
-        raw_note_flush_failure(s, ret);
+        raw_note_flush_failure(bs->opaque, ret);
     }
     return ret;
 }
@@ -392,7 +390,8 @@ int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
 
-    return s->page_cache_inconsistent ? -EIO : raw_do_flush(bs);
+    return qatomic_read(&s->page_cache_inconsistent) ? -EIO :
+           raw_do_flush(bs);
 }
 
 int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,

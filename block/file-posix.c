@@ -251,7 +251,7 @@ static void raw_close(BlockDriverState *bs)
 
     if (s->flush_failed) {
         error_report("'%s' is closed, but data that was written to it may be "
-                     "lost: its last flush failed", bs->filename);
+                     "lost: a flush has failed", bs->filename);
     }
     if (s->fd >= 0) {
         close(s->fd);

@@ -21,8 +21,8 @@ typedef struct BDRVRawState {
     bool linux_aio_fdsync;      /* not known to fail; atomic */
     bool fallback_told;         /* a warning was given; atomic */
     bool needs_alignment;       /* O_DIRECT */
-    bool page_cache_inconsistent;   /* a flush failed: data may be lost */
-    bool flush_failed;          /* the last one */
+    bool page_cache_inconsistent;   /* after a failed flush; atomic */
+    bool flush_failed;          /* one of them; atomic */
     bool has_discard;           /* cleared by the first refusal */
     uint64_t aio_max_batch;
 

@@ -78,7 +78,7 @@ int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
         return -ENOTSUP;
     }
 
-    length = bs->total_sectors * BDRV_SECTOR_SIZE;
+    length = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
     if (likely(offset + bytes <= length)) {
         return bdrv_driver_preadv(bs, offset, bytes, qiov, qiov_offset,
                                   flags);
@@ -219,6 +219,21 @@ int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
     return ret;
 }
 
+/* Another thread may have made it longer meanwhile. */
+static void bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
+{
+    int64_t old = qatomic_read(&bs->total_sectors);
+
+    while (old < sectors) {
+        int64_t seen = qatomic_cmpxchg(&bs->total_sectors, old, sectors);
+
+        if (seen == old) {
+            break;
+        }
+        old = seen;
+    }
+}
+
 void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
                               int64_t bytes, BdrvTrackedRequestType type,
                               int ret)
@@ -231,12 +246,7 @@ void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
         return;
     }
     if (type == BDRV_TRACKED_WRITE) {
-        if (end_sector > bs->total_sectors) {
-            bs->total_sectors = end_sector;
-        }
-        if ((uint64_t)(offset + bytes) > bs->wr_highest_offset) {
-            bs->wr_highest_offset = offset + bytes;
-        }
+        bdrv_grow_to(bs, end_sector);
     }
 }
 
@@ -269,7 +279,8 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
 
     bdrv_wait_serialising_requests(req);
     if (unlikely(bdrv_check_child_perm(child, BDRV_TRACKED_WRITE, flags) < 0 ||
-                 (offset + bytes > bs->total_sectors << BDRV_SECTOR_BITS &&
+                 (offset + bytes >
+                  qatomic_read(&bs->total_sectors) << BDRV_SECTOR_BITS &&
                   bdrv_check_child_perm(child, BDRV_TRACKED_TRUNCATE,
                                         0) < 0))) {
         return -EPERM;

@@ -19,7 +19,8 @@ int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs)
     if (length > BDRV_MAX_LENGTH) {
         return -EFBIG;
     }
-    bs->total_sectors = DIV_ROUND_UP(length, (int64_t)BDRV_SECTOR_SIZE);
+    qatomic_set(&bs->total_sectors,
+                DIV_ROUND_UP(length, (int64_t)BDRV_SECTOR_SIZE));
     return 0;
 }
 
@@ -28,7 +29,7 @@ int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs)
     if (!bs->drv) {
         return -ENOMEDIUM;
     }
-    return bs->total_sectors * BDRV_SECTOR_SIZE;
+    return qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
 }
 
 int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs)

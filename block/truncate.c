@@ -29,7 +29,8 @@ static int coroutine_fn bdrv_co_do_truncate(BdrvChild *child, int64_t offset,
     if (ret < 0) {
         return ret;
     }
-    bs->total_sectors = DIV_ROUND_UP(offset, (int64_t)BDRV_SECTOR_SIZE);
+    qatomic_set(&bs->total_sectors,
+                DIV_ROUND_UP(offset, (int64_t)BDRV_SECTOR_SIZE));
     ret = bdrv_co_refresh_total_sectors(bs);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not refresh total sector count");
@@ -70,7 +71,7 @@ int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
         return ret;
     }
 
-    old_size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    old_size = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
     new_bytes = MAX(offset - old_size, 0);
     bdrv_inc_in_flight(bs);
     tracked_request_begin(&req, bs, offset - new_bytes, new_bytes,

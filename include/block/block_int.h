@@ -231,7 +231,7 @@ struct BlockDriverState {
     bool force_share;
     unsigned backing_depth;     /* how many images it was opened below */
 
-    int64_t total_sectors;      /* updated by truncate and writes */
+    int64_t total_sectors;      /* atomic in requests, which change it */
 
     /* requests: in_flight and write_gen are atomic, lists under reqs_lock */
     unsigned in_flight;
@@ -243,7 +243,6 @@ struct BlockDriverState {
     QemuSpin reqs_lock;
     QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
     int quiesce_counter;
-    uint64_t wr_highest_offset;
 
     uint64_t cumulative_perms;
     uint64_t cumulative_shared;

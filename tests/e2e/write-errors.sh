@@ -105,7 +105,8 @@ qemu_io() {
 }
 
 flush_fails='flush failed: Input/output error'
-lost='DISK is closed, but data that was written to it may be lost: its last flush failed'
+lost='DISK is closed, but data that was written to it may be lost: a flush has'
+lost="$lost failed"
 
 for engine in threads native; do
     cached="-t writeback -i $engine"
