@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of BlockBackend share.
+ * Shared by the files of BlockBackend.
  */
 #ifndef BLK_INT_H
 #define BLK_INT_H

@@ -261,7 +261,7 @@ static void raw_close(BlockDriverState *bs)
 
 /* --- limits --- */
 
-/* What O_DIRECT on @fd wants of offsets and memory, from the kernel. */
+/* The alignment of offsets and memory for O_DIRECT on @fd, from the kernel. */
 static bool raw_statx_dio(int fd, size_t *offset_align, size_t *mem_align)
 {
 #ifdef STATX_DIOALIGN

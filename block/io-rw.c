@@ -84,7 +84,7 @@ int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
                                   flags);
     }
 
-    /* What is past the end reads as zeroes. */
+    /* Bytes past the end read as zeroes. */
     within = offset >= length ? 0 : QEMU_ALIGN_UP(length - offset, align);
     within = MIN(within, bytes);
     ret = bdrv_driver_preadv(bs, offset, within, qiov, qiov_offset, flags);

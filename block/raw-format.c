@@ -36,7 +36,7 @@ static int raw_probe(const uint8_t *buf, int buf_size, const char *filename)
     return 1;
 }
 
-/* What is not given stays as it is. */
+/* Options that are not given stay as they are. */
 static bool raw_take_options(QOpts *options, bool *has_size, uint64_t *size,
                              uint64_t *offset, Error **errp)
 {

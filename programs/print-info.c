@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a format tells of an image, for people.
+ * Information of a format about an image, for people.
  */
 #include "qemu/osdep.h"
 #include <json-c/json.h>
@@ -8,7 +8,7 @@
 
 static void print_members(struct json_object *value, int level);
 
-/* What follows a name and its colon: on the same line, or below. */
+/* The text behind a name and its colon: on the same line, or below. */
 static void print_member(struct json_object *value, int level)
 {
     if (json_object_is_type(value, json_type_object) ||

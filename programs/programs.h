@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What qemu-img and qemu-io have in common.  Main thread, outside coroutines.
+ * Shared by qemu-img and qemu-io.  Main thread, outside coroutines.
  */
 #ifndef PROGRAMS_H
 #define PROGRAMS_H

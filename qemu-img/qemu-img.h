@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the subcommands of qemu-img share.  All of it belongs to the main
+ * Shared by the subcommands of qemu-img.  All of it belongs to the main
  * thread, outside coroutines.
  */
 #ifndef QEMU_IMG_H

@@ -22,7 +22,7 @@ static bool close_failed;       /* data may be lost */
 static bool io_quit;
 static bool image_opts;         /* --image-opts */
 
-/* What -i takes. */
+/* The values of -i. */
 #ifdef CONFIG_LINUX_AIO
 #define AIO_MODES "threads or native"
 #else
@@ -473,7 +473,7 @@ static int open_and_run(ProgramArgs *p, const char *path)
     } else {
         ret = run_input();
     }
-    /* What is still under way ends, and is reported, before the program. */
+    /* Requests under way end, and are reported, before the program ends. */
     close_file();
     return ret < 0 || close_failed ? 1 : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What aio-posix.c and the fd monitors share.
+ * Shared by aio-posix.c and the fd monitors.
  *
  * A handler is changed under ctx->list_lock and freed only while no
  * aio_poll() frame holds one (ctx->walking == 0).

@@ -161,7 +161,7 @@ int aio_bh_poll(AioContext *ctx)
     slice.first = aio_bh_take(ctx);
 
     /* Behind the slices of the calls that this one is nested in. */
-    for (link = &ctx->bh_slices; *link; link = &(*link)->outer) {
+    for (link = &ctx->bh_slices; *link; link = &(*link)->next) {
     }
     *link = &slice;
 
@@ -170,7 +170,7 @@ int aio_bh_poll(AioContext *ctx)
         QEMUBH *bh = aio_bh_dequeue(ctx->bh_slices, &flags);
 
         if (!bh) {
-            ctx->bh_slices = ctx->bh_slices->outer;
+            ctx->bh_slices = ctx->bh_slices->next;
             continue;
         }
         if ((flags & (BH_SCHEDULED | BH_DELETED)) == BH_SCHEDULED) {
@@ -211,7 +211,7 @@ int64_t aio_compute_timeout(AioContext *ctx)
 
     timeout = aio_bh_list_timeout(qatomic_load_acquire(
                                       &ctx->bh_list.slh_first));
-    for (slice = ctx->bh_slices; slice && timeout; slice = slice->outer) {
+    for (slice = ctx->bh_slices; slice && timeout; slice = slice->next) {
         timeout = qemu_soonest_timeout(timeout,
                                        aio_bh_list_timeout(slice->first));
     }
@@ -269,7 +269,7 @@ static bool aio_context_notifier_poll(void *opaque)
 
 static void aio_context_notifier_poll_ready(EventNotifier *e)
 {
-    /* What it announced is found by the iteration itself. */
+    /* The iteration itself finds what there is to do. */
 }
 
 /* --- coroutines --- */

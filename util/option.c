@@ -186,7 +186,7 @@ QOpts *qopts_flatten(struct json_object *nested, Error **errp)
     return g_steal_pointer(&flat);
 }
 
-/* What is wrong with @text after @tok has read it; NULL if nothing is. */
+/* The error in @text after @tok has read it; NULL if there is none. */
 static const char *json_fault(json_tokener *tok, const char *text, size_t len)
 {
     enum json_tokener_error err = json_tokener_get_error(tok);

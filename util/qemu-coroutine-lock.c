@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What coroutines wait for: mutexes, queues, reader-writer locks.
+ * Coroutines wait for these: mutexes, queues, reader-writer locks.
  *
  * All of them hand over: who gives something up decides who has it next, does
  * the bookkeeping for him, takes him off the list and only then wakes him.

@@ -8,7 +8,7 @@
 #include "qemu/timer.h"
 #include "qemu/aio.h"
 
-/* What a coroutine is "scheduled" by while it sleeps. */
+/* The value of "scheduled" while a coroutine sleeps. */
 static const char co_sleep_name[] = "qemu_co_sleep";
 
 void qemu_co_sleep_wake(QemuCoSleep *w)
@@ -45,7 +45,7 @@ void coroutine_fn qemu_co_sleep(QemuCoSleep *w)
     w->to_wake = co;
     qemu_coroutine_yield();
 
-    /* Whoever wakes it clears this, so nobody else has entered it. */
+    /* The waker clears this, so nobody else has entered it. */
     assert(!w->to_wake);
 }
 

@@ -3,10 +3,10 @@
  * Worker threads for system calls that block.
  *
  * Threads.  The home thread of the AioContext submits and completes; workers
- * run the functions.  A worker is busy (in a function), hungry (awake and
+ * run the functions.  A worker is busy (in a function), searching (awake and
  * about to take a request), or idle (asleep on its own semaphore).  A request
  * is queued when it is submitted, and one more worker is recruited only if
- * there are more queued requests than hungry workers: the idle one that fell
+ * there are more queued requests than searching workers: the idle one that fell
  * asleep last, whose cache is the warmest, or a new one.  The others, at the
  * bottom of the stack of idle workers, end after IDLE_TIMEOUT_MS.
  *
@@ -85,7 +85,7 @@ struct ThreadPoolAio {
     QTAILQ_HEAD(, ThreadPoolWorker) idle;   /* last to fall asleep first */
     QTAILQ_HEAD(, ThreadPoolWorker) unused;
     int n_queued;
-    int n_hungry;
+    int n_searching;
     int n_workers;                          /* new ones included */
     int min_workers;
     int max_workers;
@@ -104,14 +104,14 @@ static ThreadPoolWorker *pool_recruit(ThreadPoolAio *pool)
 {
     ThreadPoolWorker *w;
 
-    if (pool->n_queued <= pool->n_hungry) {
+    if (pool->n_queued <= pool->n_searching) {
         return NULL;
     }
     w = QTAILQ_FIRST(&pool->idle);
     if (w) {
         QTAILQ_REMOVE(&pool->idle, w, link);
         w->woken = true;
-        pool->n_hungry++;
+        pool->n_searching++;
         return w;
     }
     if (pool->spawning || pool->n_workers >= pool->max_workers) {
@@ -129,7 +129,7 @@ static ThreadPoolWorker *pool_recruit(ThreadPoolAio *pool)
     w->started = false;
     pool->spawning = true;
     pool->n_workers++;
-    pool->n_hungry++;
+    pool->n_searching++;
     return w;
 }
 
@@ -140,7 +140,7 @@ static void worker_create_failed(ThreadPoolWorker *w, int err)
 
     QEMU_LOCK_GUARD(&pool->lock);
     pool->spawning = false;
-    pool->n_hungry--;
+    pool->n_searching--;
     pool->n_workers--;
     QTAILQ_INSERT_HEAD(&pool->unused, w, link);
     if (pool->n_workers == 0) {
@@ -174,14 +174,14 @@ static void worker_kick(ThreadPoolWorker *w)
 
 /*
  * Under the lock, which is released meanwhile: go to sleep.  Returns true,
- * hungry again, when there may be work; false, hungry as well, if it has been
- * too long.
+ * searching again, when there may be work; false, also searching, after a time
+ * without any.
  */
 static bool worker_sleep(ThreadPoolAio *pool, ThreadPoolWorker *w)
 {
     int ret;
 
-    pool->n_hungry--;
+    pool->n_searching--;
     w->woken = false;
     QTAILQ_INSERT_HEAD(&pool->idle, w, link);
     qemu_mutex_unlock(&pool->lock);
@@ -198,11 +198,11 @@ static bool worker_sleep(ThreadPoolAio *pool, ThreadPoolWorker *w)
         return true;
     }
     QTAILQ_REMOVE(&pool->idle, w, link);
-    pool->n_hungry++;
+    pool->n_searching++;
     return false;
 }
 
-/* Under the lock: the next request for a hungry worker; NULL: end. */
+/* Under the lock: the next request for a searching worker; NULL: end. */
 static ThreadPoolRequest *worker_next(ThreadPoolAio *pool, ThreadPoolWorker *w)
 {
     ThreadPoolRequest *req;
@@ -251,7 +251,7 @@ static void worker_exit(ThreadPoolAio *pool, ThreadPoolWorker *w)
 {
     ThreadPoolWorker *other;
 
-    pool->n_hungry--;
+    pool->n_searching--;
     pool->n_workers--;
     QTAILQ_INSERT_HEAD(&pool->unused, w, link);
 
@@ -276,7 +276,7 @@ static void *thread_pool_worker(void *opaque)
     while ((req = worker_next(pool, w)) != NULL) {
         ThreadPoolWorker *other;
 
-        pool->n_hungry--;
+        pool->n_searching--;
         other = pool_recruit(pool);
         qemu_mutex_unlock(&pool->lock);
         worker_kick(other);
@@ -285,7 +285,7 @@ static void *thread_pool_worker(void *opaque)
         pool_push_done(pool, req);
 
         qemu_mutex_lock(&pool->lock);
-        pool->n_hungry++;
+        pool->n_searching++;
     }
     worker_exit(pool, w);
     return NULL;
@@ -431,7 +431,7 @@ static void pool_wake_idle(ThreadPoolAio *pool)
     while ((w = QTAILQ_FIRST(&pool->idle)) != NULL) {
         QTAILQ_REMOVE(&pool->idle, w, link);
         w->woken = true;
-        pool->n_hungry++;
+        pool->n_searching++;
         qemu_sem_post(&w->wake);
     }
 }

@@ -198,7 +198,7 @@ static int coroutine_fn commit_queue(VmdkExtent *e, uint32_t index,
         ret = write_table(e, e->gd[index], from, to);
     }
     if (ret == 0) {
-        /* Whatever becomes of the copy, the grains are in use now. */
+        /* The grains are in use now, even if writing the copy fails. */
         memcpy(t->entries, e->scratch, e->gt_entries * sizeof(uint32_t));
         if (e->rgd && e->rgd[index] && e->rgd[index] != e->gd[index]) {
             ret = write_table(e, e->rgd[index], from, to);

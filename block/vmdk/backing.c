@@ -25,7 +25,7 @@ static char *combine(const char *base, const char *path)
 {
     g_autofree char *full = path_combine(base, path);
 
-    /* What is in a descriptor names a file, never a protocol. */
+    /* A name in a descriptor names a file, never a protocol. */
     if (!path_has_protocol(base) && path_has_protocol(full)) {
         return g_strconcat("./", full, NULL);
     }
@@ -173,7 +173,7 @@ int vmdk_open_backing(BlockDriverState *bs, QOpts *options, int flags,
     } else if (path) {
         ret = open_named_parent(bs, path, options, errp);
     } else {
-        /* What the parent has would read as zeroes. */
+        /* The parent's data would read as zeroes. */
         error_setg(errp, "'%s' has a parent, parentCID=%08x, but does not"
                    " name it: name it with backing.file.filename=NAME",
                    bs->file->bs->filename, s->desc.parent_cid);

@@ -54,7 +54,7 @@ static bool is_unused(const VmdkCheck *c, uint32_t gte)
            && !vmdk_test_bit(c->used, vmdk_check_place(c, last));
 }
 
-/* What the copy says about one grain. */
+/* Compare what the copy says about one grain. */
 static VmdkCopy coroutine_fn compare_entry(VmdkCheck *c, uint64_t grain,
                                            uint32_t gte, uint32_t copy)
 {

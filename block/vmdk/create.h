@@ -11,7 +11,7 @@
 /* 2 GiB: the largest extent of the "twoGbMaxExtent" formats. */
 #define VMDK_SPLIT_SECTORS ((uint64_t)(2 * GiB) >> BDRV_SECTOR_BITS)
 
-/* What is to be made; strings belong to the options unless told otherwise. */
+/* The image to create; strings belong to the options unless told otherwise. */
 typedef struct VmdkCreate {
     const char *subformat;
     const char *adapter;

@@ -62,7 +62,7 @@ void vmdk_no_descriptor(BlockDriverState *bs, Error **errp)
                descriptor ? descriptor : "", descriptor ? "'" : "");
 }
 
-/* What the content of @buf is, in words; NULL if that is not known. */
+/* The kind of content of @buf, in words; NULL if it is not known. */
 static const char *content_hint(const char *buf, size_t size)
 {
     if (size >= 263 && !memcmp(buf + 257, "ustar", 5)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a VMDK image tells about itself.
+ * Information about a VMDK image.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"

@@ -410,7 +410,7 @@ static char *read_only_reason(BDRVVmdkState *s, bool check)
     return NULL;
 }
 
-/* Who opens for reading or to check reads on, but should know. */
+/* A user that only reads or checks goes on, but should know. */
 static void warn_of_damage(const BDRVVmdkState *s)
 {
     int i;

@@ -15,7 +15,7 @@
 
 /* Tables are read in pieces of at most so many bytes. */
 #define PIECE_BYTES MiB
-/* What is read at open already, and in how many pieces at most. */
+/* Tables are read at open up to this size, in so many pieces at most. */
 #define EAGER_BYTES (64 * MiB)
 #define EAGER_PIECES 4096
 

@@ -138,7 +138,7 @@ static bool differs(uint64_t footer, uint64_t header)
     return header && footer != header;
 }
 
-/* What both tell must be the same, but that some writers know it late. */
+/* Both must tell the same; but some writers know it late. */
 static bool check_footer(const VmdkHeader *footer, const VmdkHeader *h,
                          const char *name, Error **errp)
 {
@@ -335,7 +335,7 @@ static int read_first(BdrvChild *file, VmdkHeader *h, int64_t length,
     return 0;
 }
 
-/* What shows that the file was cut, or changed on its way. */
+/* Signs that the file was cut, or changed on its way. */
 static int check_transfer(BdrvChild *file, const VmdkHeader *h,
                           int64_t length, Error **errp)
 {

@@ -212,7 +212,7 @@ typedef struct BDRVVmdkState {
     bool parent_checked;
 } BDRVVmdkState;
 
-/* What a lookup found: grains of one kind, and if DATA next to each other. */
+/* The result of a lookup: grains of one kind, if DATA next to each other. */
 typedef struct VmdkRun {
     VmdkGrainKind kind;
     int64_t bytes;              /* from the offset that was asked for */

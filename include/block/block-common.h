@@ -97,7 +97,7 @@ typedef struct BlockDriverInfo {
     bool needs_compressed_writes;
 } BlockDriverInfo;
 
-/* What a check found; see bdrv_co_check(). */
+/* The result of a check; see bdrv_co_check(). */
 typedef struct BdrvCheckResult {
     int corruptions;
     int leaks;
@@ -144,7 +144,7 @@ typedef enum BlkdebugEvent {
 } BlkdebugEvent;
 extern const char *const blkdebug_event_names[];
 
-/* What a child is to its parent. */
+/* The roles that a child has for its parent. */
 typedef enum BdrvChildRole {
     BDRV_CHILD_DATA     = 0x01, /* guest-visible data */
     BDRV_CHILD_METADATA = 0x02,

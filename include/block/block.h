@@ -24,7 +24,7 @@ void bdrv_init(void);
 BlockDriver *bdrv_find_format(const char *format_name);
 /* Whether @filename is "json:..." or has the prefix of a known protocol. */
 bool bdrv_filename_has_protocol(const char *filename);
-/* What @backing, as named by the image @backed, is for bdrv_open(). */
+/* The name for bdrv_open() of @backing, as the image @backed names it. */
 char *bdrv_get_full_backing_filename_from_filename(const char *backed,
                                                    const char *backing,
                                                    Error **errp);

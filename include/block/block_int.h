@@ -33,9 +33,9 @@ struct BlockDriver {
     bool is_filter;             /* same data as its one child */
     bool supports_backing;
 
-    /* What open accepts besides the generic options; NULL for none. */
+    /* Options of open besides the generic ones; NULL for none. */
     const QemuOptsList *runtime_opts;
-    /* What create accepts; NULL: cannot create. */
+    /* Options of create; NULL: cannot create. */
     const QemuOptsList *create_opts;
 
     /* 0..100: how much @buf, the first @buf_size bytes, looks like ours. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the file driver uses of the AIO engines.
+ * The interface of the AIO engines for the file driver.
  */
 #ifndef QEMU_RAW_AIO_H
 #define QEMU_RAW_AIO_H

@@ -23,7 +23,7 @@
 #ifndef QAPI_ERROR_H
 #define QAPI_ERROR_H
 
-/* What a QMP client sees as "class"; nearly always GENERIC_ERROR. */
+/* A QMP client sees this as "class"; nearly always GENERIC_ERROR. */
 typedef enum ErrorClass {
     ERROR_CLASS_GENERIC_ERROR,
     ERROR_CLASS_COMMAND_NOT_FOUND,

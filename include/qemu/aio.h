@@ -51,7 +51,7 @@ typedef QSLIST_HEAD(, QEMUBH) BHList;
 
 typedef struct BHListSlice {
     QEMUBH *first;              /* FIFO of BHs that this slice still runs */
-    struct BHListSlice *outer;
+    struct BHListSlice *next;
 } BHListSlice;
 
 typedef QSLIST_HEAD(, Coroutine) CoScheduledList;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What coroutines wait for: queues, reader-writer locks, and time.  Includes
+ * Coroutines wait for these: queues, reader-writer locks, and time.  Includes
  * the core of the coroutine interface.
  */
 #ifndef QEMU_COROUTINE_H

@@ -36,7 +36,7 @@ extern const TraceGroup trace_groups[];
  */
 #define trace_event_get_state(ev) qatomic_read(&(ev)->enabled)
 
-/* What a generated function calls when its event is on.  Any thread. */
+/* A generated function calls this when its event is on.  Any thread. */
 void trace_log(const TraceEvent *ev, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3) __attribute__((cold));
 

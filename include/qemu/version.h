@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the programs say of themselves.
+ * Names and versions that the programs print.
  *
  * QEMU_VERSION is the release of QEMU whose command lines and output they
  * have: scripts look for it.  QEMU puts the version of the package that it
