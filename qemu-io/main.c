@@ -19,6 +19,7 @@
 
 static BlockBackend *io_blk;    /* the open file; NULL: none */
 static bool close_failed;       /* data may be lost */
+static bool command_failed;     /* since the file was opened */
 static bool io_quit;
 static bool image_opts;         /* --image-opts */
 
@@ -129,6 +130,7 @@ static int open_file(const char *name, OpenArgs *a)
         qopts_unref(opts);
         return -EINVAL;
     }
+    command_failed = false;
     io_blk = blk_new_open(name, NULL, opts, flags, &local_err);
     if (!io_blk) {
         error_reportf_err(local_err, "can't open%s%s: ",
@@ -156,13 +158,23 @@ static int open_path(const char *path, OpenArgs *a)
     return open_file(NULL, a);
 }
 
-/* Data that was written is on disk, or the exit status says that it is not. */
+/*
+ * Data that was written is on disk, or a message and the exit status say that
+ * it may not be.  Any error of a flush means that: a full disk says ENOSPC.
+ * The error of a command has said it already.
+ */
 static void close_file(void)
 {
+    int ret;
+
     if (io_blk) {
         qemuio_forget_breakpoints(io_blk);
         blk_drain(io_blk);
-        close_failed |= blk_flush(io_blk) == -EIO;
+        ret = blk_flush(io_blk);
+        if (ret < 0 && !command_failed) {
+            error_report("flush failed: %s", strerror(-ret));
+        }
+        close_failed |= ret < 0;
         blk_unref(io_blk);
         io_blk = NULL;
     }
@@ -282,13 +294,22 @@ static const QemuIOCommand program_cmds[] = {
 
 /* --- where commands come from --- */
 
+static int run_one(const char *line)
+{
+    if (qemuio_command(io_blk, line) < 0) {
+        command_failed = true;
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int run_lines(char **lines)
 {
     int result = 0;
     int i;
 
     for (i = 0; lines[i] && !io_quit && !qemu_interrupted(); i++) {
-        if (qemuio_command(io_blk, lines[i]) < 0) {
+        if (run_one(lines[i]) < 0) {
             result = -EINVAL;
         }
     }
@@ -306,7 +327,7 @@ static int run_input(void)
         if (!line) {
             break;
         }
-        if (qemuio_command(io_blk, line) < 0) {
+        if (run_one(line) < 0) {
             result = -EINVAL;
         }
     }

@@ -154,7 +154,7 @@ for engine in threads native; do
     # An error of one's own data, at last found at close.
     new_disk
     qemu_io $cached -c 'write 8M 16M'
-    expect "$engine, cached: close" "$lost" 'exit 1'
+    expect "$engine, cached: close" "$flush_fails" "$lost" 'exit 1'
 
     # reopen has a new descriptor, which knows nothing of older errors.
     new_disk
