@@ -44,8 +44,10 @@ const char *raw_strip_prefix(const char *filename)
 
 /*
  * What O_DIRECT on a file needs of memory and offsets is found out by reading,
- * and where no block is there any read may work: have the first one.  This
- * need not succeed.
+ * and where no block is there any read may work: have the first one.  An error
+ * is ignored: the block reads as zeroes with and without this write, so that
+ * nothing can be lost, and without it a request whose alignment was guessed
+ * wrong fails with -EINVAL.
  */
 static void raw_allocate_first_block(int fd, int64_t size)
 {

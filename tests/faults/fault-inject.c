@@ -14,17 +14,15 @@
  *           a single one none
  *   late    is made after 20 ms
  *   cut     io_submit only: one request transfers about half
- *   event   io_submit only: one request is taken, and completes with EFAULT
+ *   event   io_submit only: one request is taken, and completes with ERRNO
  *
  * What cannot be disturbed in this way (the half of a sector of a direct
- * request, the buffer of a read at the end of the file, the transfer of an
- * fdsync) is made as it is.
+ * request, the transfer of an fdsync) is made as it is.
  *
  *   LAIO_FAULT_OUT=FILE      at exit, a line "CALL COUNT" for each call
  *   LAIO_FAULT_MARK=1        "@fault CALL" to stderr where the fault happens;
  *                            stdout gets line buffers, to be in order with it
- *   LAIO_FAULT_NO_RING=1     the engine finds a ring that it does not know,
- *                            and has to use io_getevents()
+ *   LAIO_FAULT_NO_RING=1     io_setup makes a ring that no engine knows
  *
  * Counting begins when the library is loaded.  Calls that the C library, the
  * loader or a sanitizer's runtime make for themselves do not come by here.
@@ -320,8 +318,6 @@ EXPORT("mmap64", fault_mmap);
 typedef int EventfdFn(unsigned value, int flags);
 typedef int SetupFn(int nr, io_context_t *ctx);
 typedef int SubmitFn(io_context_t ctx, long nr, struct iocb **iocbs);
-typedef int GeteventsFn(io_context_t ctx, long min, long nr,
-                        struct io_event *events, struct timespec *timeout);
 
 WRAPPER int fault_eventfd(unsigned value, int flags)
 {
@@ -330,12 +326,24 @@ WRAPPER int fault_eventfd(unsigned value, int flags)
 }
 EXPORT("eventfd", fault_eventfd);
 
+/* What io_setup() maps into the process. */
+typedef struct Ring {
+    unsigned id;
+    unsigned nr;
+    unsigned head;
+    unsigned tail;
+    unsigned magic;
+    unsigned features[2];
+    unsigned header_length;
+    struct io_event events[];
+} Ring;
+
 /* The kernel ignores the magic number, which is for user space. */
 static void spoil_ring(io_context_t ctx)
 {
-    unsigned *ring = (unsigned *)ctx;
+    Ring *ring = (Ring *)ctx;
 
-    ring[4] = 0;
+    ring->magic = 0;
 }
 
 WRAPPER int fault_io_setup(int nr, io_context_t *ctx)
@@ -353,28 +361,8 @@ WRAPPER int fault_io_setup(int nr, io_context_t *ctx)
 }
 EXPORT("io_setup", fault_io_setup);
 
-WRAPPER int fault_io_getevents(io_context_t ctx, long min, long nr,
-                               struct io_event *events,
-                               struct timespec *timeout)
-{
-    if (fault_disturb(CALL_IO_GETEVENTS)) {
-        return -fault_errno;
-    }
-    return NEXT("io_getevents", GeteventsFn)(ctx, min, nr, events, timeout);
-}
-EXPORT("io_getevents", fault_io_getevents);
-
-/* At the end of the file nobody looks at the buffer. */
-static bool reads_nothing(const struct iocb *cb)
-{
-    struct stat st;
-
-    return cb->aio_lio_opcode == IO_CMD_PREADV &&
-           (fstat(cb->aio_fildes, &st) < 0 || st.st_size <= cb->u.c.offset);
-}
-
-/* The first request of a batch that can be cut or spoilt. */
-static struct iocb *find_transfer(struct iocb **iocbs, long nr, Kind kind)
+/* The first request of a batch that can be cut; or just the first one. */
+static struct iocb *find_request(struct iocb **iocbs, long nr, Kind kind)
 {
     long i;
 
@@ -382,12 +370,15 @@ static struct iocb *find_transfer(struct iocb **iocbs, long nr, Kind kind)
         struct iocb *cb = iocbs[i];
         size_t len;
 
+        if (kind == KIND_EVENT) {
+            return cb;
+        }
         if (cb->aio_lio_opcode != IO_CMD_PREADV &&
             cb->aio_lio_opcode != IO_CMD_PWRITEV) {
             continue;
         }
         len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
-        if (kind == KIND_EVENT ? !reads_nothing(cb) : half_of(len) < len) {
+        if (half_of(len) < len) {
             return cb;
         }
     }
@@ -395,13 +386,51 @@ static struct iocb *find_transfer(struct iocb **iocbs, long nr, Kind kind)
 }
 
 /*
+ * Wait for the event of @cb, and change its result.  Only this thread takes
+ * events off the ring.
+ */
+static void spoil_event(io_context_t ctx, struct iocb *cb)
+{
+    Ring *ring = (Ring *)ctx;
+    unsigned i = ring->head;
+
+    for (;;) {
+        while (i == qatomic_load_acquire(&ring->tail)) {
+            usleep(50);
+        }
+        if (ring->events[i].obj == cb) {
+            ring->events[i].res = -fault_errno;
+            return;
+        }
+        i = i + 1 == ring->nr ? 0 : i + 1;
+    }
+}
+
+static int submit_event(SubmitFn *fn, io_context_t ctx, long nr,
+                        struct iocb **iocbs, struct iocb *cb)
+{
+    int ret = fn(ctx, nr, iocbs);
+    int i;
+
+    for (i = 0; i < ret; i++) {
+        if (iocbs[i] == cb) {
+            fault_mark_call(CALL_IO_SUBMIT);
+            spoil_event(ctx, cb);
+        }
+    }
+    return ret;
+}
+
+/*
  * With one request changed.  The kernel has read the vector when the call
- * returns, so the request gets its own back, and may be submitted again.
+ * returns, so the request gets its own back, and may be submitted again.  One
+ * that is to fail has a buffer that is not there, so that nothing of it is
+ * transferred; an fdsync, which has none, is made.
  */
 static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
                          struct iocb **iocbs, Kind kind)
 {
-    struct iocb *cb = find_transfer(iocbs, nr, kind);
+    struct iocb *cb = find_request(iocbs, nr, kind);
     struct iovec part[IOV_MAX];
     struct iocb saved;
     int ret;
@@ -409,7 +438,9 @@ static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
     if (!cb) {
         return fn(ctx, nr, iocbs);
     }
-    fault_mark_call(CALL_IO_SUBMIT);
+    if (cb->aio_lio_opcode == IO_CMD_FDSYNC) {
+        return submit_event(fn, ctx, nr, iocbs, cb);
+    }
     saved = *cb;
     part[0].iov_base = (void *)4096;    /* aligned, and never mapped */
     part[0].iov_len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
@@ -419,7 +450,12 @@ static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
                                   half_of(part[0].iov_len));
     }
     cb->u.c.buf = part;
-    ret = fn(ctx, nr, iocbs);
+    if (kind == KIND_CUT) {
+        fault_mark_call(CALL_IO_SUBMIT);
+        ret = fn(ctx, nr, iocbs);
+    } else {
+        ret = submit_event(fn, ctx, nr, iocbs, cb);
+    }
     cb->u.c.buf = saved.u.c.buf;
     cb->u.c.nbytes = saved.u.c.nbytes;
     return ret;

@@ -9,10 +9,10 @@
 #define FAULT_LATE_US 20000
 
 typedef enum {
-    CALL_IO_SUBMIT, CALL_IO_SETUP, CALL_IO_GETEVENTS, CALL_EVENTFD,
-    CALL_PREAD, CALL_PREADV, CALL_PWRITE, CALL_PWRITEV, CALL_READ, CALL_WRITE,
-    CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_POSIX_FALLOCATE,
-    CALL_FTRUNCATE, CALL_OPEN, CALL_MMAP, CALL__MAX,
+    CALL_IO_SUBMIT, CALL_IO_SETUP, CALL_EVENTFD, CALL_PREAD, CALL_PREADV,
+    CALL_PWRITE, CALL_PWRITEV, CALL_READ, CALL_WRITE, CALL_FDATASYNC,
+    CALL_FSYNC, CALL_FALLOCATE, CALL_POSIX_FALLOCATE, CALL_FTRUNCATE,
+    CALL_OPEN, CALL_MMAP, CALL__MAX,
 } Call;
 
 typedef enum {
@@ -20,7 +20,7 @@ typedef enum {
 } Kind;
 
 /* From the environment; constant once the program runs. */
-extern int fault_errno;         /* of KIND_FAIL */
+extern int fault_errno;         /* of KIND_FAIL and KIND_EVENT */
 extern bool fault_no_ring;      /* the engine is not to know its ring */
 
 /* One more @call: is it the one to disturb, and how? */

@@ -7,9 +7,9 @@
 #include <sys/syscall.h>
 
 static const char *const call_names[CALL__MAX] = {
-    "io_submit", "io_setup", "io_getevents", "eventfd", "pread", "preadv",
-    "pwrite", "pwritev", "read", "write", "fdatasync", "fsync", "fallocate",
-    "posix_fallocate", "ftruncate", "open", "mmap",
+    "io_submit", "io_setup", "eventfd", "pread", "preadv", "pwrite", "pwritev",
+    "read", "write", "fdatasync", "fsync", "fallocate", "posix_fallocate",
+    "ftruncate", "open", "mmap",
 };
 
 static const char *const kind_names[] = {
@@ -98,7 +98,7 @@ static void parse_setting(char *text)
         bad_setting("number");
     }
     fault_kind = parse_kind(kind);
-    if (fault_kind == KIND_FAIL) {
+    if (fault_kind == KIND_FAIL || fault_kind == KIND_EVENT) {
         fault_errno = error ? parse_errno(error) : EIO;
     }
     fault_call = parse_call(call);

@@ -17,6 +17,11 @@ NOT_OPEN = 'no file open'
 NO_STACK = 'cannot allocate a coroutine stack'
 WORDS_BROKEN = 'Input/output error'
 WORDS_TABLES = 'warning: Could not read the grain tables of '
+WORDS_FALLBACK = 'unable to use linux aio, falling back to thread pool: '
+WORDS_LOST = ("is closed, but data that was written to it may be lost: its "
+              "last flush failed")
+# Lines that are judged apart from what a command says.
+ASIDE = (WORDS_TABLES, WORDS_FALLBACK, WORDS_LOST)
 MISMATCH = 'Pattern verification failed'
 SANITIZED = {
     'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99',
@@ -129,9 +134,15 @@ def sections(text, groups):
 
 
 def clean(section):
-    """Lines without times, marks and warnings, in an order that is fixed."""
+    """Lines without times, marks and what is judged apart, in an order that
+    is fixed."""
     return sorted(line for line in MARK.sub('', section).splitlines()
-                  if ' ops; ' not in line and WORDS_TABLES not in line)
+                  if ' ops; ' not in line
+                  and not any(words in line for words in ASIDE))
+
+
+def lines_with(section, words):
+    return [line for line in section.splitlines() if words in line]
 
 
 def extra_lines(lines, base):
@@ -160,6 +171,9 @@ class Judge:
         self.writable = True
         self.flush_broken = False   # no flush can be trusted until closed
         self.sync_lost = False      # and none may succeed
+        self.may_be_lost = False    # a flush may have failed since the open
+        self.fallbacks = set()      # the warnings since the open
+        self.told = False           # a failure since the open
         self.status = 0
         self.direct = 0             # failures due to the fault itself
         self.reached = False        # the user was told
@@ -175,6 +189,7 @@ class Judge:
         if len(self.parts) == 1:
             self.judge_no_start()
         else:
+            self.judge_aside('open', 0)
             self.must_have_said(0, 'open')
             for i in range(1, len(self.parts) - 1):
                 self.judge_group(self.config.groups[i - 1], i)
@@ -216,11 +231,17 @@ class Judge:
         self.model.lost()
 
     def judge_end(self):
+        """The end of the program closes the file."""
+        last = len(self.parts) - 1
+        extra = extra_lines(clean(self.parts[last]), clean(self.base[last]))
+        self.judge_aside('close', last)
+        if extra:
+            self.judge_failure(Command('close'), extra, last)
+        else:
+            self.must_have_said(last, 'close')
         if self.ended.status != self.status:
             self.complain('status %d, not %d'
                           % (self.ended.status, self.status))
-        if clean(self.parts[-1]) != clean(self.base[-1]):
-            self.complain('more output at the end: %r' % self.parts[-1])
         if self.is_single() and self.direct > 1:
             self.complain('one fault, %d commands fail' % self.direct)
 
@@ -228,12 +249,45 @@ class Judge:
         lines = clean(self.parts[i])
         base = clean(self.base[i])
         extra = extra_lines(lines, base)
+        self.judge_aside(group[0].verb, i)
         if group[0].is_async():
             self.judge_async(group, lines, i)
         elif not extra and lines == base:
             self.judge_success(group[0], i)
         else:
             self.judge_failure(group[0], extra, i)
+
+    # --- what is no answer to the command ---
+
+    def judge_aside(self, verb, i):
+        self.judge_fallback(i)
+        if self.marked[i] and self.fault.call in ('fdatasync', 'io_submit'):
+            self.may_be_lost |= not self.fault.is_transparent()
+        lost = lines_with(self.parts[i], WORDS_LOST)
+        if lost:
+            self.status = 1
+            self.reached = True
+            if verb != 'close' or not self.may_be_lost:
+                self.complain('%s: %s' % (verb, lost))
+            if len(lost) != len(set(lost)):
+                self.complain('said twice: %s' % lost)
+        elif verb == 'close' and self.sync_lost and self.is_open:
+            self.complain('closed without a word about what may be lost')
+
+    def judge_fallback(self, i):
+        """Without a native engine there is one warning for each file."""
+        told = lines_with(self.parts[i], WORDS_FALLBACK)
+        if self.fallbacks & set(told) or len(told) != len(set(told)):
+            self.complain('warned twice: %s' % told)
+        self.fallbacks |= set(told)
+        if self.config.no_ring or not told:
+            return
+        self.reached = True
+        if not self.marked[i] or not self.fault.is_degrading():
+            self.complain('no reason for: %s' % told)
+        self.check_words(told)
+        if self.fault.errno == 'EAGAIN' and 'fs.aio-max-nr' not in told[0]:
+            self.complain('not the numbers: %s' % told)
 
     # --- one command ---
 
@@ -249,7 +303,8 @@ class Judge:
         if command.verb in ('open', 'close'):
             self.is_open = command.verb == 'open'
             self.writable = True
-            self.flush_broken = self.sync_lost = False
+        if command.verb == 'close':
+            self.forget_flushes()
         if command.line == 'reopen -r':
             self.writable = False
         if command.line == 'reopen -w':
@@ -258,12 +313,19 @@ class Judge:
 
     def judge_failure(self, command, extra, i):
         self.status = 1
+        self.told = True
         if len(extra) != 1:
             self.complain('%r: %d lines: %s'
                           % (command.line, len(extra), extra))
             return
-        if self.is_explained(command, extra[0]):
-            return
+        if not self.is_explained(command, extra[0]):
+            self.judge_direct(command, extra, i)
+        if command.verb == 'close':
+            self.is_open = False
+            self.forget_flushes()
+
+    def judge_direct(self, command, extra, i):
+        """A failure of which the fault is the cause."""
         self.reached = True
         self.direct += 1
         if not self.marked[i]:
@@ -276,6 +338,11 @@ class Judge:
             self.is_open = False
         self.note_flush(command)
 
+    def forget_flushes(self):
+        self.flush_broken = self.sync_lost = self.may_be_lost = False
+        self.fallbacks = set()
+        self.told = False
+
     def note_flush(self, command):
         """The kernel says only once that pages could not be written."""
         call = self.fault.call
@@ -287,7 +354,7 @@ class Judge:
             self.flush_broken = self.sync_lost = True
 
     def flushes(self, command):
-        return (command.verb in ('flush', 'reopen')
+        return (command.verb in ('flush', 'reopen', 'close')
                 or self.config.cache == 'writethrough'
                 or (command.is_write() and '-f' in command.line.split()))
 
@@ -310,11 +377,20 @@ class Judge:
         # An image is opened to read what there is, with a warning.
         if WORDS_TABLES in self.parts[i]:
             return
+        # A close need not repeat what commands have said of the file.
+        if verb == 'close' and self.told:
+            return
+        told = not self.marked[i] or self.fallbacks
+        if self.fault.is_degrading() and not told:
+            self.complain('%s: worker threads without a word' % verb)
         if self.marked[i] and self.fault.must_be_told(verb):
             self.complain('%s says nothing of the fault' % verb)
 
     def must_be_fatal(self, where):
-        if self.fault.is_transparent():
+        # The program cannot begin without the eventfd of its main loop.
+        first = len(self.parts) == 1
+        if (self.fault.is_transparent()
+                or self.fault.is_degrading() and not first):
             self.complain('%s fails for what is no failure' % where)
 
     def check_words(self, lines):
