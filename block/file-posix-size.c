@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
+#include "qemu/interrupt.h"
 #include "qemu/thread-pool.h"
 
 #include <sys/ioctl.h>
@@ -85,13 +86,19 @@ static int raw_write_zeroes(int fd, int64_t current, int64_t offset,
     int ret;
 
     if (!buf) {
+        error_setg(errp, "No memory for the zeros of a preallocation");
         return -ENOMEM;
     }
     memset(buf, 0, size);
     while (left > 0) {
-        ssize_t n = RETRY_ON_EINTR(pwrite(fd, buf, MIN(left, (int64_t)size),
-                                          offset - left));
+        ssize_t n;
 
+        if (qemu_interrupted()) {
+            error_setg(errp, "Preallocation was interrupted");
+            return -EINTR;
+        }
+        n = RETRY_ON_EINTR(pwrite(fd, buf, MIN(left, (int64_t)size),
+                                  offset - left));
         if (n < 0) {
             ret = -errno;
             error_setg_errno(errp, -ret, "Could not write zeros for "
@@ -229,9 +236,15 @@ int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
         .errp = errp,
     };
     int64_t length;
+    int ret;
 
     if (!s->is_device) {
-        return thread_pool_submit_co(handle_aiocb_truncate, &a);
+        ret = thread_pool_submit_co(handle_aiocb_truncate, &a);
+        if (ret == 0 && offset == 0) {
+            /* What was written is gone on purpose, not lost. */
+            s->flush_failed = false;
+        }
+        return ret;
     }
     if (prealloc != PREALLOC_MODE_OFF) {
         error_setg(errp, "Preallocation mode '%s' unsupported for this "

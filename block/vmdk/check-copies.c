@@ -14,6 +14,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/check.h"
+#include "qemu/interrupt.h"
 
 typedef enum VmdkCopy {
     VMDK_COPY_SAME,
@@ -185,13 +186,14 @@ static VmdkCopy coroutine_fn read_both(VmdkCheck *c, uint32_t index)
     return compare_tables(c, index);
 }
 
-void coroutine_fn vmdk_check_repair_copies(VmdkCheck *c)
+int coroutine_fn vmdk_check_repair_copies(VmdkCheck *c)
 {
     uint32_t behind = 0;
     uint32_t repaired = 0;
     uint32_t i;
 
-    for (i = 0; i < c->e->gd_entries; i++) {
+    /* Between two tables the image is as sound as it was, or better. */
+    for (i = 0; i < c->e->gd_entries && !qemu_interrupted(); i++) {
         VmdkCopy state = c->copies[i] ? read_both(c, i) : VMDK_COPY_SAME;
 
         if (state == VMDK_COPY_BEHIND) {
@@ -212,4 +214,5 @@ void coroutine_fn vmdk_check_repair_copies(VmdkCheck *c)
         fprintf(stderr, "Repaired: the redundant copies of %u grain tables"
                 " were behind the tables\n", repaired);
     }
+    return qemu_interrupted() ? -EINTR : 0;
 }

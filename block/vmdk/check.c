@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/check.h"
+#include "qemu/interrupt.h"
 
 #define MAX_MARKED 64
 
@@ -222,17 +223,23 @@ static void coroutine_fn check_table(VmdkCheck *c, uint32_t index)
     vmdk_check_copies(c, index);
 }
 
-/* Everything is looked at before anything is repaired. */
-static void coroutine_fn check_tables(VmdkCheck *c)
+/*
+ * Everything is looked at before anything is repaired.  -EINTR if a signal has
+ * ended that.
+ */
+static int coroutine_fn check_tables(VmdkCheck *c)
 {
     VmdkExtent *e = c->e;
     uint32_t i;
 
     check_areas(c);
     for (i = 0; i < e->gd_entries; i++) {
+        if (qemu_interrupted()) {
+            return -EINTR;
+        }
         check_table(c, i);
     }
-    vmdk_check_repair_copies(c);
+    return vmdk_check_repair_copies(c);
 }
 
 static int coroutine_fn check_extent(VmdkCheck *c)
@@ -251,9 +258,8 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     c->copies = g_try_new0(uint8_t, e->gd_entries + 1);
     if (c->table && c->redundant && c->data && c->used && c->copies) {
         c->areas = vmdk_areas_new(e);
-        check_tables(c);
+        ret = check_tables(c);
         g_array_unref(c->areas);
-        ret = 0;
     }
     g_free(c->table);
     g_free(c->redundant);

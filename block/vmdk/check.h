@@ -41,7 +41,10 @@ void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
 
 /* Compare with the table @index, which is in c->table. */
 void coroutine_fn vmdk_check_copies(VmdkCheck *c, uint32_t index);
-/* After all tables: say what differs, and repair it if that is wanted. */
-void coroutine_fn vmdk_check_repair_copies(VmdkCheck *c);
+/*
+ * After all tables: say what differs, and repair it if that is wanted.
+ * -EINTR if a signal has ended that.
+ */
+int coroutine_fn vmdk_check_repair_copies(VmdkCheck *c);
 
 #endif

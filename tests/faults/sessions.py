@@ -129,7 +129,7 @@ def img_configs():
         yield ImgConfig('create-' + name, fmt, ['create', '-q', '-f', fmt]
                         + words + ['x.' + fmt, '4M'], 'disk',
                         make_base if name == 'backed' else make_nothing,
-                        creates='x.' + fmt, probes=name in ('raw', 'flat'))
+                        creates='x.' + fmt, probes=name != 'raw-full')
     for command in ('check', 'info'):
         yield ImgConfig(command, 'vmdk', [command, '-f', 'vmdk',
                                           'base.vmdk'], 'disk', make_base)
