@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # scripts/apply-to-qemu on git repositories that have QEMU's file names and
-# contents of the same shape, made here: both forms, and what it refuses.
-# Every commit is built, and the unit test run where there is one.
+# contents of the same shape, made here: its forms, and what it refuses.
+# Every commit is built, and the unit test run where there is one; and each
+# commit of --split brings a case that fails before it.
 #
+# SERIES_PAIRS: forms and shapes to try beyond the fixed ones, as the first line
+# names them, or "all"; by default one, another one in each run.
 # BUILD_DIR: a build of this tree (for its event loop); made if it is missing.
 # Ends with "N passed, N failed, N skipped"; 77 if nothing can be run.
 
@@ -123,18 +126,37 @@ old_header_names()
     done
 }
 
-# make_tree DIR VERSION SHAPE
+# Release that a shape is named for, and features of its engine.
+declare -A version=(
+    [8.2]=8.2.10 [10.0.10]=10.0.10 [10.0.12]=10.0.12 [10.1]=10.1.5
+    [10.2.4]=10.2.4 [11.0]=11.0.3 [11.1]=11.1.0
+)
+declare -A features=(
+    [8.2]='' [10.0.10]='flags tails' [10.0.12]='flags tails bound'
+    [10.1]='flags uninit' [10.2.4]='flags uninit tails bound'
+    [11.0]='flags uninit tails bound qemu'
+    [11.1]='flags uninit tails bound qemu'
+)
+
+# make_tree DIR SHAPE
 make_tree()
 {
-    local tree=$1
+    local tree=$1 has=${features[$2]}
 
     mkdir -p "$tree"/{block,util,scripts,tests/unit} \
         "$tree"/tests/qemu-iotests/tests
     cp -r "$src/include" "$tree"
-    old_header_names "$tree"
+    case $has in
+    *qemu*) ;;
+    *) old_header_names "$tree" ;;
+    esac
+    case $has in
+    *flags*) ;;
+    *) old_raw_aio "$tree" ;;
+    esac
     rm -f "$tree/block/linux-aio.h"
-    echo "$2" > "$tree/VERSION"
-    cp "$engines/linux-aio-$3.c" "$tree/block/linux-aio.c"
+    echo "${version[$2]}" > "$tree/VERSION"
+    cp "$engines/file-posix.c" "$tree/block"
     cp "$engines/cocci-macro-file.h" "$tree/scripts"
     echo "block_ss.add(when: libaio, if_true: files('linux-aio.c'))" \
         > "$tree/block/meson.build"
@@ -145,12 +167,13 @@ make_tree()
     echo '# common' > "$tree/tests/qemu-iotests/common.rc"
     unit_meson > "$tree/tests/unit/meson.build"
     maintainers > "$tree/MAINTAINERS"
-    if [ "$3" = 8.2 ]; then
-        old_raw_aio "$tree"
-    fi
     git -C "$tree" init -q
     git -C "$tree" add -A
     git -C "$tree" commit -q -m 'a tree of this shape'
+    # shellcheck disable=SC2086
+    "$engines/make-engine" $has > "$tree/block/linux-aio.c"
+    git -C "$tree" add -A
+    git -C "$tree" commit -q -m 'an engine with its faults'
 }
 
 # All that must not change when something is refused.
@@ -203,7 +226,7 @@ else
     why="no build in '$build', and none can be made"
 fi
 
-warnings="-std=gnu11 -O1 -g -Wall -Werror -Wempty-body -Wendif-labels
+warnings="-std=gnu11 -O1 -Wall -Werror -Wempty-body -Wendif-labels
     -Wexpansion-to-defined -Wformat-security -Wignored-qualifiers -Winit-self
     -Wmissing-prototypes -Wnested-externs -Wold-style-definition
     -Wredundant-decls -Wstrict-prototypes -Wtype-limits -Wundef -Wvla
@@ -221,57 +244,131 @@ build_tree()
         $(pkg-config --libs glib-2.0 json-c) -laio -lpthread
 }
 
-unit_test()
+# check_out TREE COMMIT DIR
+check_out()
 {
-    timeout -k 5 120 "$@" > unit.log 2>&1 || {
-        cat unit.log
-        return 1
-    }
+    rm -rf "$3"
+    mkdir "$3"
+    git -C "$1" archive "$2" | tar -x -C "$3"
 }
 
-# Each commit of branch $2 of tree $1 builds and passes on its own.
+# Commit $2 of tree $1, in folder $3: it builds, and what tests it has pass.
+one_commit()
+{
+    local test made=$3
+
+    check_out "$1" "$2" "$made"
+    if [ ! -f "$made/tests/unit/test-linux-aio-recursion.c" ]; then
+        echo 'int main(void) { return 0; }' > "$made/none.c"
+        build_tree "$made" "$made/none.c" "$made/none"
+        return
+    fi
+    for test in "$made"/tests/unit/test-linux-aio-*.c; do
+        build_tree "$made" "$test" "$made/test" || return 1
+        timeout -k 5 120 "$made/test" || return 1
+    done
+}
+
+# Each commit of branch $2 of tree $1 builds and passes on its own.  Two at a
+# time; not those that touch nothing which is built here.
 each_commit()
 {
-    local commit test n=0
-    local made=$work/made
+    local commit pid files n=0 bad=0
+    local pids=()
 
     for commit in $(git -C "$1" rev-list --reverse "master..$2"); do
-        rm -rf "$made"
-        mkdir "$made"
-        git -C "$1" archive "$commit" | tar -x -C "$made"
-        test=$made/tests/unit/test-linux-aio-recursion.c
-        if [ ! -f "$test" ]; then
-            echo 'int main(void) { return 0; }' > "$made/none.c"
-            build_tree "$made" "$made/none.c" "$made/none" ||
-                return 1
-        else
-            for test in "$made"/tests/unit/test-linux-aio-*.c; do
-                build_tree "$made" "$test" "$made/test" || return 1
-                unit_test "$made/test" || return 1
-            done
-            n=$((n + 1))
+        files=$(git -C "$1" diff --name-only "$commit^" "$commit")
+        case $files in
+        *.c*|*.h*) ;;
+        *) continue ;;
+        esac
+        n=$((n + 1))
+        one_commit "$1" "$commit" "$work/made-$n" > "made-$n.log" 2>&1 &
+        pids+=($!)
+        if [ ${#pids[@]} -eq 2 ]; then
+            wait "${pids[0]}" || bad=1
+            pids=("${pids[1]}")
         fi
     done
-    [ $n -ge 2 ]
+    for pid in "${pids[@]}"; do
+        wait "$pid" || bad=1
+    done
+    if [ $bad -ne 0 ]; then
+        cat made-*.log
+    fi
+    rm -rf made-*
+    [ $bad -eq 0 ] && [ $n -ge 2 ]
+}
+
+cases_in()
+{
+    grep -o '"/linux-aio/[^"]*"' "$1" | tr -d '"' | sort
+}
+
+# The cases that commit $2 of tree $1 brings, on the engine before it: how
+# many there are, and how many fail there.
+new_cases()
+{
+    local made=$work/before case pid new=0 fail=0
+    local pids=()
+
+    check_out "$1" "$2^" "$made"
+    git -C "$1" show "$2:tests/unit/test-linux-aio-recursion.c" \
+        > "$made/new.c"
+    build_tree "$made" "$made/new.c" "$made/new" || return 1
+    cases_in "$made/tests/unit/test-linux-aio-recursion.c" > "$made/old.list"
+    cases_in "$made/new.c" > "$made/new.list"
+    for case in $(comm -13 "$made/old.list" "$made/new.list"); do
+        new=$((new + 1))
+        # A crash, or a hang that is cut off.
+        (timeout -s KILL 3 "$made/new" -p "$case") > /dev/null 2>&1 &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid" 2> /dev/null || fail=$((fail + 1))
+    done
+    rm -rf "$made"
+    echo "$new new, $fail fail before"
+    [ $fail -ge 1 ]
+}
+
+# Each step of --split on branch $2 of tree $1 brings a case that needs it.
+each_step()
+{
+    local commit n=0
+
+    for commit in $(git -C "$1" rev-list --reverse "master..$2" \
+                        -- block/linux-aio.c); do
+        git -C "$1" log -1 --format=%s "$commit"
+        new_cases "$1" "$commit" || return 1
+        [ "$(git -C "$1" diff --numstat "$commit^" "$commit" -- \
+            block/linux-aio.c | cut -f1)" -le 60 ] || return 1
+        n=$((n + 1))
+    done
+    [ $n -ge 5 ]
 }
 
 # --- one form ---
 
-# Subjects, identity, Fixes lines of each commit.
+# Subjects, identity, Fixes lines with subjects of each commit.
 check_messages()
 {
     local commit message
 
     for commit in $(git -C "$1" rev-list "master..$2"); do
         message=$(git -C "$1" log -1 --format=%B "$commit")
-        for line in 'Fixes: 076682885d' 'Fixes: 84d61e5f36' \
-                    'Signed-off-by: A User <user@example.org>'; do
-            grep -q -x "$line" <<< "$message" || return 1
-        done
-        grep -q SPDX <<< "$message" && return 1
+        grep -q -x 'Signed-off-by: A User <user@example.org>' \
+            <<< "$message" || return 1
+        grep -q -E 'SPDX|@if|@endif|@blame' <<< "$message" && return 1
         # checkpatch.pl's own limit
         awk 'length > 79 { exit 1 }' <<< "$message" || return 1
     done
+    for commit in $(git -C "$1" rev-list "master..$2" -- block/linux-aio.c)
+    do
+        git -C "$1" log -1 --format=%B "$commit" | grep -q '^Fixes: ' ||
+            return 1
+    done
+    git -C "$1" log --format=%s "master..$2"
     [ "$(git -C "$1" rev-list --count "master..$2")" = "$3" ]
 }
 
@@ -333,6 +430,11 @@ form()
 
     if [ $can_build = yes ]; then
         check "$name: each commit builds and passes" each_commit "$tree" $b
+        case " $* " in
+        *' --split '*)
+            check "$name: each step has a case of its own" each_step "$tree" $b
+            ;;
+        esac
     else
         skip "$name: each commit builds and passes" "$why"
     fi
@@ -347,49 +449,100 @@ form()
     refused "$name: revert again" "$tree" 'there is no branch' --revert
 }
 
-make_tree full 10.1.3 10.1
-form full "$work/full" 5
-
-if command -v spatch > /dev/null; then
-    make_tree minimal-8.2 8.2.0 8.2
-    form minimal-8.2 "$work/minimal-8.2" 4 --minimal
-    make_tree minimal-10.1 10.1.3 10.1
-    form minimal-10.1 "$work/minimal-10.1" 4 --minimal
-else
-    skip minimal 'no spatch: install coccinelle'
-fi
-
-# --- the faults are there before the semantic patch ---
-
-before_patch()
+# How many commits a form has on a shape.
+commits_of()
 {
-    local tree=$work/old-$1 test=$src/series/test-linux-aio-minimal.c name
+    local steps=5
 
-    make_tree "$tree" "$1.0" "$1"
-    cp "$src/tests/unit/mock-aio-kernel.h" "$tree/tests/unit"
-    build_tree "$tree" "$test" "$tree/test" || return 1
-    unit_test "$tree/test" -p /linux-aio/async || return 1
-    # A crash, or a hang that is cut off.
-    for name in sync/signalled sync/not-signalled refused/first again/idle; do
-        if (timeout -s KILL 3 "$tree/test" -p "/linux-aio/$name") \
-            > /dev/null 2>&1; then
-            echo "$name passes without the patch"
-            return 1
-        fi
-    done
+    case $1 in
+    full) echo 7; return ;;
+    minimal) echo 4; return ;;
+    esac
+    case " ${features[$2]} " in
+    *' tails '*) steps=$((steps + 1)) ;;
+    esac
+    case " ${features[$2]} " in
+    *' bound '*) steps=$((steps + 1)) ;;
+    esac
+    echo $((steps + 3))
 }
 
-for shape in 8.2 10.1; do
-    if [ $can_build = yes ]; then
-        check "before-$shape: the faults are there" before_patch $shape
-    else
-        skip "before-$shape: the faults are there" "$why"
+# try FORM SHAPE
+try()
+{
+    local name=$1-$2 options=()
+
+    if [ "$1" != full ]; then
+        options=("--$1")
+        if ! command -v spatch > /dev/null; then
+            skip "$name" 'no spatch: install coccinelle'
+            return
+        fi
     fi
+    make_tree "$work/$name" "$2"
+    form "$name" "$work/$name" "$(commits_of "$1" "$2")" "${options[@]}"
+}
+
+# --minimal is what --split gives in the end.
+same_small_forms()
+{
+    local tree=$work/small
+
+    make_tree "$tree" "$1"
+    "$tool" --minimal --branch one "$tree" || return 1
+    git -C "$tree" checkout -q master
+    "$tool" --split --branch many "$tree" || return 1
+    same_tree "$tree" one many || return 1
+    rm -rf "$tree"
+}
+
+allow_cached()
+{
+    local tree=$work/cached
+
+    make_tree "$tree" 11.1
+    "$tool" --allow-cached "$tree" || return 1
+    git -C "$tree" diff HEAD^ HEAD > diff
+    cat diff
+    [ "$(git -C "$tree" diff --name-only HEAD^)" = block/file-posix.c ] &&
+        [ "$(git -C "$tree" diff --numstat HEAD^ |
+            awk '{ print $1, $2 }')" = "0 7" ] &&
+        ! grep -q cache.direct "$tree/block/file-posix.c" &&
+        $CC -std=gnu11 -Wall -Werror -fsyntax-only -D_GNU_SOURCE \
+            $(pkg-config --cflags glib-2.0) -I "$tree/include" \
+            -I "$build" "$tree/block/file-posix.c"
+}
+
+fixed='full:11.1 split:11.1'
+others=
+for form in full minimal split; do
+    for shape in 8.2 10.0.10 10.0.12 10.1 10.2.4 11.0 11.1; do
+        case " $fixed full:8.2 " in
+        *" $form:$shape "*) ;;
+        *) others+=" $form:$shape" ;;
+        esac
+    done
 done
+case ${SERIES_PAIRS-one} in
+one) pairs=$(tr ' ' '\n' <<< "$others" | sed '/^$/d' | shuf -n 1) ;;
+all) pairs=$others ;;
+*) pairs=$SERIES_PAIRS ;;
+esac
+echo "SERIES_PAIRS='$pairs'"
+for pair in $fixed $pairs; do
+    try "${pair%:*}" "${pair#*:}"
+done
+if command -v spatch > /dev/null; then
+    check 'both small forms give the same: 8.2' same_small_forms 8.2
+    check 'both small forms give the same: 11.1' same_small_forms 11.1
+else
+    skip 'both small forms give the same' 'no spatch: install coccinelle'
+fi
+check 'allow cached' allow_cached
 
 # --- what it refuses ---
 
-make_tree bad 10.1.3 10.1
+make_tree bad 11.1
 bad=$work/bad
 
 # spoil NAME REGEX COMMAND [OPTION...]: commit a change, expect a refusal.
@@ -408,9 +561,11 @@ git -C "$bad" tag 84d61e5f36
 fixes_subject()
 {
     "$tool" --format-patch "$work/subjects" "$bad" &&
-        [ "$(grep -l -x 'Fixes: 84d61e5f36 ("a tree of this shape")' \
-            "$work"/subjects/*.patch | wc -l)" = 5 ] &&
-        grep -q '0/5' "$work/subjects/0000-cover-letter.txt"
+        [ "$(grep -l -x \
+            'Fixes: 84d61e5f36 ("an engine with its faults")' \
+            "$work"/subjects/*.patch | wc -l)" = 4 ] &&
+        grep -q '0/7' "$work/subjects/0000-cover-letter.txt" &&
+        ! grep -q -E '@if|@endif' "$work/subjects/0000-cover-letter.txt"
 }
 check 'subjects of the commits that are fixed' fixes_subject
 git -C "$bad" tag -d 84d61e5f36 > log
@@ -422,7 +577,7 @@ refused 'dirty index' "$bad" 'not committed'
 refused 'dirty tree, patches' "$bad" 'not committed' --format-patch "$work/p"
 git -C "$bad" reset -q --hard
 spoil 'too old' '8.2 or newer is needed' 'echo 8.1.5 > VERSION' --minimal
-spoil 'too old for the full form' 'use --minimal' 'echo 10.0.2 > VERSION'
+spoil 'too old for the full form' 'use --minimal' 'echo 9.2.4 > VERSION'
 spoil 'no version' 'is not QEMU' 'echo hello > VERSION'
 for file in VERSION block/linux-aio.c block/meson.build MAINTAINERS \
             tests/unit/meson.build util/defer-call.c \
@@ -431,6 +586,12 @@ for file in VERSION block/linux-aio.c block/meson.build MAINTAINERS \
 done
 spoil 'no interface' 'has no qemu_iovec_concat' \
     'sed -i s/qemu_iovec_concat/x/ include/qemu/iov.h'
+spoil 'no interface, small form' 'has no laio_has_fdsync' \
+    'sed -i s/laio_has_fdsync/x/ include/block/raw-aio.h' --split
+spoil 'no refusal to lift' 'has no single "if"' \
+    'sed -i s/cache.direct/direct/ block/file-posix.c' --allow-cached
+spoil 'a refusal that does more' 'has no single "if"' \
+    'sed -i "s/ret = -EINVAL;/close(0);/" block/file-posix.c' --allow-cached
 spoil 'a function that the engine has not' 'laio_co_new.* too new' \
     'echo "void laio_co_new(void);" >> include/block/raw-aio.h'
 spoil 'no test-aio' "no single 'test-aio'" \
@@ -442,8 +603,10 @@ spoil 'test-aio elsewhere' "no single 'test-aio'" \
     'sed -i "s/if have_block or have_ga/if have_ga/" tests/unit/meson.build'
 spoil 'no section' 'no section has' 'sed -i "/^F: block/d" MAINTAINERS'
 if command -v spatch > /dev/null; then
-    spoil 'another shape' 'has not the shape' \
-        'sed -i s/in_flight/flying/ block/linux-aio.c' --minimal
+    spoil 'another shape' 'has not the shape.*steps/again.cocci' \
+        'sed -i s/blocked/flying/ block/linux-aio.c' --minimal
+    spoil 'no tail' 'has not the shape.*steps/tail.cocci' \
+        'sed -i s/INSERT_TAIL/INSERT_HEAD/ block/linux-aio.c' --split
     spoil 'no macro file' 'has no scripts/cocci' \
         'git rm -q scripts/cocci-macro-file.h' --minimal
 fi
@@ -457,6 +620,7 @@ refused 'not the top' "$bad/util" 'not the top'
 mkdir none
 refused 'no git' "$work/none" 'not a git checkout' 2> /dev/null
 refused 'bad branch' "$bad" 'not a name for a branch' --branch 'a..b'
+refused 'two forms' "$bad" 'choose one' --minimal --split
 refused 'bad option' "$bad" 'option --frob not recognized' --frob
 refused 'revert of what is not there' "$bad" 'there is no branch' --revert
 git -C "$bad" branch mine

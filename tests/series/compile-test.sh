@@ -36,6 +36,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/compile-test.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 # The header of lists is macros only: all of it is on the list.
 mkdir -p "$work/include/qemu" "$work/include/block"
+# Its name from 11.0 on.
+cp "$here/include/block/aio.h" "$work/include/qemu/aio.h"
 cp "$src/include/qemu/queue.h" "$src/include/qemu/defer-call.h" \
     "$work/include/qemu"
 cp "$src/block/linux-aio.h" "$work/include/block"
@@ -106,23 +108,29 @@ small_c=series/test-linux-aio-minimal.c
 on=-DCONFIG_LINUX_AIO=1
 fua=-DHAVE_IO_PREP_PWRITEV2=1
 
+# The engine that has all the steps which its shape needs: patched NAME STEPS
+# FEATURE...
 patched()
 {
-    local shape
+    local file=$work/engine-$1.c steps=$2 step
 
-    for shape in 8.2 10.1; do
+    shift 2
+    "$here/engines/make-engine" "$@" > "$file"
+    for step in $steps; do
         spatch --very-quiet --no-show-diff --sp-file \
-            "$src/series/minimal.cocci" --macro-file \
-            "$here/engines/cocci-macro-file.h" \
-            "$here/engines/linux-aio-$shape.c" -o "$work/engine-$shape.c" \
-            > /dev/null 2>&1
+            "$src/series/steps/$step.cocci" --macro-file \
+            "$here/engines/cocci-macro-file.h" "$file" -o "$work/new.c" \
+            > /dev/null 2>&1 && mv "$work/new.c" "$file"
     done
 }
 if command -v spatch > /dev/null; then
-    patched
+    patched 8.2 'refused again bound stack probe'
+    patched 10.1 'refused again bound stack probe' flags uninit
+    patched 11.1 'tail refused again wakeup stack two-steps probe' \
+        flags uninit tails bound qemu
     have_spatch=yes
 else
-    echo 'skip result of minimal.cocci: no spatch, install coccinelle'
+    echo 'skip results of series/steps/: no spatch, install coccinelle'
     skipped=$((skipped + 1))
     have_spatch=no
 fi
@@ -138,9 +146,10 @@ for cc in "${compilers[@]}"; do
     done
     good "$small_c for 8.2" "$cc" "$src/$small_c" $on -DSERIES_QEMU_8_2
     if [ $have_spatch = yes ]; then
-        good 'minimal.cocci on 8.2' "$cc" "$work/engine-8.2.c" $on \
+        good 'series/steps/ on 8.2' "$cc" "$work/engine-8.2.c" $on \
             -DSERIES_QEMU_8_2
-        good 'minimal.cocci on 10.1' "$cc" "$work/engine-10.1.c" $on $fua
+        good 'series/steps/ on 10.1' "$cc" "$work/engine-10.1.c" $on $fua
+        good 'series/steps/ on 11.1' "$cc" "$work/engine-11.1.c" $on $fua
     fi
 
     bad aio_context_new "$cc" block/linux-aio.c \
