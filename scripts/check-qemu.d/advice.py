@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""check-qemu: the cases in order, what a fault means, and what helps."""
+
+import cases
+import pending
+
+PATCH = 'no release has it right yet: scripts/apply-to-qemu'
+
+# name, title, function, what it means for a user's disks, what helps
+ALL = [
+    ('recursion', 'recursion', cases.recursion,
+     'The virtual machine crashes under load; writes that were not flushed '
+     'are lost.',
+     '10.0.11, 10.2.4, 11.0.2, 11.1.0 or newer, or scripts/apply-to-qemu'),
+    ('stack', 'stack spread', cases.stack_spread,
+     'With more requests at once it is the crash above.',
+     '10.0.11, 10.2.4, 11.0.2, 11.1.0 or newer, or scripts/apply-to-qemu'),
+    ('refused-batch', 'refused batch', cases.refused_batch,
+     'One request that the kernel refuses stops the disk for good.', PATCH),
+    ('again', '-EAGAIN, nothing in flight', cases.again,
+     'The disk stops for good when the kernel is short of requests or memory.',
+     PATCH),
+    ('own-wakeup', 'own wake-up', cases.own_wakeup,
+     'The disk can stop for good while the event loop is busy with other '
+     'things.', PATCH),
+] + [
+    ('short-%d' % parts, 'short transfers, %d parts' % parts,
+     lambda bench, parts=parts: cases.short_transfers(bench, parts),
+     'Where a file system transfers less than was asked for (FUSE, network, '
+     'over 2 GiB), the rest is wrong or missing.',
+     '10.0.10, 10.2.3, 11.0.0 or newer for up to 8 parts; ' + PATCH
+     if parts <= 8 else PATCH)
+    for parts in (2, 9, 16)
+] + [
+    ('late-tail', 'a tail that completes later', cases.late_tail,
+     'The same; and memory of a request is used after the request is done.',
+     PATCH),
+    ('pending-error', 'write-back error at open', pending.pending_error,
+     'Data that could not be written is lost, and nobody is told.',
+     'up to 9.0 and aio=threads are right; ' + PATCH),
+    ('starved', 'starved descriptor', cases.starved,
+     'The monitor, the network and timers stand still while the disk is '
+     'busy.', PATCH),
+]

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * LD_PRELOAD library of scripts/check-qemu: watches io_submit() of libaio, and
+ * makes it do what a kernel may do.  It is built on the user's machine, so it
+ * needs nothing but the C library and the kernel's headers.
+ *
+ *   CHECK_QEMU_REPORT=FILE   a file of sizeof(Report) bytes: what was seen.  It
+ *                            is mapped, so that it survives a crash.
+ *   CHECK_QEMU_DISTURB=WHAT
+ *
+ *   watch       nothing is changed
+ *   refuse      the first request is late, requests meanwhile get EAGAIN, and
+ *               the next batch, of all that were queued, is refused with EIO
+ *   again       the first call, with nothing in flight, fails with EAGAIN
+ *   silent      completions do not signal the eventfd
+ *   cut:BYTES   a request transfers BYTES at most
+ *   late:BYTES  the same for the first request; the second one is late
+ *   kick:BYTES  the first request of at least BYTES is late: all that follows
+ *               begins in the event loop, not in the coroutine of a command
+ *   slow:US     a request takes US microseconds within the call
+ *   sync-error  the first fdatasync(), fsync() or IOCB_CMD_FDSYNC fails, as if
+ *               a write-back error had been pending; later ones do not
+ *
+ * Only reads and writes are changed, but for sync-error.  Where a file system
+ * has no O_DIRECT, files are opened without.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long a late request takes; qemu-io queues all others meanwhile. */
+#define LATE_US 300000
+/* An iovec has no more elements than that. */
+#define MAX_IOV 1024
+
+typedef int SubmitFn(void *ctx, long nr, struct iocb **iocbs);
+typedef int OpenFn(const char *name, int flags, mode_t mode);
+typedef int SyncFn(int fd);
+
+/* Read by run.py: keep the order of the fields. */
+typedef struct {
+    uint64_t loaded;        /* 1 */
+    uint64_t calls;         /* of io_submit() */
+    uint64_t requests;      /* reads and writes */
+    uint64_t max_batch;
+    uint64_t stack_bytes;   /* between the frames that call io_submit() */
+    uint64_t disturbed;     /* requests that something was done to */
+    uint64_t asynchronous;  /* requests not completed within the call */
+    uint64_t failed;        /* calls of this library that failed */
+} Report;
+
+/* The head of the ring that is mapped at the address of the context. */
+typedef struct {
+    uint32_t id, nr, head, tail, magic;
+} Ring;
+
+enum {
+    WATCH, REFUSE, AGAIN, SILENT, CUT, LATE, KICK, SLOW, SYNC_ERROR,
+};
+
+static const char *const names[] = {
+    "watch", "refuse", "again", "silent", "cut", "late", "kick", "slow",
+    "sync-error",
+};
+
+static Report dummy;
+static Report *report = &dummy;
+static int mode;
+static unsigned long parameter;
+
+/* How far a mode has come: which request it is, or which step. */
+static uint64_t step;
+
+static __thread uintptr_t stack_low, stack_high;    /* of this thread */
+static __thread uintptr_t frame_low, frame_high;
+
+static void add(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+static void raise_to(uint64_t *max, uint64_t value)
+{
+    uint64_t old = __atomic_load_n(max, __ATOMIC_RELAXED);
+
+    while (old < value &&
+           !__atomic_compare_exchange_n(max, &old, value, false,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+static void sleep_us(unsigned long us)
+{
+    struct timespec t = { us / 1000000, us % 1000000 * 1000 };
+
+    while (nanosleep(&t, &t) < 0 && errno == EINTR) {
+    }
+}
+
+static void *next_function(const char *name)
+{
+    void *fn = dlsym(RTLD_NEXT, name);
+
+    if (!fn) {
+        _exit(125);
+    }
+    return fn;
+}
+
+static void read_setting(void)
+{
+    const char *s = getenv("CHECK_QEMU_DISTURB");
+    size_t i;
+
+    for (i = 0; s && i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t len = strlen(names[i]);
+
+        if (!strncmp(s, names[i], len) && (!s[len] || s[len] == ':')) {
+            mode = i;
+            parameter = s[len] ? strtoul(s + len + 1, NULL, 10) : 0;
+            return;
+        }
+    }
+}
+
+static void __attribute__((constructor)) start(void)
+{
+    const char *name = getenv("CHECK_QEMU_REPORT");
+    int fd = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
+    void *p;
+
+    read_setting();
+    /* In order with stderr; and a prompt at once, where it is waited for. */
+    setvbuf(stdout, NULL, mode == SLOW ? _IONBF : _IOLBF, 0);
+    if (fd < 0) {
+        return;
+    }
+    p = mmap(NULL, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p != MAP_FAILED) {
+        report = p;
+        report->loaded = 1;
+    }
+    close(fd);
+}
+
+/* --- what is seen --- */
+
+static void find_stack(void)
+{
+    pthread_attr_t attr;
+    void *addr;
+    size_t size;
+
+    stack_high = 1;             /* not again, if it fails */
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
+            stack_low = (uintptr_t)addr;
+            stack_high = stack_low + size;
+        }
+        pthread_attr_destroy(&attr);
+    }
+}
+
+/* Calls from a coroutine's own stack do not count. */
+static void note_frame(uintptr_t frame)
+{
+    if (!stack_high) {
+        find_stack();
+    }
+    if (frame < stack_low || frame >= stack_high) {
+        return;
+    }
+    frame_high = frame > frame_high ? frame : frame_high;
+    frame_low = frame_low && frame_low < frame ? frame_low : frame;
+    raise_to(&report->stack_bytes, frame_high - frame_low);
+}
+
+static bool is_transfer(const struct iocb *cb)
+{
+    return cb->aio_lio_opcode == IOCB_CMD_PREADV ||
+           cb->aio_lio_opcode == IOCB_CMD_PWRITEV;
+}
+
+static long count_transfers(long nr, struct iocb **iocbs)
+{
+    long i, n = 0;
+
+    for (i = 0; i < nr; i++) {
+        n += is_transfer(iocbs[i]);
+    }
+    return n;
+}
+
+static int call_next(void *ctx, long nr, struct iocb **iocbs)
+{
+    static SubmitFn *fn;
+    long transfers = count_transfers(nr, iocbs);
+    uint32_t before = __atomic_load_n(&((Ring *)ctx)->tail, __ATOMIC_ACQUIRE);
+    uint32_t after;
+    int ret;
+
+    if (!fn) {
+        fn = (SubmitFn *)next_function("io_submit");
+    }
+    ret = fn(ctx, nr, iocbs);
+    after = __atomic_load_n(&((Ring *)ctx)->tail, __ATOMIC_ACQUIRE);
+    if (after < before) {
+        after += ((Ring *)ctx)->nr;
+    }
+    if (ret == nr && transfers == nr && after - before < (uint32_t)ret) {
+        add(&report->asynchronous, ret - (after - before));
+    }
+    return ret;
+}
+
+/* --- late requests --- */
+
+typedef struct {
+    void *ctx;
+    struct iocb *cb;
+} Held;
+
+static void *late_thread(void *opaque)
+{
+    Held *held = opaque;
+
+    sleep_us(LATE_US);
+    if (call_next(held->ctx, 1, &held->cb) != 1) {
+        add(&report->failed, 1);
+    }
+    free(held);
+    return NULL;
+}
+
+/* The request is taken, and given to the kernel later. */
+static int submit_late(void *ctx, struct iocb *cb)
+{
+    Held *held = malloc(sizeof(*held));
+    sigset_t all, old;
+    pthread_t thread;
+    int ret;
+
+    if (!held) {
+        add(&report->failed, 1);
+        return -EAGAIN;
+    }
+    held->ctx = ctx;
+    held->cb = cb;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    ret = pthread_create(&thread, NULL, late_thread, held);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (ret) {
+        free(held);
+        add(&report->failed, 1);
+        return -EAGAIN;
+    }
+    pthread_detach(thread);
+    add(&report->disturbed, 1);
+    return 1;
+}
+
+/* --- the disturbances --- */
+
+/* The first @bytes of the vector of @cb, in @part; how many elements. */
+static unsigned cut_vector(struct iovec *part, const struct iocb *cb,
+                           size_t bytes)
+{
+    const struct iovec *iov = (const struct iovec *)(uintptr_t)cb->aio_buf;
+    unsigned n;
+
+    for (n = 0; bytes && n < cb->aio_nbytes && n < MAX_IOV; n++) {
+        part[n] = iov[n];
+        if (part[n].iov_len > bytes) {
+            part[n].iov_len = bytes;
+        }
+        bytes -= part[n].iov_len;
+    }
+    return n;
+}
+
+static size_t vector_bytes(const struct iocb *cb)
+{
+    const struct iovec *iov = (const struct iovec *)(uintptr_t)cb->aio_buf;
+    size_t sum = 0;
+    unsigned i;
+
+    for (i = 0; i < cb->aio_nbytes; i++) {
+        sum += iov[i].iov_len;
+    }
+    return sum;
+}
+
+/*
+ * The kernel has read the vector when the call returns, so the request gets its
+ * own back before anybody can see that it is done.
+ */
+static int submit_cut(void *ctx, struct iocb *cb, size_t bytes)
+{
+    struct iovec part[MAX_IOV];
+    struct iocb saved = *cb;
+    int ret;
+
+    if (vector_bytes(cb) <= bytes) {
+        return call_next(ctx, 1, &cb);
+    }
+    cb->aio_nbytes = cut_vector(part, cb, bytes);
+    cb->aio_buf = (uintptr_t)part;
+    add(&report->disturbed, 1);
+    ret = call_next(ctx, 1, &cb);
+    cb->aio_nbytes = saved.aio_nbytes;
+    cb->aio_buf = saved.aio_buf;
+    return ret;
+}
+
+static int submit_refuse(void *ctx, long nr, struct iocb **iocbs)
+{
+    switch (step) {
+    case 0:
+        step = 1;
+        return submit_late(ctx, iocbs[0]);
+    case 1:
+        if (nr < 2) {
+            return -EAGAIN;
+        }
+        step = 2;
+        add(&report->disturbed, 1);
+        return -EIO;
+    default:
+        return call_next(ctx, nr, iocbs);
+    }
+}
+
+/* With the signals of @iocbs taken away, or given back. */
+static void set_signals(long nr, struct iocb **iocbs, bool on)
+{
+    long i;
+
+    for (i = 0; i < nr; i++) {
+        if (is_transfer(iocbs[i])) {
+            iocbs[i]->aio_flags &= ~IOCB_FLAG_RESFD;
+            iocbs[i]->aio_flags |= on ? IOCB_FLAG_RESFD : 0;
+        }
+    }
+}
+
+static int submit_silent(void *ctx, long nr, struct iocb **iocbs)
+{
+    int ret;
+
+    set_signals(nr, iocbs, false);
+    ret = call_next(ctx, nr, iocbs);
+    set_signals(nr, iocbs, true);
+    add(&report->disturbed, ret > 0 ? ret : 0);
+    return ret;
+}
+
+/* Nothing but a request that the kernel completes with EFAULT. */
+static int submit_sync_error(void *ctx, struct iocb *cb)
+{
+    struct iovec bad = { (void *)4096, 4096 };
+    struct iocb saved = *cb;
+    int ret;
+
+    cb->aio_lio_opcode = IOCB_CMD_PREADV;
+    cb->aio_buf = (uintptr_t)&bad;
+    cb->aio_nbytes = 1;
+    cb->aio_offset = 0;
+    add(&report->disturbed, 1);
+    ret = call_next(ctx, 1, &cb);
+    cb->aio_lio_opcode = saved.aio_lio_opcode;
+    cb->aio_buf = saved.aio_buf;
+    cb->aio_nbytes = saved.aio_nbytes;
+    cb->aio_offset = saved.aio_offset;
+    return ret;
+}
+
+/* Only the file of the images: QEMU may ask with a file of its own. */
+static bool is_image(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink &&
+           st.st_size >= 1 << 20;
+}
+
+static bool takes_sync_error(int fd)
+{
+    return mode == SYNC_ERROR && is_image(fd) &&
+           __atomic_exchange_n(&step, 1, __ATOMIC_RELAXED) == 0;
+}
+
+static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
+{
+    int ret;
+
+    switch (mode) {
+    case REFUSE:
+        return submit_refuse(ctx, nr, iocbs);
+    case AGAIN:
+        if (!step++) {
+            add(&report->disturbed, 1);
+            return -EAGAIN;
+        }
+        break;
+    case SILENT:
+        return submit_silent(ctx, nr, iocbs);
+    case CUT:
+        return submit_cut(ctx, iocbs[0], parameter);
+    case LATE:
+        step++;
+        if (step <= 2) {
+            return step == 2 ? submit_late(ctx, iocbs[0])
+                             : submit_cut(ctx, iocbs[0], parameter);
+        }
+        break;
+    case KICK:
+        if (!step && vector_bytes(iocbs[0]) >= parameter) {
+            step = 1;
+            return submit_late(ctx, iocbs[0]);
+        }
+        break;
+    case SLOW:
+        ret = call_next(ctx, nr, iocbs);
+        if (ret > 0) {
+            sleep_us(ret * parameter);
+            add(&report->disturbed, ret);
+        }
+        return ret;
+    default:
+        break;
+    }
+    return call_next(ctx, nr, iocbs);
+}
+
+__attribute__((visibility("default")))
+int io_submit(void *ctx, long nr, struct iocb **iocbs)
+{
+    long transfers = nr > 0 ? count_transfers(nr, iocbs) : 0;
+
+    note_frame((uintptr_t)__builtin_frame_address(0));
+    add(&report->calls, 1);
+    add(&report->requests, transfers);
+    raise_to(&report->max_batch, nr);
+    if (nr == 1 && iocbs[0]->aio_lio_opcode == IOCB_CMD_FDSYNC &&
+        takes_sync_error(iocbs[0]->aio_fildes)) {
+        return submit_sync_error(ctx, iocbs[0]);
+    }
+    if (!transfers || transfers != nr) {
+        return call_next(ctx, nr, iocbs);
+    }
+    return submit_transfers(ctx, nr, iocbs);
+}
+
+/* --- flushes by a worker thread --- */
+
+static int sync_file(const char *name, int fd)
+{
+    if (takes_sync_error(fd)) {
+        add(&report->disturbed, 1);
+        errno = EIO;
+        return -1;
+    }
+    return ((SyncFn *)next_function(name))(fd);
+}
+
+__attribute__((visibility("default")))
+int fdatasync(int fd)
+{
+    return sync_file("fdatasync", fd);
+}
+
+__attribute__((visibility("default")))
+int fsync(int fd)
+{
+    return sync_file("fsync", fd);
+}
+
+/* --- files on a tmpfs that has no O_DIRECT: before Linux 6.6 --- */
+
+static int open_file(const char *symbol, const char *name, int flags,
+                     mode_t mode_bits)
+{
+    OpenFn *fn = (OpenFn *)next_function(symbol);
+    int fd = fn(name, flags, mode_bits);
+
+    if (fd < 0 && errno == EINVAL && (flags & O_DIRECT)) {
+        fd = fn(name, flags & ~O_DIRECT, mode_bits);
+    }
+    return fd;
+}
+
+#define OPEN_FUNCTION(symbol)                               \
+    __attribute__((visibility("default")))                  \
+    int symbol(const char *name, int flags, ...)            \
+    {                                                       \
+        mode_t mode_bits = 0;                               \
+        va_list ap;                                         \
+                                                            \
+        if (flags & (O_CREAT | __O_TMPFILE)) {              \
+            va_start(ap, flags);                            \
+            mode_bits = va_arg(ap, mode_t);                 \
+            va_end(ap);                                     \
+        }                                                   \
+        return open_file(#symbol, name, flags, mode_bits);  \
+    }
+
+OPEN_FUNCTION(open)
+OPEN_FUNCTION(open64)
