@@ -1,0 +1,199 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# scripts/check-qemu finds nothing in the programs of this tree, the faults that
+# are planted in builds of it, and in a stock QEMU's what that one has.
+#
+# A planted build takes some 15 s.  Two of them are tried, others with each day;
+# CHECK_QEMU_PLANTS names others ("all": every one).
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=/dev/null
+. "$here/common.rc"
+top=$(cd "$here/../.." && pwd)
+command -v python3 > /dev/null || skip_all 'no python3'
+[ "$(stat -f -c %T /dev/shm 2> /dev/null)" = tmpfs ] && [ -w /dev/shm ] ||
+    skip_all 'no tmpfs at /dev/shm'
+for need in "$IMG" "$IO"; do
+    [ -x "$need" ] || skip_all "no '$need': set QEMU_IMG_PROG and QEMU_IO_PROG"
+done
+make_work "${TMPDIR:-/tmp}"
+cd "$work" || exit 1
+LIMIT='timeout -k 10 150'
+
+# plant, the cases that find it
+plants='unbounded recursion stack
+released-bound own-wakeup short-9 short-16 late-tail
+lost-rest refused-batch
+stranded-again again
+short-is-eof short-2 short-9 short-16
+early-tail late-tail
+probe-swallows pending-error
+no-time-budget starved'
+
+# doctor STATUS OPTION...: run it; its JSON is in $work/json.
+doctor()
+{
+    want=$1
+    shift
+    $LIMIT "$top/scripts/check-qemu" --json "$@" > "$work/json" \
+        2> "$work/err" < /dev/null
+    status=$?
+    if [ $status != "$want" ] || [ -s "$work/err" ]; then
+        cat "$work/err" >> "$work/json"
+        fail "check-qemu $*: exit status $status, not $want" "$work/json"
+        return 1
+    fi
+}
+
+# results RESULT: the names of the cases with it, on a line.
+results()
+{
+    python3 - "$work/json" "$1" << 'PYTHON'
+import json
+import sys
+
+with open(sys.argv[1], encoding='utf-8') as file:
+    found = json.load(file)['results']
+print(*[r['name'] for r in found if r['result'] == sys.argv[2]])
+PYTHON
+}
+
+# equal WHAT GOT WANT
+equal()
+{
+    if [ "$2" = "$3" ]; then
+        pass
+    else
+        fail "$1: '$2', not '$3'" "$work/json"
+    fi
+}
+
+left_behind()
+{
+    for found in /dev/shm/check-qemu.*; do
+        [ ! -e "$found" ] || echo "$found"
+    done
+    grep check-qemu /proc/mounts
+    losetup -a 2> /dev/null | grep check-qemu
+}
+
+# Another one may be running: only what is new counts.
+left_behind > "$work/before"
+
+# --- the programs of this tree ---
+if doctor 0 --qemu-io "$IO" --qemu-img "$IMG"; then
+    equal 'faults in our programs' "$(results fault)" ''
+    [ -z "$(results untried)" ] || skip "not tried here: $(results untried)"
+fi
+
+# --- without a compiler ---
+if doctor 0 --qemu-io "$IO" --qemu-img "$IMG" --no-compiler --case recursion \
+    --case again; then
+    equal 'without a compiler: ok' "$(results ok)" recursion
+    equal 'without a compiler: not tried' "$(results untried)" again
+fi
+
+# --- planted bugs ---
+planted()
+{
+    name=$1
+    shift
+    dir=$work/build-$name
+    mkdir "$dir"
+    # What a plant leaves unused is no error.
+    if ! (cd "$dir" && "$top/configure" -Dplant="$name" -Dwerror=false &&
+          ninja qemu-io qemu-img) > "$work/log" 2>&1; then
+        fail "the build with $name" "$work/log"
+        return
+    fi
+    cases=
+    for case in "$@"; do
+        cases="$cases --case $case"
+    done
+    # The cases are words.
+    # shellcheck disable=SC2086
+    if doctor 1 --qemu-io "$dir/qemu-io" --qemu-img "$dir/qemu-img" \
+        --seconds 5 $cases; then
+        equal "planted: $name" "$(results fault)" "$*"
+    fi
+    rm -rf "$dir"
+}
+
+count=$(echo "$plants" | wc -l)
+first=$(($(date +%s) / 86400 * 2 % count))
+n=0
+while read -r plant cases; do
+    case " ${CHECK_QEMU_PLANTS:-today} " in
+    *" $plant "* | ' all ') chosen=yes ;;
+    ' today ')
+        chosen=no
+        [ $n != $first ] && [ $n != $(((first + 1) % count)) ] || chosen=yes
+        ;;
+    *) chosen=no ;;
+    esac
+    # shellcheck disable=SC2086
+    [ $chosen = no ] || planted "$plant" $cases
+    n=$((n + 1))
+done << PLANTS
+$plants
+PLANTS
+
+# --- a stock QEMU ---
+case $("$ORACLE_IO" --version 2> /dev/null) in
+'qemu-io version 7.2.'*)
+    if doctor 1 --qemu-io "$ORACLE_IO" --qemu-img "$ORACLE_IMG" --seconds 5 \
+        --case recursion --case refused-batch --case again --case short-2; then
+        equal 'faults of QEMU 7.2' "$(results fault)" \
+            'refused-batch again short-2'
+    fi
+    ;;
+*) skip "what is known of QEMU 7.2: that is not '$ORACLE_IO'" ;;
+esac
+
+# --- arguments ---
+refused()
+{
+    $LIMIT "$top/scripts/check-qemu" "$@" > "$work/out" 2>&1
+    status=$?
+    lines=$(wc -l < "$work/out")
+    equal "check-qemu $*: exit status, lines" "$status $lines" '2 1'
+}
+refused --no-such-option
+refused --qemu-io no-such-program
+refused --case no-such-case
+refused --seconds 0
+refused --qemu-io /bin/true
+must 'help' "$top/scripts/check-qemu" --help
+
+# --- interrupted, while a program hangs ---
+if [ -x "$ORACLE_IO" ] && [ -x "$ORACLE_IMG" ]; then
+    hanging="$ORACLE_IO"
+else
+    hanging=$IO
+fi
+python3 - "$top/scripts/check-qemu" "$hanging" "$IMG" > "$work/log" 2>&1 \
+    << 'PYTHON' && pass || fail 'Ctrl-C' "$work/log"
+import signal
+import subprocess
+import sys
+import time
+
+for number in (signal.SIGINT, signal.SIGTERM):
+    child = subprocess.Popen([sys.argv[1], '--qemu-io', sys.argv[2],
+                              '--qemu-img', sys.argv[3]],
+                             stdout=subprocess.DEVNULL)
+    time.sleep(2)
+    child.send_signal(number)
+    status = child.wait(timeout=30)
+    if status not in (128 + number, 0):
+        sys.exit('exit status %d' % status)
+PYTHON
+
+left_behind > "$work/after"
+if [ -z "$(diff "$work/before" "$work/after" | grep '^>')" ]; then
+    pass
+else
+    fail 'something is left behind' "$work/after"
+fi
+summary
