@@ -2,6 +2,7 @@
 """check-qemu: the cases in order, what a fault means, and what helps."""
 
 import cases
+import monitor
 import pending
 
 PATCH = 'no release has it right yet: scripts/apply-to-qemu'
@@ -41,4 +42,7 @@ ALL = [
     ('starved', 'starved descriptor', cases.starved,
      'The monitor, the network and timers stand still while the disk is '
      'busy.', PATCH),
+    ('starved-monitor', 'starved monitor', monitor.starved_monitor,
+     'Commands of libvirt and the like time out while the disk is busy.',
+     PATCH),
 ]

@@ -58,9 +58,10 @@ class Run:
 class Bench:
     """A folder in a tmpfs, the programs, and the library between them."""
 
-    def __init__(self, qemu_io, qemu_img, seconds):
+    def __init__(self, qemu_io, qemu_img, system, seconds):
         self.qemu_io = qemu_io
         self.qemu_img = qemu_img
+        self.system = system
         self.seconds = seconds
         self.children = []
         self.undo = []
