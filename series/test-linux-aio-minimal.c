@@ -203,6 +203,28 @@ static void test_sync_one_by_one(void)
     do_test_sync(true, 1);
 }
 
+static void busy_bh(void *opaque)
+{
+    QEMUBH **bh = opaque;
+
+    qemu_bh_schedule(*bh);
+}
+
+/* L3: a poll does not look at descriptors while a bottom half is scheduled. */
+static void test_sync_starved(void)
+{
+    Worker w[4];
+    QEMUBH *bh;
+
+    mock_reset();
+    mock.sync = true;
+    bh = aio_bh_new(ctx, busy_bh, &bh);
+    qemu_bh_schedule(bh);
+    workers_start(w, 4, 100, 0);
+    poll_until_finished();
+    qemu_bh_delete(bh);
+}
+
 /* L3: more than a batch, and than what one pass gives to the kernel. */
 static void test_sync_many(void)
 {
@@ -547,6 +569,7 @@ static void add_tests(void)
     g_test_add_func("/linux-aio/sync/not-signalled",
                     test_sync_not_signalled);
     g_test_add_func("/linux-aio/sync/one-by-one", test_sync_one_by_one);
+    g_test_add_func("/linux-aio/sync/starved", test_sync_starved);
     g_test_add_func("/linux-aio/sync/many", test_sync_many);
     /* end */
     /* begin: two-steps */

@@ -4,9 +4,7 @@
 // progress: laio_co_submit() waits for it.
 
 @@
-typedef LinuxAioState;
-LinuxAioState *s;
-expression req;
+expression s, req;
 identifier next;
 @@
 +req->ret = -EINPROGRESS;
