@@ -17,6 +17,8 @@ tool=$src/scripts/apply-to-qemu
 engines=$src/tests/series/engines
 CC=${CC:-cc}
 ulimit -c 0
+# The stricter of the event loops that QEMU has.
+export AIO_NONBLOCKING_LOOK=never
 
 for program in git python3; do
     if ! command -v $program > /dev/null; then

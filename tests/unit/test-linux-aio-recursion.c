@@ -242,7 +242,8 @@ static void do_test_again_idle(int error, int (*call_error)(void))
     check_own_wakeup();
     poll_until_finished();
     g_assert_cmpuint(mock.requests, ==, 4);
-    g_assert_cmpuint(mock.calls, >=, 5);
+    /* On a busy machine few of the attempts find the time. */
+    g_assert_cmpuint(mock.calls, >=, 2);
     g_assert_cmpuint(mock.calls, <=, 40);
     check_idle();
 }
