@@ -242,7 +242,7 @@ int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
         ret = thread_pool_submit_co(handle_aiocb_truncate, &a);
         if (ret == 0 && offset == 0) {
             /* What was written is gone on purpose, not lost. */
-            s->flush_failed = false;
+            qatomic_set(&s->flush_failed, false);
         }
         return ret;
     }
