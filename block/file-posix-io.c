@@ -16,7 +16,7 @@
 /* --- in worker threads --- */
 
 /* Read or write it all with @iov as it is; 0 or -errno. */
-static int handle_rw_vector(RawPosixAIOData *a, struct iovec *iov, int niov)
+static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
 {
     int64_t done = 0;
     g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
@@ -65,7 +65,7 @@ static int handle_rw_vector(RawPosixAIOData *a, struct iovec *iov, int niov)
 }
 
 /* Through an aligned buffer. */
-static int handle_rw_bounce(RawPosixAIOData *a)
+static int handle_rw_bounce(FilePosixAIOData *a)
 {
     QEMU_AUTO_VFREE char *buf = qemu_try_blockalign(a->bs, a->bytes);
     struct iovec iov = { .iov_base = buf, .iov_len = a->bytes };
@@ -88,14 +88,14 @@ static int handle_rw_bounce(RawPosixAIOData *a)
 
 static int handle_aiocb_flush(void *opaque)
 {
-    RawPosixAIOData *a = opaque;
+    FilePosixAIOData *a = opaque;
 
     return RETRY_ON_EINTR(fdatasync(a->fd)) < 0 ? -errno : 0;
 }
 
 static int handle_aiocb_rw(void *opaque)
 {
-    RawPosixAIOData *a = opaque;
+    FilePosixAIOData *a = opaque;
     int ret;
 
     if (a->type & QEMU_AIO_MISALIGNED) {
@@ -125,7 +125,7 @@ static int do_fallocate(int fd, int mode, int64_t offset, int64_t len)
 
 static int handle_aiocb_discard(void *opaque)
 {
-    RawPosixAIOData *a = opaque;
+    FilePosixAIOData *a = opaque;
 
     if (a->type & QEMU_AIO_BLKDEV) {
         uint64_t range[2] = { a->offset, a->bytes };
@@ -139,7 +139,7 @@ static int handle_aiocb_discard(void *opaque)
                         a->offset, a->bytes);
 }
 
-static int handle_zeroes_device(RawPosixAIOData *a)
+static int handle_zeroes_device(FilePosixAIOData *a)
 {
     uint64_t range[2] = { a->offset, a->bytes };
 
@@ -169,7 +169,7 @@ static int handle_zeroes_device(RawPosixAIOData *a)
 /* type has QEMU_AIO_DISCARD: unmapping is fine. */
 static int handle_aiocb_write_zeroes(void *opaque)
 {
-    RawPosixAIOData *a = opaque;
+    FilePosixAIOData *a = opaque;
     struct stat st;
     int ret;
 
@@ -213,7 +213,7 @@ static int handle_aiocb_write_zeroes(void *opaque)
  * The kernel reports a failed write-back once and may drop the pages: that a
  * later flush succeeds does not mean that the data is there.  Any thread.
  */
-static void raw_note_flush_failure(BDRVRawState *s, int ret)
+static void file_note_flush_failure(BDRVFileState *s, int ret)
 {
     qatomic_set(&s->flush_failed, true);
     if (!(s->open_flags & O_DIRECT) && ret != -EAGAIN) {
@@ -221,12 +221,12 @@ static void raw_note_flush_failure(BDRVRawState *s, int ret)
     }
 }
 
-static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
-                                      int64_t bytes, QEMUIOVector *qiov,
-                                      int type, bool fua)
+static int coroutine_fn file_thread_rw(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       int type, bool fua)
 {
-    BDRVRawState *s = bs->opaque;
-    RawPosixAIOData a = {
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
         .bs = bs,
         .fd = s->fd,
         .type = type,
@@ -239,21 +239,21 @@ static int coroutine_fn raw_thread_rw(BlockDriverState *bs, int64_t offset,
     int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
 
     if (a.flush_failed) {
-        raw_note_flush_failure(s, ret);
+        file_note_flush_failure(s, ret);
     }
     return ret;
 }
 
-static int coroutine_fn raw_do_flush(BlockDriverState *bs);
+static int coroutine_fn file_do_flush(BlockDriverState *bs);
 
 #ifdef CONFIG_LINUX_AIO
 /*
  * A context's native engine is made by the first request in it.  Where that
  * fails worker threads do the work, and a warning says so once per node.
  */
-static bool raw_make_linux_aio(BlockDriverState *bs, AioContext *ctx)
+static bool file_make_linux_aio(BlockDriverState *bs, AioContext *ctx)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     Error *local_err = NULL;
 
     if (aio_setup_linux_aio(ctx, &local_err)) {
@@ -268,18 +268,18 @@ static bool raw_make_linux_aio(BlockDriverState *bs, AioContext *ctx)
     return false;
 }
 
-static inline bool coroutine_fn raw_has_linux_aio(BlockDriverState *bs)
+static inline bool coroutine_fn file_has_linux_aio(BlockDriverState *bs)
 {
     AioContext *ctx = qemu_get_current_aio_context();
 
-    return likely(ctx->linux_aio) || raw_make_linux_aio(bs, ctx);
+    return likely(ctx->linux_aio) || file_make_linux_aio(bs, ctx);
 }
 
-static int coroutine_fn raw_linux_aio_rw(BlockDriverState *bs, int64_t offset,
-                                         QEMUIOVector *qiov, int type,
-                                         BdrvRequestFlags flags)
+static int coroutine_fn file_linux_aio_rw(BlockDriverState *bs, int64_t offset,
+                                          QEMUIOVector *qiov, int type,
+                                          BdrvRequestFlags flags)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     bool flush = false;
     int ret;
 
@@ -293,74 +293,74 @@ static int coroutine_fn raw_linux_aio_rw(BlockDriverState *bs, int64_t offset,
         flush = true;
     }
     ret = laio_co_submit(s->fd, offset, qiov, type, flags, s->aio_max_batch);
-    return ret == 0 && flush ? raw_do_flush(bs) : ret;
+    return ret == 0 && flush ? file_do_flush(bs) : ret;
 }
 #endif
 
 /* @qiov has just the request. */
-static int coroutine_fn raw_co_prw_exact(BlockDriverState *bs, int64_t offset,
-                                         int64_t bytes, QEMUIOVector *qiov,
-                                         int type, BdrvRequestFlags flags)
+static int coroutine_fn file_co_prw_exact(BlockDriverState *bs, int64_t offset,
+                                          int64_t bytes, QEMUIOVector *qiov,
+                                          int type, BdrvRequestFlags flags)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     if (s->needs_alignment &&
         !bdrv_qiov_is_aligned(bs, qiov, 0, bytes)) {
         type |= QEMU_AIO_MISALIGNED;
 #ifdef CONFIG_LINUX_AIO
-    } else if (s->use_linux_aio && raw_has_linux_aio(bs)) {
-        return raw_linux_aio_rw(bs, offset, qiov, type, flags);
+    } else if (s->use_linux_aio && file_has_linux_aio(bs)) {
+        return file_linux_aio_rw(bs, offset, qiov, type, flags);
 #endif
     }
-    return raw_thread_rw(bs, offset, bytes, qiov, type,
-                         flags & BDRV_REQ_FUA);
+    return file_thread_rw(bs, offset, bytes, qiov, type,
+                          flags & BDRV_REQ_FUA);
 }
 
-static int coroutine_fn raw_co_prw(BlockDriverState *bs, int64_t offset,
-                                   int64_t bytes, QEMUIOVector *qiov,
-                                   size_t qiov_offset, int type,
-                                   BdrvRequestFlags flags)
+static int coroutine_fn file_co_prw(BlockDriverState *bs, int64_t offset,
+                                    int64_t bytes, QEMUIOVector *qiov,
+                                    size_t qiov_offset, int type,
+                                    BdrvRequestFlags flags)
 {
     QEMUIOVector local;
     int ret;
 
     if (likely(!qiov_offset && qiov->size == (size_t)bytes)) {
-        return raw_co_prw_exact(bs, offset, bytes, qiov, type, flags);
+        return file_co_prw_exact(bs, offset, bytes, qiov, type, flags);
     }
     qemu_iovec_init(&local, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
     qemu_iovec_concat(&local, qiov, qiov_offset, bytes);
-    ret = raw_co_prw_exact(bs, offset, bytes, &local, type, flags);
+    ret = file_co_prw_exact(bs, offset, bytes, &local, type, flags);
     qemu_iovec_destroy(&local);
     return ret;
 }
 
-int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset,
-                                    int64_t bytes, QEMUIOVector *qiov,
-                                    size_t qiov_offset,
-                                    BdrvRequestFlags flags)
-{
-    return raw_co_prw(bs, offset, bytes, qiov, qiov_offset, QEMU_AIO_READ,
-                      flags);
-}
-
-int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+int coroutine_fn file_co_preadv_part(BlockDriverState *bs, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
                                      BdrvRequestFlags flags)
 {
-    return raw_co_prw(bs, offset, bytes, qiov, qiov_offset, QEMU_AIO_WRITE,
-                      flags);
+    return file_co_prw(bs, offset, bytes, qiov, qiov_offset, QEMU_AIO_READ,
+                       flags);
+}
+
+int coroutine_fn file_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags)
+{
+    return file_co_prw(bs, offset, bytes, qiov, qiov_offset, QEMU_AIO_WRITE,
+                       flags);
 }
 
 /* In the engine or in a worker thread; 0 or -errno. */
-static int coroutine_fn raw_fdatasync(BlockDriverState *bs)
+static int coroutine_fn file_fdatasync(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
-    RawPosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
 
 #ifdef CONFIG_LINUX_AIO
     if (s->use_linux_aio && qatomic_read(&s->linux_aio_fdsync) &&
-        raw_has_linux_aio(bs)) {
+        file_has_linux_aio(bs)) {
         int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
 
         if (ret != -EINVAL) {
@@ -376,29 +376,29 @@ static int coroutine_fn raw_fdatasync(BlockDriverState *bs)
     return thread_pool_submit_co(handle_aiocb_flush, &a);
 }
 
-static int coroutine_fn raw_do_flush(BlockDriverState *bs)
+static int coroutine_fn file_do_flush(BlockDriverState *bs)
 {
-    int ret = raw_fdatasync(bs);
+    int ret = file_fdatasync(bs);
 
     if (ret < 0) {
-        raw_note_flush_failure(bs->opaque, ret);
+        file_note_flush_failure(bs->opaque, ret);
     }
     return ret;
 }
 
-int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs)
+int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     return qatomic_read(&s->page_cache_inconsistent) ? -EIO :
-           raw_do_flush(bs);
+           file_do_flush(bs);
 }
 
-int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
-                                      int64_t bytes, BdrvRequestFlags flags)
+int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, BdrvRequestFlags flags)
 {
-    BDRVRawState *s = bs->opaque;
-    RawPosixAIOData a = {
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
         .bs = bs,
         .fd = s->fd,
         .type = QEMU_AIO_WRITE_ZEROES,
@@ -412,11 +412,11 @@ int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
     return thread_pool_submit_co(handle_aiocb_write_zeroes, &a);
 }
 
-int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset,
-                                 int64_t bytes)
+int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                  int64_t bytes)
 {
-    BDRVRawState *s = bs->opaque;
-    RawPosixAIOData a = {
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
         .bs = bs,
         .fd = s->fd,
         .type = QEMU_AIO_DISCARD | (s->is_device ? QEMU_AIO_BLKDEV : 0),

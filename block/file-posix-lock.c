@@ -14,7 +14,7 @@
 #define RAW_LOCK_PERM_BASE   100
 #define RAW_LOCK_SHARED_BASE 200
 
-bool raw_locks_supported(int fd)
+bool file_locks_supported(int fd)
 {
     struct flock fl = {
         .l_whence = SEEK_SET, .l_len = 1, .l_type = F_WRLCK,
@@ -23,7 +23,7 @@ bool raw_locks_supported(int fd)
     return RETRY_ON_EINTR(fcntl(fd, F_OFD_GETLK, &fl)) == 0;
 }
 
-static int raw_lock_byte(int fd, off_t byte, short type)
+static int file_lock_byte(int fd, off_t byte, short type)
 {
     struct flock fl = {
         .l_whence = SEEK_SET, .l_start = byte, .l_len = 1, .l_type = type,
@@ -33,7 +33,7 @@ static int raw_lock_byte(int fd, off_t byte, short type)
 }
 
 /* 0: nobody else holds @byte; -EAGAIN: somebody does. */
-static int raw_test_byte(int fd, off_t byte)
+static int file_test_byte(int fd, off_t byte)
 {
     struct flock fl = {
         .l_whence = SEEK_SET, .l_start = byte, .l_len = 1, .l_type = F_WRLCK,
@@ -46,8 +46,8 @@ static int raw_test_byte(int fd, off_t byte)
 }
 
 /* Make the bytes from @base on locked just as @want says. */
-static int raw_lock_set(int fd, off_t base, uint64_t have, uint64_t want,
-                        bool unlock, Error **errp)
+static int file_lock_set(int fd, off_t base, uint64_t have, uint64_t want,
+                         bool unlock, Error **errp)
 {
     int i;
 
@@ -56,9 +56,9 @@ static int raw_lock_set(int fd, off_t base, uint64_t have, uint64_t want,
         int ret = 0;
 
         if ((want & bit) && !(have & bit)) {
-            ret = raw_lock_byte(fd, base + i, F_RDLCK);
+            ret = file_lock_byte(fd, base + i, F_RDLCK);
         } else if (unlock && (have & bit) && !(want & bit)) {
-            ret = raw_lock_byte(fd, base + i, F_UNLCK);
+            ret = file_lock_byte(fd, base + i, F_UNLCK);
         }
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Failed to lock byte %d",
@@ -69,8 +69,8 @@ static int raw_lock_set(int fd, off_t base, uint64_t have, uint64_t want,
     return 0;
 }
 
-static int raw_check_bytes(int fd, uint64_t perm, uint64_t shared,
-                           const char *filename, Error **errp)
+static int file_check_bytes(int fd, uint64_t perm, uint64_t shared,
+                            const char *filename, Error **errp)
 {
     int i;
 
@@ -79,12 +79,12 @@ static int raw_check_bytes(int fd, uint64_t perm, uint64_t shared,
         g_autofree char *name = bdrv_perm_names(bit);
 
         if ((perm & bit) &&
-            raw_test_byte(fd, RAW_LOCK_SHARED_BASE + i) == -EAGAIN) {
+            file_test_byte(fd, RAW_LOCK_SHARED_BASE + i) == -EAGAIN) {
             error_setg(errp, "Failed to get \"%s\" lock", name);
             goto conflict;
         }
         if (!(shared & bit) &&
-            raw_test_byte(fd, RAW_LOCK_PERM_BASE + i) == -EAGAIN) {
+            file_test_byte(fd, RAW_LOCK_PERM_BASE + i) == -EAGAIN) {
             error_setg(errp, "Failed to get shared \"%s\" lock", name);
             goto conflict;
         }
@@ -98,31 +98,31 @@ conflict:
 }
 
 /* Take the locks on @fd, which has none, and check nothing. */
-static int raw_copy_locks(int fd, uint64_t perm, uint64_t shared,
-                          Error **errp)
+static int file_copy_locks(int fd, uint64_t perm, uint64_t shared,
+                           Error **errp)
 {
-    int ret = raw_lock_set(fd, RAW_LOCK_PERM_BASE, 0, perm, false, errp);
+    int ret = file_lock_set(fd, RAW_LOCK_PERM_BASE, 0, perm, false, errp);
 
     if (ret == 0) {
-        ret = raw_lock_set(fd, RAW_LOCK_SHARED_BASE, 0,
-                           ~shared & BLK_PERM_ALL, false, errp);
+        ret = file_lock_set(fd, RAW_LOCK_SHARED_BASE, 0,
+                            ~shared & BLK_PERM_ALL, false, errp);
     }
     return ret;
 }
 
-int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
-                      const char *filename, Error **errp)
+int file_lock_new_file(int fd, uint64_t perm, uint64_t shared,
+                       const char *filename, Error **errp)
 {
     int ret;
 
-    if (!raw_locks_supported(fd)) {
+    if (!file_locks_supported(fd)) {
         return 0;
     }
-    ret = raw_copy_locks(fd, perm, shared, errp);
-    return ret < 0 ? ret : raw_check_bytes(fd, perm, shared, filename, errp);
+    ret = file_copy_locks(fd, perm, shared, errp);
+    return ret < 0 ? ret : file_check_bytes(fd, perm, shared, filename, errp);
 }
 
-static bool raw_is_same_file(int fd1, int fd2)
+static bool file_is_same_file(int fd1, int fd2)
 {
     struct stat st1, st2;
 
@@ -135,21 +135,21 @@ static bool raw_is_same_file(int fd1, int fd2)
  * one, which other programs have been checked against, stay until it is
  * closed.  The name may be another file by now, whose users are not known.
  */
-static int raw_lock_new_perm_fd(BDRVRawState *s, uint64_t perm,
-                                uint64_t shared, const char *filename,
-                                Error **errp)
+static int file_lock_new_perm_fd(BDRVFileState *s, uint64_t perm,
+                                 uint64_t shared, const char *filename,
+                                 Error **errp)
 {
-    if (!raw_is_same_file(s->fd, s->new_perm_fd)) {
-        return raw_lock_new_file(s->new_perm_fd, perm, shared, filename,
-                                 errp);
+    if (!file_is_same_file(s->fd, s->new_perm_fd)) {
+        return file_lock_new_file(s->new_perm_fd, perm, shared, filename,
+                                  errp);
     }
-    return raw_copy_locks(s->new_perm_fd, perm, shared, errp);
+    return file_copy_locks(s->new_perm_fd, perm, shared, errp);
 }
 
-int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
-                   Error **errp)
+int file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
+                    Error **errp)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     uint64_t have_unshared = ~s->locked_shared_perm & BLK_PERM_ALL;
     int ret;
 
@@ -163,56 +163,56 @@ int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
         return 0;
     }
     /* The locks of one's own description do not show up in the check. */
-    ret = raw_lock_set(s->fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, false,
-                       errp);
+    ret = file_lock_set(s->fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, false,
+                        errp);
     if (ret == 0) {
-        ret = raw_lock_set(s->fd, RAW_LOCK_SHARED_BASE, have_unshared,
-                           ~shared & BLK_PERM_ALL, false, errp);
+        ret = file_lock_set(s->fd, RAW_LOCK_SHARED_BASE, have_unshared,
+                            ~shared & BLK_PERM_ALL, false, errp);
     }
     if (ret == 0) {
-        ret = raw_check_bytes(s->fd, perm & ~s->locked_perm,
-                              shared | have_unshared, bs->filename, errp);
+        ret = file_check_bytes(s->fd, perm & ~s->locked_perm,
+                               shared | have_unshared, bs->filename, errp);
     }
     if (ret == 0 && s->new_perm_fd >= 0) {
-        ret = raw_lock_new_perm_fd(s, perm, shared, bs->filename, errp);
+        ret = file_lock_new_perm_fd(s, perm, shared, bs->filename, errp);
     }
     if (ret < 0) {
-        raw_abort_perm_update(bs);
+        file_abort_perm_update(bs);
     }
     return ret;
 }
 
-void raw_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared)
+void file_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     /* The commit of a reopen closes the old description with its locks. */
     if (s->use_lock && s->new_perm_fd < 0) {
-        raw_lock_set(s->fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, true,
-                     NULL);
-        raw_lock_set(s->fd, RAW_LOCK_SHARED_BASE,
-                     ~s->locked_shared_perm & BLK_PERM_ALL,
-                     ~shared & BLK_PERM_ALL, true, NULL);
+        file_lock_set(s->fd, RAW_LOCK_PERM_BASE, s->locked_perm, perm, true,
+                      NULL);
+        file_lock_set(s->fd, RAW_LOCK_SHARED_BASE,
+                      ~s->locked_shared_perm & BLK_PERM_ALL,
+                      ~shared & BLK_PERM_ALL, true, NULL);
     }
     s->locked_perm = perm;
     s->locked_shared_perm = shared;
 }
 
-void raw_abort_perm_update(BlockDriverState *bs)
+void file_abort_perm_update(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     if (!s->use_lock) {
         return;
     }
-    raw_lock_set(s->fd, RAW_LOCK_PERM_BASE, BLK_PERM_ALL, s->locked_perm,
-                 true, NULL);
-    raw_lock_set(s->fd, RAW_LOCK_SHARED_BASE, BLK_PERM_ALL,
-                 ~s->locked_shared_perm & BLK_PERM_ALL, true, NULL);
+    file_lock_set(s->fd, RAW_LOCK_PERM_BASE, BLK_PERM_ALL, s->locked_perm,
+                  true, NULL);
+    file_lock_set(s->fd, RAW_LOCK_SHARED_BASE, BLK_PERM_ALL,
+                  ~s->locked_shared_perm & BLK_PERM_ALL, true, NULL);
     if (s->new_perm_fd >= 0) {
-        raw_lock_set(s->new_perm_fd, RAW_LOCK_PERM_BASE, BLK_PERM_ALL, 0,
-                     true, NULL);
-        raw_lock_set(s->new_perm_fd, RAW_LOCK_SHARED_BASE, BLK_PERM_ALL, 0,
-                     true, NULL);
+        file_lock_set(s->new_perm_fd, RAW_LOCK_PERM_BASE, BLK_PERM_ALL, 0,
+                      true, NULL);
+        file_lock_set(s->new_perm_fd, RAW_LOCK_SHARED_BASE, BLK_PERM_ALL, 0,
+                      true, NULL);
     }
 }

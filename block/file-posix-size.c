@@ -14,7 +14,7 @@
 #define FS_NOCOW_FL 0x00800000
 #endif
 
-const QemuOptsList raw_create_opts = {
+const QemuOptsList file_create_opts = {
     .name = "raw-create-opts",
     .desc = {
         { "size", QEMU_OPT_SIZE, "Virtual disk size" },
@@ -28,7 +28,7 @@ const QemuOptsList raw_create_opts = {
     },
 };
 
-const char *raw_strip_prefix(const char *filename)
+const char *file_strip_prefix(const char *filename)
 {
     const char *prefixes[] = { "file:", "host_device:" };
     size_t i;
@@ -50,7 +50,7 @@ const char *raw_strip_prefix(const char *filename)
  * nothing can be lost, and without it a request whose alignment was guessed
  * wrong fails with -EINVAL.
  */
-static void raw_allocate_first_block(int fd, int64_t size)
+static void file_allocate_first_block(int fd, int64_t size)
 {
     const size_t align = MAX(qemu_real_host_page_size(), 4096);
     size_t n = size < (int64_t)align ? BDRV_SECTOR_SIZE : align;
@@ -69,7 +69,7 @@ static void raw_allocate_first_block(int fd, int64_t size)
  * A description of the same file for any offset and memory: @fd may have
  * O_DIRECT, and the new area need not begin or end with a block.
  */
-static int raw_open_buffered(int fd)
+static int file_open_buffered(int fd)
 {
     g_autofree char *name = g_strdup_printf("/proc/self/fd/%d", fd);
 
@@ -77,8 +77,8 @@ static int raw_open_buffered(int fd)
 }
 
 /* Write zeroes over what is new. */
-static int raw_write_zeroes(int fd, int64_t current, int64_t offset,
-                            Error **errp)
+static int file_write_zeroes(int fd, int64_t current, int64_t offset,
+                             Error **errp)
 {
     const size_t size = 64 * KiB;
     QEMU_AUTO_VFREE char *buf = qemu_try_memalign(4096, size);
@@ -115,12 +115,12 @@ static int raw_write_zeroes(int fd, int64_t current, int64_t offset,
     return 0;
 }
 
-static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
-                             Error **errp)
+static int file_prealloc_full(int fd, int64_t current, int64_t offset,
+                              Error **errp)
 {
-    int buffered = raw_open_buffered(fd);
-    int ret = raw_write_zeroes(buffered < 0 ? fd : buffered, current, offset,
-                               errp);
+    int buffered = file_open_buffered(fd);
+    int ret = file_write_zeroes(buffered < 0 ? fd : buffered, current, offset,
+                                errp);
 
     if (buffered >= 0) {
         close(buffered);
@@ -128,8 +128,8 @@ static int raw_prealloc_full(int fd, int64_t current, int64_t offset,
     return ret;
 }
 
-static int raw_do_resize(int fd, int64_t current, int64_t offset,
-                         PreallocMode prealloc, Error **errp)
+static int file_do_resize(int fd, int64_t current, int64_t offset,
+                          PreallocMode prealloc, Error **errp)
 {
     int ret = 0;
 
@@ -139,7 +139,7 @@ static int raw_do_resize(int fd, int64_t current, int64_t offset,
             ret = -errno;
             error_setg_errno(errp, -ret, "Failed to resize file");
         } else if (current == 0 && offset > 0) {
-            raw_allocate_first_block(fd, offset);
+            file_allocate_first_block(fd, offset);
         }
         return ret;
     case PREALLOC_MODE_FALLOC:
@@ -160,7 +160,7 @@ static int raw_do_resize(int fd, int64_t current, int64_t offset,
             error_setg_errno(errp, -ret, "Could not resize file");
             return ret;
         }
-        return raw_prealloc_full(fd, current, offset, errp);
+        return file_prealloc_full(fd, current, offset, errp);
     default:
         error_setg(errp, "Unsupported preallocation mode: %s",
                    prealloc_mode_names[prealloc]);
@@ -169,8 +169,8 @@ static int raw_do_resize(int fd, int64_t current, int64_t offset,
 }
 
 /* Resize; what failed half-way is undone. */
-static int raw_resize(int fd, int64_t offset, PreallocMode prealloc,
-                      Error **errp)
+static int file_resize(int fd, int64_t offset, PreallocMode prealloc,
+                       Error **errp)
 {
     struct stat st;
     int ret;
@@ -184,7 +184,7 @@ static int raw_resize(int fd, int64_t offset, PreallocMode prealloc,
         error_setg(errp, "Preallocation can't be used for shrinking files");
         return -EINVAL;
     }
-    ret = raw_do_resize(fd, st.st_size, offset, prealloc, errp);
+    ret = file_do_resize(fd, st.st_size, offset, prealloc, errp);
     if (ret < 0 && st.st_size < offset &&
         RETRY_ON_EINTR(ftruncate(fd, st.st_size)) < 0) {
         error_report("Failed to restore old file length: %s",
@@ -195,14 +195,14 @@ static int raw_resize(int fd, int64_t offset, PreallocMode prealloc,
 
 static int handle_aiocb_truncate(void *opaque)
 {
-    RawPosixAIOData *a = opaque;
+    FilePosixAIOData *a = opaque;
 
-    return raw_resize(a->fd, a->offset, a->prealloc, a->errp);
+    return file_resize(a->fd, a->offset, a->prealloc, a->errp);
 }
 
 /* --- truncate --- */
 
-static int64_t raw_getlength_fd(int fd)
+static int64_t file_getlength_fd(int fd)
 {
     struct stat st;
     off_t end;
@@ -222,12 +222,12 @@ static int64_t raw_getlength_fd(int fd)
     return end < 0 ? -errno : end;
 }
 
-int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
-                                 bool exact, PreallocMode prealloc,
-                                 BdrvRequestFlags flags, Error **errp)
+int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
+                                  bool exact, PreallocMode prealloc,
+                                  BdrvRequestFlags flags, Error **errp)
 {
-    BDRVRawState *s = bs->opaque;
-    RawPosixAIOData a = {
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
         .bs = bs,
         .fd = s->fd,
         .type = QEMU_AIO_TRUNCATE,
@@ -251,7 +251,7 @@ int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
                    "non-regular file", prealloc_mode_names[prealloc]);
         return -ENOTSUP;
     }
-    length = raw_getlength_fd(s->fd);
+    length = file_getlength_fd(s->fd);
     if (offset > length) {
         error_setg(errp, "Cannot grow device files");
         return -EINVAL;
@@ -263,16 +263,16 @@ int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
     return 0;
 }
 
-int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
+int64_t coroutine_fn file_co_getlength(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
-    return raw_getlength_fd(s->fd);
+    return file_getlength_fd(s->fd);
 }
 
-int64_t coroutine_fn raw_co_get_allocated_file_size(BlockDriverState *bs)
+int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     struct stat st;
 
     return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
@@ -284,7 +284,7 @@ int64_t coroutine_fn raw_co_get_allocated_file_size(BlockDriverState *bs)
  * Where is @start: *@data and *@hole are the next data and hole from there,
  * one of them equal to @start.  -ENXIO: a hole up to the end of the file.
  */
-static int raw_find_allocation(int fd, off_t start, off_t *data, off_t *hole)
+static int file_find_allocation(int fd, off_t start, off_t *data, off_t *hole)
 {
     off_t offs = lseek(fd, start, SEEK_DATA);
 
@@ -312,12 +312,12 @@ static int raw_find_allocation(int fd, off_t start, off_t *data, off_t *hole)
     return 0;
 }
 
-int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
-                                     int64_t offset, int64_t bytes,
-                                     int64_t *pnum, int64_t *map,
-                                     BlockDriverState **file)
+int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
+                                      int64_t offset, int64_t bytes,
+                                      int64_t *pnum, int64_t *map,
+                                      BlockDriverState **file)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     off_t data = 0, hole = 0;
     int ret;
 
@@ -327,7 +327,7 @@ int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
     if (!want_zero || s->is_device) {
         return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
     }
-    ret = raw_find_allocation(s->fd, offset, &data, &hole);
+    ret = file_find_allocation(s->fd, offset, &data, &hole);
     if (ret == -ENXIO) {
         return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
     }
@@ -347,7 +347,7 @@ int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
 
 /* --- create --- */
 
-static void raw_set_attributes(int fd, QOpts *opts)
+static void file_set_attributes(int fd, QOpts *opts)
 {
     int attr;
 
@@ -371,8 +371,8 @@ static void raw_set_attributes(int fd, QOpts *opts)
 #endif
 }
 
-static int raw_create_fd(int fd, const char *filename, QOpts *opts,
-                         PreallocMode prealloc, Error **errp)
+static int file_create_fd(int fd, const char *filename, QOpts *opts,
+                          PreallocMode prealloc, Error **errp)
 {
     uint64_t size = QEMU_ALIGN_UP(qopts_get_size(opts, "size", 0),
                                   BDRV_SECTOR_SIZE);
@@ -380,8 +380,8 @@ static int raw_create_fd(int fd, const char *filename, QOpts *opts,
     int ret;
 
     /* It may exist, and be in use: ask before the content goes away. */
-    ret = raw_lock_new_file(fd, perm, BLK_PERM_ALL & ~BLK_PERM_RESIZE,
-                            filename, errp);
+    ret = file_lock_new_file(fd, perm, BLK_PERM_ALL & ~BLK_PERM_RESIZE,
+                             filename, errp);
     if (ret < 0) {
         return ret;
     }
@@ -390,16 +390,16 @@ static int raw_create_fd(int fd, const char *filename, QOpts *opts,
         error_setg_errno(errp, -ret, "Could not clear '%s'", filename);
         return ret;
     }
-    raw_set_attributes(fd, opts);
-    return raw_resize(fd, size, prealloc, errp);
+    file_set_attributes(fd, opts);
+    return file_resize(fd, size, prealloc, errp);
 }
 
-int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
-                                    QOpts *opts, Error **errp)
+int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp)
 {
     int prealloc, fd, ret;
 
-    filename = raw_strip_prefix(filename);
+    filename = file_strip_prefix(filename);
     if (!qopts_take_enum(opts, "preallocation", prealloc_mode_names,
                          PREALLOC_MODE_OFF, &prealloc, errp)) {
         return -EINVAL;
@@ -418,7 +418,7 @@ int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
     if (fd < 0) {
         return -errno;
     }
-    ret = raw_create_fd(fd, filename, opts, prealloc, errp);
+    ret = file_create_fd(fd, filename, opts, prealloc, errp);
     if (close(fd) < 0 && ret == 0) {
         ret = -errno;
         error_setg_errno(errp, -ret, "Could not close the new file");
@@ -446,12 +446,12 @@ static int hdev_prepare(int fd, const char *filename, uint64_t size,
     int64_t length;
     int ret;
 
-    ret = raw_lock_new_file(fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
-                            BLK_PERM_ALL & ~BLK_PERM_RESIZE, filename, errp);
+    ret = file_lock_new_file(fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                             BLK_PERM_ALL & ~BLK_PERM_RESIZE, filename, errp);
     if (ret < 0) {
         return ret;
     }
-    length = raw_getlength_fd(fd);
+    length = file_getlength_fd(fd);
     if (length < 0) {
         error_setg_errno(errp, -length, "Could not get the size of '%s'",
                          filename);
@@ -480,7 +480,7 @@ int coroutine_fn hdev_co_create_opts(BlockDriver *drv, const char *filename,
                                   BDRV_SECTOR_SIZE);
     int prealloc, fd, ret;
 
-    filename = raw_strip_prefix(filename);
+    filename = file_strip_prefix(filename);
     if (!qopts_take_enum(opts, "preallocation", prealloc_mode_names,
                          PREALLOC_MODE_OFF, &prealloc, errp)) {
         return -EINVAL;

@@ -18,7 +18,7 @@ enum { RAW_AIO_THREADS, RAW_AIO_NATIVE, RAW_AIO_IO_URING };
 static const char *const locking_names[] = { "auto", "on", "off", NULL };
 enum { RAW_LOCKING_AUTO, RAW_LOCKING_ON, RAW_LOCKING_OFF };
 
-static const QemuOptsList raw_runtime_opts = {
+static const QemuOptsList file_runtime_opts = {
     .name = "raw",
     .desc = {
         { "filename", QEMU_OPT_STRING, "File name of the image" },
@@ -32,13 +32,13 @@ static const QemuOptsList raw_runtime_opts = {
     },
 };
 
-static void raw_parse_filename(const char *filename, QOpts *options,
-                               Error **errp)
+static void file_parse_filename(const char *filename, QOpts *options,
+                                Error **errp)
 {
-    qopts_set_str(options, "filename", raw_strip_prefix(filename));
+    qopts_set_str(options, "filename", file_strip_prefix(filename));
 }
 
-static void raw_refresh_filename(BlockDriverState *bs)
+static void file_refresh_filename(BlockDriverState *bs)
 {
     const char *name = qopts_get_str(bs->options, "filename");
 
@@ -52,7 +52,7 @@ static void raw_refresh_filename(BlockDriverState *bs)
     }
 }
 
-static int raw_flags_for(int bdrv_flags)
+static int file_flags_for(int bdrv_flags)
 {
     return O_BINARY | O_CLOEXEC |
            (bdrv_flags & BDRV_O_RDWR ? O_RDWR : O_RDONLY) |
@@ -61,8 +61,8 @@ static int raw_flags_for(int bdrv_flags)
 
 /* --- engines --- */
 
-static int raw_set_linux_aio(BlockDriverState *bs, BDRVRawState *s,
-                             int bdrv_flags, Error **errp)
+static int file_set_linux_aio(BlockDriverState *bs, BDRVFileState *s,
+                              int bdrv_flags, Error **errp)
 {
 #ifdef CONFIG_LINUX_AIO
     s->use_linux_aio = true;
@@ -79,14 +79,14 @@ static int raw_set_linux_aio(BlockDriverState *bs, BDRVRawState *s,
 #endif
 }
 
-static int raw_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
-                        Error **errp)
+static int file_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
+                         Error **errp)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     switch (aio) {
     case RAW_AIO_NATIVE:
-        return raw_set_linux_aio(bs, s, bdrv_flags, errp);
+        return file_set_linux_aio(bs, s, bdrv_flags, errp);
     case RAW_AIO_IO_URING:
         error_setg(errp, "aio=io_uring was specified, but is not supported "
                    "in this build (threads and native are).");
@@ -98,8 +98,8 @@ static int raw_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
 
 /* --- open --- */
 
-static int raw_check_type(BlockDriverState *bs, BDRVRawState *s,
-                          const char *filename, Error **errp)
+static int file_check_type(BlockDriverState *bs, BDRVFileState *s,
+                           const char *filename, Error **errp)
 {
     struct stat st;
     int ret;
@@ -124,7 +124,7 @@ static int raw_check_type(BlockDriverState *bs, BDRVRawState *s,
 }
 
 /* Not every file system has O_DIRECT: say when that is what is missing. */
-static int raw_open_file(const char *filename, int open_flags, Error **errp)
+static int file_open_file(const char *filename, int open_flags, Error **errp)
 {
     Error *local_err = NULL;
     int fd = qemu_open(filename, open_flags, &local_err);
@@ -149,19 +149,19 @@ static int raw_open_file(const char *filename, int open_flags, Error **errp)
     return -1;
 }
 
-static int raw_open_fd(BlockDriverState *bs, BDRVRawState *s,
-                       const char *filename, Error **errp)
+static int file_open_fd(BlockDriverState *bs, BDRVFileState *s,
+                        const char *filename, Error **errp)
 {
     Error *local_err = NULL;
 
-    s->fd = raw_open_file(filename, s->open_flags, &local_err);
+    s->fd = file_open_file(filename, s->open_flags, &local_err);
     if (s->fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM) &&
         (s->open_flags & O_RDWR) && (bs->open_flags & BDRV_O_AUTO_RDONLY)) {
         error_free(local_err);
         local_err = NULL;
         bs->open_flags &= ~BDRV_O_RDWR;
-        s->open_flags = raw_flags_for(bs->open_flags);
-        s->fd = raw_open_file(filename, s->open_flags, &local_err);
+        s->open_flags = file_flags_for(bs->open_flags);
+        s->fd = file_open_file(filename, s->open_flags, &local_err);
     }
     if (s->fd < 0) {
         error_propagate(errp, local_err);
@@ -170,9 +170,9 @@ static int raw_open_fd(BlockDriverState *bs, BDRVRawState *s,
     return 0;
 }
 
-static int raw_set_locking(BDRVRawState *s, int locking, Error **errp)
+static int file_set_locking(BDRVFileState *s, int locking, Error **errp)
 {
-    bool supported = raw_locks_supported(s->fd);
+    bool supported = file_locks_supported(s->fd);
 
     if (locking == RAW_LOCKING_ON && !supported) {
         error_setg(errp, "locking=on: this system has no open file "
@@ -184,10 +184,10 @@ static int raw_set_locking(BDRVRawState *s, int locking, Error **errp)
     return 0;
 }
 
-static int raw_open_common(BlockDriverState *bs, QOpts *opts, int aio,
-                           int locking, Error **errp)
+static int file_open_common(BlockDriverState *bs, QOpts *opts, int aio,
+                            int locking, Error **errp)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     const char *filename = qopts_get_str(opts, "filename");
     int ret;
 
@@ -198,19 +198,19 @@ static int raw_open_common(BlockDriverState *bs, QOpts *opts, int aio,
         return -EINVAL;
     }
     qopts_set_str(bs->options, "filename", filename);
-    raw_refresh_filename(bs);
+    file_refresh_filename(bs);
     s->aio_max_batch = qopts_get_number(opts, "aio-max-batch", 0);
-    s->open_flags = raw_flags_for(bs->open_flags);
-    ret = raw_open_fd(bs, s, filename, errp);
+    s->open_flags = file_flags_for(bs->open_flags);
+    ret = file_open_fd(bs, s, filename, errp);
     if (ret < 0) {
         return ret;
     }
-    ret = raw_set_locking(s, locking, errp);
+    ret = file_set_locking(s, locking, errp);
     if (ret == 0) {
-        ret = raw_check_type(bs, s, filename, errp);
+        ret = file_check_type(bs, s, filename, errp);
     }
     if (ret == 0) {
-        ret = raw_open_aio(bs, aio, bs->open_flags, errp);
+        ret = file_open_aio(bs, aio, bs->open_flags, errp);
     }
     if (ret < 0) {
         close(s->fd);
@@ -223,8 +223,8 @@ static int raw_open_common(BlockDriverState *bs, QOpts *opts, int aio,
     return 0;
 }
 
-static int raw_open(BlockDriverState *bs, QOpts *options, int flags,
-                    Error **errp)
+static int file_open(BlockDriverState *bs, QOpts *options, int flags,
+                     Error **errp)
 {
     g_autoptr(QOpts) opts = NULL;
     int aio_default, aio, locking;
@@ -238,16 +238,16 @@ static int raw_open(BlockDriverState *bs, QOpts *options, int flags,
                          &locking, errp)) {
         return -EINVAL;
     }
-    opts = qopts_take_table(&raw_runtime_opts, options, errp);
+    opts = qopts_take_table(&file_runtime_opts, options, errp);
     if (!opts) {
         return -EINVAL;
     }
-    return raw_open_common(bs, opts, aio, locking, errp);
+    return file_open_common(bs, opts, aio, locking, errp);
 }
 
-static void raw_close(BlockDriverState *bs)
+static void file_close(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     if (s->flush_failed) {
         error_report("'%s' is closed, but data that was written to it may be "
@@ -262,7 +262,7 @@ static void raw_close(BlockDriverState *bs)
 /* --- limits --- */
 
 /* The alignment of offsets and memory for O_DIRECT on @fd, from the kernel. */
-static bool raw_statx_dio(int fd, size_t *offset_align, size_t *mem_align)
+static bool file_statx_dio(int fd, size_t *offset_align, size_t *mem_align)
 {
 #ifdef STATX_DIOALIGN
     struct statx stx;
@@ -278,7 +278,7 @@ static bool raw_statx_dio(int fd, size_t *offset_align, size_t *mem_align)
 }
 
 /* The smallest read that works; 0 if none does. */
-static size_t raw_probe_align(int fd, char *buf, size_t max, bool memory)
+static size_t file_probe_align(int fd, char *buf, size_t max, bool memory)
 {
     size_t align;
 
@@ -293,17 +293,17 @@ static size_t raw_probe_align(int fd, char *buf, size_t max, bool memory)
     return 0;
 }
 
-static int raw_probe_dio(int fd, size_t *offset_align, size_t *mem_align,
-                         Error **errp)
+static int file_probe_dio(int fd, size_t *offset_align, size_t *mem_align,
+                          Error **errp)
 {
     const size_t max = MAX(qemu_real_host_page_size(), 4096);
     QEMU_AUTO_VFREE char *buf = qemu_memalign(max, 2 * max);
 
-    if (raw_statx_dio(fd, offset_align, mem_align)) {
+    if (file_statx_dio(fd, offset_align, mem_align)) {
         return 0;
     }
-    *offset_align = raw_probe_align(fd, buf, max, false);
-    *mem_align = raw_probe_align(fd, buf, max, true);
+    *offset_align = file_probe_align(fd, buf, max, false);
+    *mem_align = file_probe_align(fd, buf, max, true);
     if (!*offset_align || !*mem_align) {
         error_setg(errp, "Could not find working O_DIRECT alignment");
         error_append_hint(errp, "Try cache.direct=off\n");
@@ -318,29 +318,29 @@ typedef struct {
     int fd;                     /* -1: the old one stays */
     int open_flags;
     uint64_t aio_max_batch;
-} BDRVRawReopenState;
+} BDRVFileReopenState;
 
-static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
+static int file_reopen_prepare(BDRVReopenState *state, Error **errp)
 {
     BlockDriverState *bs = state->bs;
-    BDRVRawState *s = bs->opaque;
-    BDRVRawReopenState *rs = g_new0(BDRVRawReopenState, 1);
+    BDRVFileState *s = bs->opaque;
+    BDRVFileReopenState *rs = g_new0(BDRVFileReopenState, 1);
     size_t offset_align = 1, mem_align = 1;
 
     state->opaque = rs;
     rs->fd = -1;
-    rs->open_flags = raw_flags_for(state->flags);
+    rs->open_flags = file_flags_for(state->flags);
     if (!qopts_take_number(state->options, "aio-max-batch", s->aio_max_batch,
                            &rs->aio_max_batch, errp)) {
         goto fail;
     }
     if (rs->open_flags != s->open_flags) {
-        rs->fd = raw_open_file(bs->exact_filename, rs->open_flags, errp);
+        rs->fd = file_open_file(bs->exact_filename, rs->open_flags, errp);
         if (rs->fd < 0) {
             goto fail;
         }
         if (rs->open_flags & O_DIRECT &&
-            raw_probe_dio(rs->fd, &offset_align, &mem_align, errp) < 0) {
+            file_probe_dio(rs->fd, &offset_align, &mem_align, errp) < 0) {
             close(rs->fd);
             goto fail;
         }
@@ -356,10 +356,10 @@ fail:
     return -EINVAL;
 }
 
-static void raw_reopen_commit(BDRVReopenState *state)
+static void file_reopen_commit(BDRVReopenState *state)
 {
-    BDRVRawState *s = state->bs->opaque;
-    BDRVRawReopenState *rs = state->opaque;
+    BDRVFileState *s = state->bs->opaque;
+    BDRVFileReopenState *rs = state->opaque;
 
     if (rs->fd >= 0) {
         close(s->fd);
@@ -373,10 +373,10 @@ static void raw_reopen_commit(BDRVReopenState *state)
     state->opaque = NULL;
 }
 
-static void raw_reopen_abort(BDRVReopenState *state)
+static void file_reopen_abort(BDRVReopenState *state)
 {
-    BDRVRawState *s = state->bs->opaque;
-    BDRVRawReopenState *rs = state->opaque;
+    BDRVFileState *s = state->bs->opaque;
+    BDRVFileReopenState *rs = state->opaque;
 
     s->new_perm_fd = -1;
     if (rs->fd >= 0) {
@@ -386,13 +386,13 @@ static void raw_reopen_abort(BDRVReopenState *state)
     state->opaque = NULL;
 }
 
-static void raw_refresh_limits(BlockDriverState *bs, Error **errp)
+static void file_refresh_limits(BlockDriverState *bs, Error **errp)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
     size_t offset_align = 1, mem_align = 1;
 
     if (s->needs_alignment &&
-        raw_probe_dio(s->fd, &offset_align, &mem_align, errp) < 0) {
+        file_probe_dio(s->fd, &offset_align, &mem_align, errp) < 0) {
         return;
     }
     bs->bl.request_alignment = offset_align;
@@ -403,9 +403,9 @@ static void raw_refresh_limits(BlockDriverState *bs, Error **errp)
     bs->bl.pdiscard_alignment = offset_align;
 }
 
-static int raw_has_zero_init(BlockDriverState *bs)
+static int file_has_zero_init(BlockDriverState *bs)
 {
-    BDRVRawState *s = bs->opaque;
+    BDRVFileState *s = bs->opaque;
 
     return !s->is_device;
 }
@@ -415,7 +415,7 @@ static int hdev_probe_device(const char *filename)
 {
     struct stat st;
 
-    if (stat(raw_strip_prefix(filename), &st) == 0 &&
+    if (stat(file_strip_prefix(filename), &st) == 0 &&
         (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
         return 100;
     }
@@ -425,31 +425,31 @@ static int hdev_probe_device(const char *filename)
 static BlockDriver bdrv_file = {
     .format_name = "file",
     .protocol_name = "file",
-    .instance_size = sizeof(BDRVRawState),
-    .runtime_opts = &raw_runtime_opts,
-    .create_opts = &raw_create_opts,
-    .bdrv_parse_filename = raw_parse_filename,
-    .bdrv_refresh_filename = raw_refresh_filename,
-    .bdrv_open = raw_open,
-    .bdrv_close = raw_close,
-    .bdrv_reopen_prepare = raw_reopen_prepare,
-    .bdrv_reopen_commit = raw_reopen_commit,
-    .bdrv_reopen_abort = raw_reopen_abort,
-    .bdrv_co_create_opts = raw_co_create_opts,
-    .bdrv_co_preadv_part = raw_co_preadv_part,
-    .bdrv_co_pwritev_part = raw_co_pwritev_part,
-    .bdrv_co_pwrite_zeroes = raw_co_pwrite_zeroes,
-    .bdrv_co_pdiscard = raw_co_pdiscard,
-    .bdrv_co_flush_to_disk = raw_co_flush_to_disk,
-    .bdrv_co_truncate = raw_co_truncate,
-    .bdrv_co_getlength = raw_co_getlength,
-    .bdrv_co_get_allocated_file_size = raw_co_get_allocated_file_size,
-    .bdrv_co_block_status = raw_co_block_status,
-    .bdrv_refresh_limits = raw_refresh_limits,
-    .bdrv_has_zero_init = raw_has_zero_init,
-    .bdrv_check_perm = raw_check_perm,
-    .bdrv_set_perm = raw_set_perm,
-    .bdrv_abort_perm_update = raw_abort_perm_update,
+    .instance_size = sizeof(BDRVFileState),
+    .runtime_opts = &file_runtime_opts,
+    .create_opts = &file_create_opts,
+    .bdrv_parse_filename = file_parse_filename,
+    .bdrv_refresh_filename = file_refresh_filename,
+    .bdrv_open = file_open,
+    .bdrv_close = file_close,
+    .bdrv_reopen_prepare = file_reopen_prepare,
+    .bdrv_reopen_commit = file_reopen_commit,
+    .bdrv_reopen_abort = file_reopen_abort,
+    .bdrv_co_create_opts = file_co_create_opts,
+    .bdrv_co_preadv_part = file_co_preadv_part,
+    .bdrv_co_pwritev_part = file_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = file_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = file_co_pdiscard,
+    .bdrv_co_flush_to_disk = file_co_flush_to_disk,
+    .bdrv_co_truncate = file_co_truncate,
+    .bdrv_co_getlength = file_co_getlength,
+    .bdrv_co_get_allocated_file_size = file_co_get_allocated_file_size,
+    .bdrv_co_block_status = file_co_block_status,
+    .bdrv_refresh_limits = file_refresh_limits,
+    .bdrv_has_zero_init = file_has_zero_init,
+    .bdrv_check_perm = file_check_perm,
+    .bdrv_set_perm = file_set_perm,
+    .bdrv_abort_perm_update = file_abort_perm_update,
 };
 
 static BlockDriver bdrv_host_device;

@@ -13,7 +13,7 @@
 #include "block/block_int.h"
 #include "block/raw-aio.h"
 
-typedef struct BDRVRawState {
+typedef struct BDRVFileState {
     int fd;
     int open_flags;             /* of open(2) */
     bool is_device;             /* block or character */
@@ -31,10 +31,10 @@ typedef struct BDRVRawState {
     uint64_t locked_shared_perm;
     int new_perm_fd;            /* while a reopen changes fd; -1 otherwise */
     uint32_t new_align;         /* request_alignment of new_perm_fd */
-} BDRVRawState;
+} BDRVFileState;
 
 /* Work for a worker thread. */
-typedef struct RawPosixAIOData {
+typedef struct FilePosixAIOData {
     BlockDriverState *bs;
     int fd;
     int type;                   /* QEMU_AIO_* */
@@ -46,54 +46,54 @@ typedef struct RawPosixAIOData {
     bool flush_failed;          /* that is why it failed */
     PreallocMode prealloc;
     Error **errp;
-} RawPosixAIOData;
+} FilePosixAIOData;
 
 /* file-posix-io.c */
-int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset,
-                                    int64_t bytes, QEMUIOVector *qiov,
-                                    size_t qiov_offset,
-                                    BdrvRequestFlags flags);
-int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+int coroutine_fn file_co_preadv_part(BlockDriverState *bs, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
                                      BdrvRequestFlags flags);
-int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
-                                      int64_t bytes, BdrvRequestFlags flags);
-int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset,
-                                 int64_t bytes);
-int coroutine_fn raw_co_flush_to_disk(BlockDriverState *bs);
+int coroutine_fn file_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset,
+                                      BdrvRequestFlags flags);
+int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, BdrvRequestFlags flags);
+int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                  int64_t bytes);
+int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs);
 
 /* file-posix-size.c */
-extern const QemuOptsList raw_create_opts;
-int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filename,
-                                    QOpts *opts, Error **errp);
+extern const QemuOptsList file_create_opts;
+int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp);
 extern const QemuOptsList hdev_create_opts;
 int coroutine_fn hdev_co_create_opts(BlockDriver *drv, const char *filename,
                                      QOpts *opts, Error **errp);
-int coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset,
-                                 bool exact, PreallocMode prealloc,
-                                 BdrvRequestFlags flags, Error **errp);
-int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs);
-int64_t coroutine_fn raw_co_get_allocated_file_size(BlockDriverState *bs);
-int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
-                                     int64_t offset, int64_t bytes,
-                                     int64_t *pnum, int64_t *map,
-                                     BlockDriverState **file);
+int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
+                                  bool exact, PreallocMode prealloc,
+                                  BdrvRequestFlags flags, Error **errp);
+int64_t coroutine_fn file_co_getlength(BlockDriverState *bs);
+int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs);
+int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
+                                      int64_t offset, int64_t bytes,
+                                      int64_t *pnum, int64_t *map,
+                                      BlockDriverState **file);
 /* Strip "file:" and the like. */
-const char *raw_strip_prefix(const char *filename);
+const char *file_strip_prefix(const char *filename);
 
 /* file-posix-lock.c */
 /* Whether there are locks for the file that @fd is. */
-bool raw_locks_supported(int fd);
-int raw_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
-                   Error **errp);
-void raw_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
-void raw_abort_perm_update(BlockDriverState *bs);
+bool file_locks_supported(int fd);
+int file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
+                    Error **errp);
+void file_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
+void file_abort_perm_update(BlockDriverState *bs);
 /*
  * Would @perm and @shared on @fd get along with the locks of others?  Takes
  * and leaves locks on @fd as long as it is open.
  */
-int raw_lock_new_file(int fd, uint64_t perm, uint64_t shared,
-                      const char *filename, Error **errp);
+int file_lock_new_file(int fd, uint64_t perm, uint64_t shared,
+                       const char *filename, Error **errp);
 
 #endif

@@ -252,7 +252,7 @@ static void bdrv_close(BlockDriverState *bs)
 
     bdrv_drained_begin(bs);
     if (bs->drv && bdrv_is_writable(bs)) {
-        /* A driver that loses data by closing says so: see raw_close(). */
+        /* A driver that loses data by closing says so: see file_close(). */
         bdrv_flush(bs);
     }
     bdrv_drain(bs);
