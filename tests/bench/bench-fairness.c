@@ -140,19 +140,20 @@ static void run_job(const char *what, Job *job, unsigned coroutines)
     int64_t start, last;
     unsigned i;
 
-    pipe_readable(NULL);        /* nobody has looked meanwhile */
-    descriptor.n = 0;
-    start = last = now_ns();
     job->running = coroutines;
     job->stop = false;
     job->requests = 0;
-    timer_due = start + SCALE_MS;
-    timer_mod(timer, timer_due);
     defer_call_begin();
     for (i = 0; i < coroutines; i++) {
         qemu_coroutine_enter(qemu_coroutine_create(job_entry, job));
     }
     defer_call_end();
+    /* From here on: nobody has looked while the buffers were made. */
+    pipe_readable(NULL);
+    descriptor.n = 0;
+    start = last = now_ns();
+    timer_due = start + SCALE_MS;
+    timer_mod(timer, timer_due);
     while (job->running) {
         int64_t now;
 
