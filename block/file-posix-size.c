@@ -241,7 +241,7 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
     if (!s->is_device) {
         ret = thread_pool_submit_co(handle_aiocb_truncate, &a);
         if (ret == 0 && offset == 0) {
-            /* What was written is gone on purpose, not lost. */
+            /* The data that was written is gone on purpose, not lost. */
             qatomic_set(&s->flush_failed, false);
         }
         return ret;

@@ -257,7 +257,7 @@ static void test_sync_submitted(void)
 
 /* end */
 /* begin: stack wakeup */
-/* What the deepest io_submit() may be below the shallowest one. */
+/* The most that io_submit() calls may be apart on the stack. */
 #define STACK_SPREAD_MAX (16 * 1024)
 
 /* L1: the levels that are allowed do not cost much. */

@@ -326,7 +326,7 @@ WRAPPER int fault_eventfd(unsigned value, int flags)
 }
 EXPORT("eventfd", fault_eventfd);
 
-/* What io_setup() maps into the process. */
+/* The ring that io_setup() maps into the process. */
 typedef struct Ring {
     unsigned id;
     unsigned nr;

@@ -20,7 +20,7 @@ static void check_refused(const char *options, const char *message)
     g_assert(!open_node(options, &err));
     g_assert_cmpstr(error_get_pretty(err), ==, message);
     error_free_or_abort(&err);
-    /* What was refused has left no node behind. */
+    /* A refused open has left no node behind. */
     g_assert(!bdrv_next_node(NULL));
 }
 
@@ -58,7 +58,7 @@ static void check_filename(const char *options, const char *filename)
     bdrv_unref(bs);
 }
 
-/* What a node is called opens the same data again. */
+/* The name of a node opens the same data again. */
 static void test_filename(void)
 {
     BlockDriverState *bs;

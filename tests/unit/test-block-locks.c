@@ -50,7 +50,7 @@ static bool conflict(State a, State b)
 
 /* --- the driver --- */
 
-/* What nodes ask of their file: [1] if writable. */
+/* The permissions that nodes take on their file: [1] if writable. */
 static State wanted[2];
 
 static int asking_open(BlockDriverState *bs, QOpts *options, int flags,

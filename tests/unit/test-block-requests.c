@@ -113,7 +113,7 @@ static void test_probed_raw(void)
     before_write = change_memory;
     g_assert_cmpint(blk_pwrite(blk, 0, sizeof(guest), guest, 0), ==, 0);
     before_write = NULL;
-    /* What has been checked is written; behind it, the guest's own memory. */
+    /* The checked copy is written; behind it, the guest's own memory. */
     g_assert_cmpuint(disk[0], ==, 1);
     g_assert_cmpuint(disk[511], ==, 1);
     g_assert_cmpuint(disk[512], ==, 1);
@@ -190,7 +190,7 @@ static void test_odd_size(void)
                     "Cannot get 'write' permission without 'resize': Image "
                     "size is not a multiple of request alignment");
     error_free_or_abort(&err);
-    /* Who may resize may do that, too. */
+    /* A user that may resize may do that, too. */
     set_perm(blk, BLK_PERM_WRITE | BLK_PERM_RESIZE);
     blk_unref(blk);
 }

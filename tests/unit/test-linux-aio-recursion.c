@@ -25,7 +25,7 @@
 
 #include "linux-aio-workers.h"
 
-/* What the deepest io_submit() may be below the shallowest one. */
+/* The most that io_submit() calls may be apart on the stack. */
 #define STACK_SPREAD_MAX (16 * 1024)
 
 /* --- a kernel that completes within io_submit() --- */
@@ -694,7 +694,7 @@ static void test_no_clock(void)
             one = reads;
         }
     }
-    /* Whatever the event loop reads for itself. */
+    /* The event loop reads the clock for itself. */
     g_assert_cmpuint(reads, ==, one);
     poll_until_finished();
     check_idle();

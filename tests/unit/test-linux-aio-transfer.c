@@ -356,7 +356,7 @@ static int refuse_all_calls(void)
     return -EAGAIN;
 }
 
-/* What is asked for by AioContext or device, within what the kernel takes. */
+/* The limit of AioContext or device, within the limit of the kernel. */
 static void test_batch_limits(void)
 {
     static Worker w[LAIO_MAX_EVENTS + 8];

@@ -10,7 +10,7 @@
 #define NB_DATA 6
 #define WHOLE (FIRST_GRAIN * 512 + NB_DATA * GRAIN)
 
-/* What is in the first @len bytes of the image is read, or nothing is. */
+/* The first @len bytes of the image are read, or nothing is. */
 static void check_cut(const char *path, GByteArray *image, uint32_t len)
 {
     g_autofree char *expecting = g_strdup_printf(

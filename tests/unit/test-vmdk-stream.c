@@ -98,7 +98,7 @@ static void test_end_marker(void)
     blk_unref(blk);
 }
 
-/* What a writer that was killed left behind the last grain is no grain. */
+/* Data that a killed writer left behind the last grain is no grain. */
 static void test_left_over(void)
 {
     g_autofree char *path = tmp_path("left.vmdk");
