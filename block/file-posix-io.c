@@ -244,8 +244,6 @@ static int coroutine_fn file_thread_rw(BlockDriverState *bs, int64_t offset,
     return ret;
 }
 
-static int coroutine_fn file_do_flush(BlockDriverState *bs);
-
 #ifdef CONFIG_LINUX_AIO
 /*
  * A context's native engine is made by the first request in it.  Where that
@@ -275,6 +273,43 @@ static inline bool coroutine_fn file_has_linux_aio(BlockDriverState *bs)
     return likely(ctx->linux_aio) || file_make_linux_aio(bs, ctx);
 }
 
+#endif
+
+/* In the engine or in a worker thread; 0 or -errno. */
+static int coroutine_fn file_fdatasync(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
+
+#ifdef CONFIG_LINUX_AIO
+    if (s->use_linux_aio && qatomic_read(&s->linux_aio_fdsync) &&
+        file_has_linux_aio(bs)) {
+        int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
+
+        if (ret != -EINVAL) {
+            return ret;
+        }
+        /*
+         * The kernel (before 4.18) or the file cannot flush asynchronously.
+         * A refused flush has taken no error from the file.
+         */
+        qatomic_set(&s->linux_aio_fdsync, false);
+    }
+#endif
+    return thread_pool_submit_co(handle_aiocb_flush, &a);
+}
+
+static int coroutine_fn file_do_flush(BlockDriverState *bs)
+{
+    int ret = file_fdatasync(bs);
+
+    if (ret < 0) {
+        file_note_flush_failure(bs->opaque, ret);
+    }
+    return ret;
+}
+
+#ifdef CONFIG_LINUX_AIO
 static int coroutine_fn file_linux_aio_rw(BlockDriverState *bs, int64_t offset,
                                           QEMUIOVector *qiov, int type,
                                           BdrvRequestFlags flags)
@@ -350,40 +385,6 @@ int coroutine_fn file_co_pwritev_part(BlockDriverState *bs, int64_t offset,
 {
     return file_co_prw(bs, offset, bytes, qiov, qiov_offset, QEMU_AIO_WRITE,
                        flags);
-}
-
-/* In the engine or in a worker thread; 0 or -errno. */
-static int coroutine_fn file_fdatasync(BlockDriverState *bs)
-{
-    BDRVFileState *s = bs->opaque;
-    FilePosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
-
-#ifdef CONFIG_LINUX_AIO
-    if (s->use_linux_aio && qatomic_read(&s->linux_aio_fdsync) &&
-        file_has_linux_aio(bs)) {
-        int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
-
-        if (ret != -EINVAL) {
-            return ret;
-        }
-        /*
-         * The kernel (before 4.18) or the file cannot flush asynchronously.
-         * A refused flush has taken no error from the file.
-         */
-        qatomic_set(&s->linux_aio_fdsync, false);
-    }
-#endif
-    return thread_pool_submit_co(handle_aiocb_flush, &a);
-}
-
-static int coroutine_fn file_do_flush(BlockDriverState *bs)
-{
-    int ret = file_fdatasync(bs);
-
-    if (ret < 0) {
-        file_note_flush_failure(bs->opaque, ret);
-    }
-    return ret;
 }
 
 int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs)

@@ -2,8 +2,8 @@
 /*
  * qemu-io: exercise the block layer from a command line or a terminal.
  *
- * The commands are in qemu-io-*.c; here are the program's options, the open
- * file, and where command lines come from.
+ * The commands are in the other files of this folder; here are the program's
+ * options, the open file, and where command lines come from.
  */
 #include "qemu/osdep.h"
 #include <getopt.h>
