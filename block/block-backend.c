@@ -57,12 +57,68 @@ BlockBackend *blk_new_open(const char *filename, const char *reference,
     return blk;
 }
 
+/* --- the root --- */
+
+static void blk_root_drained_begin(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    /* Pairs with the reading in blk_wait_while_drained(). */
+    qatomic_inc(&blk->quiesce_counter);
+}
+
+static void blk_root_drained_end(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+    int old = qatomic_fetch_dec(&blk->quiesce_counter);
+
+    assert(old > 0);
+    if (old == 1) {
+        qemu_spin_lock(&blk->queued_lock);
+        qemu_co_enter_all(&blk->queued_requests, &blk->queued_lock);
+        qemu_spin_unlock(&blk->queued_lock);
+    }
+}
+
+static bool blk_root_drained_poll(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    return qatomic_read(&blk->in_flight);
+}
+
+static char *blk_root_get_parent_desc(BdrvChild *child)
+{
+    return g_strdup("an unnamed block device");
+}
+
+static const char *blk_root_get_name(BdrvChild *child)
+{
+    return blk_name(child->opaque);
+}
+
+static AioContext *blk_root_get_parent_aio_context(BdrvChild *child)
+{
+    return blk_get_aio_context(child->opaque);
+}
+
+static const BdrvChildClass child_root = {
+    .get_parent_desc = blk_root_get_parent_desc,
+    .get_name = blk_root_get_name,
+    .drained_begin = blk_root_drained_begin,
+    .drained_poll = blk_root_drained_poll,
+    .drained_end = blk_root_drained_end,
+    .get_parent_aio_context = blk_root_get_parent_aio_context,
+};
+
 int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
 {
     assert(!blk->root);
     bdrv_ref(bs);
-    blk->root = bdrv_root_attach_child(bs, "root", blk, blk->perm,
-                                       blk->shared_perm, errp);
+    blk->root = bdrv_root_attach_child(bs, "root", &child_root,
+                                       BDRV_CHILD_FILTERED |
+                                       BDRV_CHILD_PRIMARY, blk->perm,
+                                       blk->shared_perm, blk, errp);
     return blk->root ? 0 : -EPERM;
 }
 
@@ -242,33 +298,10 @@ void blk_inc_in_flight(BlockBackend *blk)
 
 void blk_dec_in_flight(BlockBackend *blk)
 {
-    /* Pairs with the reading in blk_root_in_flight(). */
+    /* Pairs with the reading in blk_root_drained_poll(). */
     if (qatomic_fetch_dec(&blk->in_flight) == 1) {
         aio_wait_kick();
     }
-}
-
-void blk_root_drained_begin(BlockBackend *blk)
-{
-    /* Pairs with the reading in blk_wait_while_drained(). */
-    qatomic_inc(&blk->quiesce_counter);
-}
-
-void blk_root_drained_end(BlockBackend *blk)
-{
-    int old = qatomic_fetch_dec(&blk->quiesce_counter);
-
-    assert(old > 0);
-    if (old == 1) {
-        qemu_spin_lock(&blk->queued_lock);
-        qemu_co_enter_all(&blk->queued_requests, &blk->queued_lock);
-        qemu_spin_unlock(&blk->queued_lock);
-    }
-}
-
-unsigned blk_root_in_flight(BlockBackend *blk)
-{
-    return qatomic_read(&blk->in_flight);
 }
 
 void blk_drain(BlockBackend *blk)
@@ -280,7 +313,7 @@ void blk_drain(BlockBackend *blk)
         bdrv_ref(bs);
         bdrv_drained_begin(bs);
     }
-    AIO_WAIT_WHILE(blk->ctx, blk_root_in_flight(blk));
+    AIO_WAIT_WHILE(blk->ctx, qatomic_read(&blk->in_flight));
     if (bs) {
         bdrv_drained_end(bs);
         bdrv_unref(bs);
@@ -447,6 +480,41 @@ int coroutine_fn blk_co_flush(BlockBackend *blk)
 
     blk_inc_in_flight(blk);
     ret = blk_co_do_flush(blk);
+    blk_dec_in_flight(blk);
+    return ret;
+}
+
+int coroutine_fn blk_co_block_status_above(BlockBackend *blk,
+                                           BlockDriverState *base,
+                                           int64_t offset, int64_t bytes,
+                                           int64_t *pnum, int64_t *map,
+                                           BlockDriverState **file)
+{
+    int ret = -ENOMEDIUM;
+
+    blk_inc_in_flight(blk);
+    blk_wait_while_drained(blk);
+    if (blk_is_available(blk)) {
+        ret = bdrv_co_block_status_above(blk_bs(blk), base, offset, bytes,
+                                         pnum, map, file);
+    }
+    blk_dec_in_flight(blk);
+    return ret;
+}
+
+int coroutine_fn blk_co_is_allocated_above(BlockBackend *blk,
+                                           BlockDriverState *base,
+                                           bool include_base, int64_t offset,
+                                           int64_t bytes, int64_t *pnum)
+{
+    int ret = -ENOMEDIUM;
+
+    blk_inc_in_flight(blk);
+    blk_wait_while_drained(blk);
+    if (blk_is_available(blk)) {
+        ret = bdrv_co_is_allocated_above(blk_bs(blk), base, include_base,
+                                         offset, bytes, pnum);
+    }
     blk_dec_in_flight(blk);
     return ret;
 }

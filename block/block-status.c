@@ -19,7 +19,14 @@ static int coroutine_fn bdrv_co_driver_status(BlockDriverState *bs,
     int ret;
 
     if (!drv->bdrv_co_block_status) {
+        BlockDriverState *filtered = bdrv_filter_bs(bs);
+
         *pnum = bytes;
+        if (filtered) {
+            *map = offset;
+            *file = filtered;
+            return BDRV_BLOCK_RAW | BDRV_BLOCK_OFFSET_VALID;
+        }
         ret = BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED;
         if (drv->protocol_name) {
             ret |= BDRV_BLOCK_OFFSET_VALID;
@@ -44,18 +51,22 @@ static int coroutine_fn bdrv_co_driver_status(BlockDriverState *bs,
     return ret;
 }
 
+static int coroutine_fn GRAPH_RDLOCK
+bdrv_co_do_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                        int64_t bytes, int64_t *pnum, int64_t *map,
+                        BlockDriverState **file);
+
 /* Let the file below say where there are holes in what is data here. */
-static int coroutine_fn bdrv_co_status_recurse(BlockDriverState *bs,
-                                               BlockDriverState *file,
-                                               int ret, int64_t map,
-                                               int64_t *pnum)
+static int coroutine_fn GRAPH_RDLOCK
+bdrv_co_status_recurse(BlockDriverState *file, int ret, int64_t map,
+                       int64_t *pnum)
 {
     BlockDriverState *file_file = NULL;
     int64_t file_pnum, file_map;
     int ret2;
 
-    ret2 = bdrv_co_block_status(file, map, *pnum, &file_pnum, &file_map,
-                                &file_file);
+    ret2 = bdrv_co_do_block_status(file, true, map, *pnum, &file_pnum,
+                                   &file_map, &file_file);
     if (ret2 < 0) {
         /* It is only a refinement. */
         return ret;
@@ -67,81 +78,244 @@ static int coroutine_fn bdrv_co_status_recurse(BlockDriverState *bs,
     return ret | (ret2 & BDRV_BLOCK_ZERO);
 }
 
-static int coroutine_fn bdrv_co_do_block_status(BlockDriverState *bs,
-                                                int64_t offset, int64_t bytes,
-                                                int64_t *pnum, int64_t *map,
-                                                BlockDriverState **file)
+/* @bs has nothing here: does it read as zeroes whatever is below? */
+static bool bdrv_reads_zero_below(BlockDriverState *bs, int64_t offset)
 {
-    int ret = bdrv_co_driver_status(bs, true, offset, bytes, pnum, map, file);
+    BlockDriverState *cow = bdrv_cow_bs(bs);
+
+    if (!cow) {
+        return true;
+    }
+    return offset >= qatomic_read(&cow->total_sectors) *
+                     (int64_t)BDRV_SECTOR_SIZE;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+bdrv_co_status_within(BlockDriverState *bs, bool want_zero, int64_t offset,
+                      int64_t bytes, int64_t *pnum, int64_t *map,
+                      BlockDriverState **file)
+{
+    int ret = bdrv_co_driver_status(bs, want_zero, offset, bytes, pnum, map,
+                                    file);
 
     if (ret < 0) {
         return ret;
     }
     if (ret & BDRV_BLOCK_RAW) {
         /* A filter: the file below has the answer. */
-        return bdrv_co_block_status(*file, *map, *pnum, pnum, map, file);
+        return bdrv_co_do_block_status(*file, want_zero, *map, *pnum, pnum,
+                                       map, file);
     }
     if (ret & (BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO)) {
         ret |= BDRV_BLOCK_ALLOCATED;
-    } else if (!bs->backing) {
+    } else if (bdrv_reads_zero_below(bs, offset)) {
         ret |= BDRV_BLOCK_ZERO;
     }
-    if ((ret & BDRV_BLOCK_RECURSE) && (ret & BDRV_BLOCK_DATA) &&
+    if (want_zero && (ret & BDRV_BLOCK_RECURSE) && (ret & BDRV_BLOCK_DATA) &&
         !(ret & BDRV_BLOCK_ZERO) && (ret & BDRV_BLOCK_OFFSET_VALID) &&
         *file && *file != bs) {
-        ret = bdrv_co_status_recurse(bs, *file, ret, *map, pnum);
+        ret = bdrv_co_status_recurse(*file, ret, *map, pnum);
     }
     return ret & ~(BDRV_BLOCK_RAW | BDRV_BLOCK_RECURSE);
+}
+
+/* Of one layer.  *@map and *@file are set in any case. */
+static int coroutine_fn
+bdrv_co_do_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                        int64_t bytes, int64_t *pnum, int64_t *map,
+                        BlockDriverState **file)
+{
+    int64_t length;
+    int ret;
+
+    *pnum = 0;
+    *map = 0;
+    *file = NULL;
+    if (!bs->drv) {
+        return -ENOMEDIUM;
+    }
+    length = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
+    if (offset >= length) {
+        return BDRV_BLOCK_EOF;
+    }
+    bytes = MIN(bytes, length - offset);
+    if (bytes == 0) {
+        return 0;
+    }
+
+    bdrv_inc_in_flight(bs);
+    ret = bdrv_co_status_within(bs, want_zero, offset, bytes, pnum, map,
+                                file);
+    bdrv_dec_in_flight(bs);
+    if (ret >= 0 && offset + *pnum == length) {
+        ret |= BDRV_BLOCK_EOF;
+    }
+    return ret;
+}
+
+/*
+ * From @bs down to @base, which counts if @include_base, the first layer that
+ * has something at @offset.  *@depth is the number of layers looked at.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+bdrv_co_do_status_above(BlockDriverState *bs, BlockDriverState *base,
+                        bool include_base, bool want_zero, int64_t offset,
+                        int64_t bytes, int64_t *pnum, int64_t *map,
+                        BlockDriverState **file, int *depth)
+{
+    BlockDriverState *p;
+    int64_t eof = -1;
+    int ret;
+
+    *depth = 0;
+    if (!include_base && bs == base) {
+        *pnum = bytes;
+        *map = 0;
+        *file = NULL;
+        return 0;
+    }
+    ret = bdrv_co_do_block_status(bs, want_zero, offset, bytes, pnum, map,
+                                  file);
+    ++*depth;
+    if (ret < 0 || *pnum == 0 || (ret & BDRV_BLOCK_ALLOCATED) || bs == base) {
+        return ret;
+    }
+    if (ret & BDRV_BLOCK_EOF) {
+        eof = offset + *pnum;
+    }
+
+    p = bs;
+    while ((p = bdrv_filter_or_cow_bs(p)) && (include_base || p != base)) {
+        bytes = *pnum;
+        ret = bdrv_co_do_block_status(p, want_zero, offset, bytes, pnum, map,
+                                      file);
+        ++*depth;
+        if (ret < 0) {
+            return ret;
+        }
+        if (*pnum == 0) {
+            /* This layer ends before, and hides what is below: zeroes. */
+            *pnum = bytes;
+            *file = p;
+            *map = 0;
+            ret = BDRV_BLOCK_ZERO | BDRV_BLOCK_ALLOCATED;
+            break;
+        }
+        /* The end of this layer is not the end of @bs. */
+        ret &= ~BDRV_BLOCK_EOF;
+        if ((ret & BDRV_BLOCK_ALLOCATED) || p == base) {
+            break;
+        }
+    }
+    if (offset + *pnum == eof) {
+        ret |= BDRV_BLOCK_EOF;
+    }
+    return ret;
+}
+
+static int coroutine_fn
+bdrv_co_common_status_above(BlockDriverState *bs, BlockDriverState *base,
+                            bool include_base, bool want_zero, int64_t offset,
+                            int64_t bytes, int64_t *pnum, int64_t *map,
+                            BlockDriverState **file, int *depth)
+{
+    BlockDriverState *local_file;
+    int64_t local_map;
+    int local_depth, ret;
+
+    bdrv_graph_co_rdlock();
+    ret = bdrv_co_do_status_above(bs, base, include_base, want_zero, offset,
+                                  bytes, pnum, map ? map : &local_map,
+                                  file ? file : &local_file,
+                                  depth ? depth : &local_depth);
+    bdrv_graph_co_rdunlock();
+    return ret;
+}
+
+int coroutine_fn bdrv_co_block_status_above(BlockDriverState *bs,
+                                            BlockDriverState *base,
+                                            int64_t offset, int64_t bytes,
+                                            int64_t *pnum, int64_t *map,
+                                            BlockDriverState **file)
+{
+    return bdrv_co_common_status_above(bs, base, false, true, offset, bytes,
+                                       pnum, map, file, NULL);
 }
 
 int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, int64_t *pnum,
                                       int64_t *map, BlockDriverState **file)
 {
-    int64_t length, local_map = 0;
-    BlockDriverState *local_file = NULL;
-    int ret;
-
-    *pnum = 0;
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
-    length = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
-    if (offset >= length) {
-        ret = BDRV_BLOCK_EOF;
-        goto out;
-    }
-    bytes = MIN(bytes, length - offset);
-    if (bytes == 0) {
-        ret = 0;
-        goto out;
-    }
-
-    bdrv_inc_in_flight(bs);
-    ret = bdrv_co_do_block_status(bs, offset, bytes, pnum, &local_map,
-                                  &local_file);
-    bdrv_dec_in_flight(bs);
-    if (ret >= 0 && offset + *pnum == length) {
-        ret |= BDRV_BLOCK_EOF;
-    }
-
-out:
-    if (map) {
-        *map = local_map;
-    }
-    if (file) {
-        *file = local_file;
-    }
-    return ret;
+    /* A chain of one node. */
+    return bdrv_co_common_status_above(bs, bs, true, true, offset, bytes,
+                                       pnum, map, file, NULL);
 }
 
 int coroutine_fn bdrv_co_is_allocated(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, int64_t *pnum)
 {
-    int64_t map;
-    BlockDriverState *file;
+    int ret = bdrv_co_common_status_above(bs, bs, true, false, offset, bytes,
+                                          pnum, NULL, NULL, NULL);
+
+    return ret < 0 ? ret : !!(ret & BDRV_BLOCK_ALLOCATED);
+}
+
+int coroutine_fn bdrv_co_is_allocated_above(BlockDriverState *top,
+                                            BlockDriverState *base,
+                                            bool include_base,
+                                            int64_t offset, int64_t bytes,
+                                            int64_t *pnum)
+{
+    int depth;
+    int ret = bdrv_co_common_status_above(top, base, include_base, false,
+                                          offset, bytes, pnum, NULL, NULL,
+                                          &depth);
+
+    if (ret < 0) {
+        return ret;
+    }
+    return ret & BDRV_BLOCK_ALLOCATED ? depth : 0;
+}
+
+int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes)
+{
+    int64_t pnum;
     int ret;
 
-    ret = bdrv_co_block_status(bs, offset, bytes, pnum, &map, &file);
-    return ret < 0 ? ret : !!(ret & BDRV_BLOCK_ALLOCATED);
+    if (!bytes) {
+        return 1;
+    }
+    ret = bdrv_co_common_status_above(bs, NULL, false, true, offset, bytes,
+                                      &pnum, NULL, NULL, NULL);
+    if (ret < 0) {
+        return ret;
+    }
+    return pnum == bytes && (ret & BDRV_BLOCK_ZERO);
+}
+
+int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs)
+{
+    int64_t length = bdrv_co_getlength(bs);
+    int64_t offset = 0;
+
+    if (length < 0) {
+        return length;
+    }
+    /* Pieces that are known to be zeroes can be long; data ends it. */
+    while (offset < length) {
+        int64_t pnum;
+        int ret = bdrv_co_common_status_above(bs, NULL, false, true, offset,
+                                              length - offset, &pnum, NULL,
+                                              NULL, NULL);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (!pnum || !(ret & BDRV_BLOCK_ZERO)) {
+            return 0;
+        }
+        offset += pnum;
+    }
+    return 1;
 }

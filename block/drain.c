@@ -25,7 +25,7 @@ void bdrv_dec_in_flight(BlockDriverState *bs)
  * children that come from @bs are counted in @bs, too; the children's other
  * parents are not quiesced, and not waited for.
  */
-static bool bdrv_drain_poll(BlockDriverState *bs)
+bool bdrv_drain_poll(BlockDriverState *bs)
 {
     BdrvChild *c;
 
@@ -33,27 +33,36 @@ static bool bdrv_drain_poll(BlockDriverState *bs)
         return true;
     }
     QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (c->parent_blk ? blk_root_in_flight(c->parent_blk) > 0 :
-            bdrv_drain_poll(c->parent_bs)) {
+        if (bdrv_parent_drained_poll_single(c)) {
             return true;
         }
     }
     return false;
 }
 
-static void bdrv_quiesce(BlockDriverState *bs)
+void bdrv_driver_drain_begin(BlockDriverState *bs)
+{
+    if (bs->quiesce_counter && !bs->driver_drained &&
+        QTAILQ_IN_USE(bs, node_list)) {
+        bs->driver_drained = true;
+        if (bs->drv && bs->drv->bdrv_drain_begin) {
+            bs->drv->bdrv_drain_begin(bs);
+        }
+    }
+}
+
+void bdrv_quiesce(BlockDriverState *bs)
 {
     BdrvChild *c;
 
+    GLOBAL_STATE_CODE();
     if (bs->quiesce_counter++ > 0) {
         return;
     }
     QLIST_FOREACH(c, &bs->parents, next_parent) {
         bdrv_parent_drained_begin_single(c);
     }
-    if (bs->drv && bs->drv->bdrv_drain_begin) {
-        bs->drv->bdrv_drain_begin(bs);
-    }
+    bdrv_driver_drain_begin(bs);
 }
 
 static BdrvChild *bdrv_first_quiesced_parent(BlockDriverState *bs)
@@ -68,16 +77,20 @@ static BdrvChild *bdrv_first_quiesced_parent(BlockDriverState *bs)
     return NULL;
 }
 
-static void bdrv_unquiesce(BlockDriverState *bs)
+void bdrv_unquiesce(BlockDriverState *bs)
 {
     BdrvChild *c;
 
+    GLOBAL_STATE_CODE();
     assert(bs->quiesce_counter > 0);
     if (--bs->quiesce_counter > 0) {
         return;
     }
-    if (bs->drv && bs->drv->bdrv_drain_end) {
-        bs->drv->bdrv_drain_end(bs);
+    if (bs->driver_drained) {
+        bs->driver_drained = false;
+        if (bs->drv && bs->drv->bdrv_drain_end) {
+            bs->drv->bdrv_drain_end(bs);
+        }
     }
     if (!bdrv_first_quiesced_parent(bs)) {
         return;
@@ -100,10 +113,8 @@ void bdrv_parent_drained_begin_single(BdrvChild *c)
         return;
     }
     c->quiesced_parent = true;
-    if (c->parent_blk) {
-        blk_root_drained_begin(c->parent_blk);
-    } else {
-        bdrv_quiesce(c->parent_bs);
+    if (c->klass->drained_begin) {
+        c->klass->drained_begin(c);
     }
 }
 
@@ -113,17 +124,21 @@ void bdrv_parent_drained_end_single(BdrvChild *c)
         return;
     }
     c->quiesced_parent = false;
-    if (c->parent_blk) {
-        blk_root_drained_end(c->parent_blk);
-    } else {
-        bdrv_unquiesce(c->parent_bs);
+    if (c->klass->drained_end) {
+        c->klass->drained_end(c);
     }
+}
+
+bool bdrv_parent_drained_poll_single(BdrvChild *c)
+{
+    return c->klass->drained_poll && c->klass->drained_poll(c);
 }
 
 void bdrv_drained_begin(BlockDriverState *bs)
 {
     GLOBAL_STATE_CODE();
     assert(!qemu_in_coroutine());
+    bdrv_graph_assert_not_writable();
     bdrv_quiesce(bs);
     /* Backends above may run in other threads: their end must wake us. */
     AIO_WAIT_WHILE(NULL, bdrv_drain_poll(bs));

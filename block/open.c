@@ -174,6 +174,7 @@ static int bdrv_open_driver(BlockDriverState *bs, BlockDriver *drv,
         goto close_driver;
     }
     bdrv_list_node(bs);
+    bdrv_driver_drain_begin(bs);
     bdrv_refresh_filename(bs);
     return 0;
 
@@ -412,6 +413,34 @@ BlockDriverState *bdrv_open(const char *filename, const char *reference,
                              errp);
 }
 
+/* --- nodes without a file name --- */
+
+BlockDriverState *bdrv_new_open_driver_opts(BlockDriver *drv,
+                                            const char *node_name,
+                                            QOpts *options, int flags,
+                                            Error **errp)
+{
+    g_autoptr(QOpts) opts = options ? options : qopts_new();
+    BlockDriverState *bs = bdrv_new();
+
+    GLOBAL_STATE_CODE();
+    bs->open_flags = flags;
+    bs->options = qopts_dup(opts);
+    qopts_set_str(bs->options, "driver", drv->format_name);
+    if (bdrv_open_driver(bs, drv, node_name, opts, errp) < 0) {
+        bdrv_unref(bs);
+        return NULL;
+    }
+    return bs;
+}
+
+BlockDriverState *bdrv_new_open_driver(BlockDriver *drv,
+                                       const char *node_name, int flags,
+                                       Error **errp)
+{
+    return bdrv_new_open_driver_opts(drv, node_name, NULL, flags, errp);
+}
+
 /* --- children --- */
 
 /* An image can name itself as its backing file, directly or not. */
@@ -459,7 +488,7 @@ BdrvChild *bdrv_open_child(const char *filename, QOpts *options,
     if (!bs) {
         return NULL;
     }
-    return bdrv_attach_child(parent, bs, bdref_key, role, errp);
+    return bdrv_attach_child(parent, bs, bdref_key, &child_of_bds, role, errp);
 }
 
 int bdrv_open_file_child(const char *filename, QOpts *options,

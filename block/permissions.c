@@ -3,7 +3,7 @@
  * Permissions: what the users of a node do with it, and let others do.
  *
  * Each edge of the graph has a set that is used and a set that is shared.  A
- * change is an update of a node and all nodes below it.  First each node is
+ * change is an update of nodes and all nodes below them.  First each node is
  * asked, parents before children; drivers that lock files (file-posix) take
  * the new locks then, and keep the old ones.  When all nodes have agreed, all
  * commit, which gives up the old locks and cannot fail.  When one refuses, the
@@ -27,14 +27,6 @@ char *bdrv_perm_names(uint64_t perm)
         }
     }
     return g_string_free(s, FALSE);
-}
-
-static char *bdrv_parent_desc(const BdrvChild *c)
-{
-    if (c->parent_blk) {
-        return g_strdup("an unnamed block device");
-    }
-    return g_strdup_printf("node '%s'", c->parent_bs->node_name);
 }
 
 void bdrv_default_perms(BlockDriverState *bs, BdrvChild *c,
@@ -86,7 +78,7 @@ static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
             uint64_t conflict = a->perm & ~b->shared_perm;
 
             if (a != b && conflict) {
-                g_autofree char *user = bdrv_parent_desc(b);
+                g_autofree char *user = bdrv_child_user_desc(b);
                 g_autofree char *names = bdrv_perm_names(conflict);
 
                 error_setg(errp, "Conflicts with use by %s as '%s', which "
@@ -99,9 +91,8 @@ static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
     return 0;
 }
 
-static void bdrv_child_perms(BlockDriverState *bs, BdrvChild *c, uint64_t perm,
-                             uint64_t shared, uint64_t *nperm,
-                             uint64_t *nshared)
+void bdrv_child_perms(BlockDriverState *bs, BdrvChild *c, uint64_t perm,
+                      uint64_t shared, uint64_t *nperm, uint64_t *nshared)
 {
     if (bs->drv && bs->drv->bdrv_child_perm) {
         bs->drv->bdrv_child_perm(bs, c, c->role, perm, shared, nperm,
@@ -126,6 +117,11 @@ typedef struct {
     uint64_t perm;
     uint64_t shared;
 } PermEdge;
+
+typedef struct {
+    GArray *nodes;              /* of PermNode, children before parents */
+    GArray *edges;              /* of PermEdge, in the order of the changes */
+} PermUpdate;
 
 /* Append @bs and all nodes below it to @nodes, children before parents. */
 static void perm_collect(BlockDriverState *bs, GHashTable *seen,
@@ -212,12 +208,33 @@ static int perm_check_node(PermNode *n, GArray *edges, Error **errp)
     return 0;
 }
 
-static void perm_commit(GArray *nodes)
+/* The nodes of @u from @first on have agreed. */
+static void perm_abort_from(PermUpdate *u, guint first)
 {
     guint i;
 
-    for (i = 0; i < nodes->len; i++) {
-        PermNode *n = &g_array_index(nodes, PermNode, i);
+    for (i = u->edges->len; i > 0; i--) {
+        PermEdge *old = &g_array_index(u->edges, PermEdge, i - 1);
+
+        old->child->perm = old->perm;
+        old->child->shared_perm = old->shared;
+    }
+    for (i = first; i < u->nodes->len; i++) {
+        BlockDriverState *bs = g_array_index(u->nodes, PermNode, i).bs;
+
+        if (bs->drv && bs->drv->bdrv_abort_perm_update) {
+            bs->drv->bdrv_abort_perm_update(bs);
+        }
+    }
+}
+
+static void perm_commit(void *opaque)
+{
+    PermUpdate *u = opaque;
+    guint i;
+
+    for (i = 0; i < u->nodes->len; i++) {
+        PermNode *n = &g_array_index(u->nodes, PermNode, i);
 
         if (n->bs->drv && n->bs->drv->bdrv_set_perm) {
             n->bs->drv->bdrv_set_perm(n->bs, n->perm, n->shared);
@@ -227,46 +244,61 @@ static void perm_commit(GArray *nodes)
     }
 }
 
-/* The nodes from @first on have agreed. */
-static void perm_abort(GArray *nodes, guint first, GArray *edges)
+static void perm_abort(void *opaque)
 {
+    perm_abort_from(opaque, 0);
+}
+
+static void perm_clean(void *opaque)
+{
+    PermUpdate *u = opaque;
+
+    g_array_free(u->nodes, true);
+    g_array_free(u->edges, true);
+    g_free(u);
+}
+
+static const TransactionActionDrv perm_update_drv = {
+    .abort = perm_abort,
+    .commit = perm_commit,
+    .clean = perm_clean,
+};
+
+int bdrv_list_refresh_perms(BlockDriverState *const *nodes, Transaction *tran,
+                            Error **errp)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    PermUpdate *u = g_new(PermUpdate, 1);
+    int ret = 0;
     guint i;
 
-    for (i = edges->len; i > 0; i--) {
-        PermEdge *old = &g_array_index(edges, PermEdge, i - 1);
-
-        old->child->perm = old->perm;
-        old->child->shared_perm = old->shared;
+    u->nodes = g_array_new(false, true, sizeof(PermNode));
+    u->edges = g_array_new(false, true, sizeof(PermEdge));
+    for (; *nodes; nodes++) {
+        perm_collect(*nodes, seen, u->nodes);
     }
-    for (i = first; i < nodes->len; i++) {
-        BlockDriverState *bs = g_array_index(nodes, PermNode, i).bs;
-
-        if (bs->drv && bs->drv->bdrv_abort_perm_update) {
-            bs->drv->bdrv_abort_perm_update(bs);
-        }
+    for (i = u->nodes->len; ret == 0 && i > 0; i--) {
+        ret = perm_check_node(&g_array_index(u->nodes, PermNode, i - 1),
+                              u->edges, errp);
     }
+    if (ret < 0) {
+        /* The node at i has refused and holds nothing. */
+        perm_abort_from(u, i + 1);
+        perm_clean(u);
+        return ret;
+    }
+    tran_add(tran, &perm_update_drv, u);
+    return 0;
 }
 
 int bdrv_refresh_perms(BlockDriverState *bs, Error **errp)
 {
-    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
-    g_autoptr(GArray) nodes = g_array_new(false, true, sizeof(PermNode));
-    g_autoptr(GArray) edges = g_array_new(false, true, sizeof(PermEdge));
-    int ret = 0;
-    guint i;
+    BlockDriverState *nodes[] = { bs, NULL };
+    Transaction *tran = tran_new();
+    int ret = bdrv_list_refresh_perms(nodes, tran, errp);
 
-    perm_collect(bs, seen, nodes);
-    for (i = nodes->len; ret == 0 && i > 0; i--) {
-        ret = perm_check_node(&g_array_index(nodes, PermNode, i - 1), edges,
-                              errp);
-    }
-    if (ret < 0) {
-        /* The node at i has refused and holds nothing. */
-        perm_abort(nodes, i + 1, edges);
-        return ret;
-    }
-    perm_commit(nodes);
-    return 0;
+    tran_finalize(tran, ret);
+    return ret;
 }
 
 int bdrv_child_try_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared,
@@ -286,125 +318,11 @@ int bdrv_child_try_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared,
     return ret;
 }
 
-/* --- edges --- */
-
-static BdrvChild *bdrv_child_new(BlockDriverState *bs, const char *name,
-                                 BdrvChildRole role)
+int bdrv_child_refresh_perms(BlockDriverState *bs, BdrvChild *c, Error **errp)
 {
-    BdrvChild *c = g_new0(BdrvChild, 1);
-
-    c->bs = bs;
-    c->name = g_strdup(name);
-    c->role = role;
-    c->shared_perm = BLK_PERM_ALL;
-    QLIST_INSERT_HEAD(&bs->parents, c, next_parent);
-    return c;
-}
-
-static void bdrv_child_free(BdrvChild *c)
-{
-    BlockDriverState *bs = c->bs;
-
-    QLIST_REMOVE(c, next_parent);
-    bdrv_parent_drained_end_single(c);
-    /* Less is wanted now: that cannot fail. */
-    bdrv_refresh_perms(bs, NULL);
-    g_free(c->name);
-    g_free(c);
-    bdrv_unref(bs);
-}
-
-/* Is @wanted @bs or a node above it? */
-static bool bdrv_is_above(BlockDriverState *bs, BlockDriverState *wanted)
-{
-    BdrvChild *c;
-
-    if (bs == wanted) {
-        return true;
-    }
-    QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (c->parent_bs && bdrv_is_above(c->parent_bs, wanted)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-BdrvChild *bdrv_attach_child(BlockDriverState *parent,
-                             BlockDriverState *child_bs, const char *name,
-                             BdrvChildRole role, Error **errp)
-{
-    BdrvChild *c, *after = NULL, *it;
     uint64_t perm, shared;
 
-    if (bdrv_is_above(parent, child_bs)) {
-        error_setg(errp, "Making '%s' a %s child of '%s' would create a "
-                   "cycle", child_bs->node_name, name, parent->node_name);
-        bdrv_unref(child_bs);
-        return NULL;
-    }
-    c = bdrv_child_new(child_bs, name, role);
-    c->parent_bs = parent;
-    bdrv_child_perms(parent, c, parent->cumulative_perms,
-                     parent->cumulative_shared, &perm, &shared);
-    if (bdrv_child_try_set_perm(c, perm, shared, errp) < 0) {
-        bdrv_child_free(c);
-        return NULL;
-    }
-    /* In the order in which they came: "extents.0", "extents.1", ... */
-    QLIST_FOREACH(it, &parent->children, next) {
-        after = it;
-    }
-    if (after) {
-        QLIST_INSERT_AFTER(after, c, next);
-    } else {
-        QLIST_INSERT_HEAD(&parent->children, c, next);
-    }
-    if (role & BDRV_CHILD_COW) {
-        parent->backing = c;
-    } else if (role & (BDRV_CHILD_PRIMARY | BDRV_CHILD_FILTERED)) {
-        parent->file = c;
-    }
-    if (child_bs->quiesce_counter) {
-        bdrv_parent_drained_begin_single(c);
-    }
-    return c;
-}
-
-void bdrv_unref_child(BlockDriverState *parent, BdrvChild *child)
-{
-    if (!child) {
-        return;
-    }
-    if (parent->file == child) {
-        parent->file = NULL;
-    }
-    if (parent->backing == child) {
-        parent->backing = NULL;
-    }
-    QLIST_REMOVE(child, next);
-    bdrv_child_free(child);
-}
-
-BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
-                                  const char *name, BlockBackend *blk,
-                                  uint64_t perm, uint64_t shared,
-                                  Error **errp)
-{
-    BdrvChild *c = bdrv_child_new(child_bs, name, 0);
-
-    c->parent_blk = blk;
-    if (bdrv_child_try_set_perm(c, perm, shared, errp) < 0) {
-        bdrv_child_free(c);
-        return NULL;
-    }
-    if (child_bs->quiesce_counter) {
-        bdrv_parent_drained_begin_single(c);
-    }
-    return c;
-}
-
-void bdrv_root_unref_child(BdrvChild *child)
-{
-    bdrv_child_free(child);
+    bdrv_child_perms(bs, c, bs->cumulative_perms, bs->cumulative_shared,
+                     &perm, &shared);
+    return bdrv_child_try_set_perm(c, perm, shared, errp);
 }

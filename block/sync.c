@@ -39,6 +39,8 @@ int bdrv_run_co(AioContext *ctx, int coroutine_fn (*fn)(void *arg), void *arg)
 
 typedef struct {
     BlockDriverState *bs;
+    BlockDriverState *base;
+    bool include_base;
     BdrvChild *child;
     int64_t offset;
     int64_t bytes;
@@ -219,12 +221,54 @@ int bdrv_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return bdrv_run_co(bdrv_get_aio_context(bs), bdrv_block_status_entry, &a);
 }
 
+static int coroutine_fn bdrv_block_status_above_entry(void *opaque)
+{
+    BdrvSyncArgs *a = opaque;
+
+    return bdrv_co_block_status_above(a->bs, a->base, a->offset, a->bytes,
+                                      a->pnum, a->map, a->file);
+}
+
+int bdrv_block_status_above(BlockDriverState *bs, BlockDriverState *base,
+                            int64_t offset, int64_t bytes, int64_t *pnum,
+                            int64_t *map, BlockDriverState **file)
+{
+    BdrvSyncArgs a = {
+        .bs = bs, .base = base, .offset = offset, .bytes = bytes,
+        .pnum = pnum, .map = map, .file = file,
+    };
+
+    return bdrv_run_co(bdrv_get_aio_context(bs),
+                       bdrv_block_status_above_entry, &a);
+}
+
+static int coroutine_fn bdrv_is_allocated_above_entry(void *opaque)
+{
+    BdrvSyncArgs *a = opaque;
+
+    return bdrv_co_is_allocated_above(a->bs, a->base, a->include_base,
+                                      a->offset, a->bytes, a->pnum);
+}
+
+int bdrv_is_allocated_above(BlockDriverState *top, BlockDriverState *base,
+                            bool include_base, int64_t offset, int64_t bytes,
+                            int64_t *pnum)
+{
+    BdrvSyncArgs a = {
+        .bs = top, .base = base, .include_base = include_base,
+        .offset = offset, .bytes = bytes, .pnum = pnum,
+    };
+
+    return bdrv_run_co(bdrv_get_aio_context(top),
+                       bdrv_is_allocated_above_entry, &a);
+}
+
 int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
                       int64_t *pnum)
 {
-    int ret = bdrv_block_status(bs, offset, bytes, pnum, NULL, NULL);
+    int ret = bdrv_is_allocated_above(bs, bs, true, offset, bytes, pnum);
 
-    return ret < 0 ? ret : !!(ret & BDRV_BLOCK_ALLOCATED);
+    return ret < 0 ? ret : !!ret;
 }
 
 int bdrv_get_cluster_size(BlockDriverState *bs)

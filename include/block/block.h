@@ -67,6 +67,75 @@ int bdrv_open_file_child(const char *filename, QOpts *options,
                          Error **errp);
 /* Drop the child and its reference; NULL is fine. */
 void bdrv_unref_child(BlockDriverState *parent, BdrvChild *child);
+/*
+ * A node by @drv that has no file name, as jobs insert them; @options is
+ * consumed (NULL is fine).  @node_name NULL: invent one.  Returns a reference.
+ */
+BlockDriverState *bdrv_new_open_driver_opts(BlockDriver *drv,
+                                            const char *node_name,
+                                            QOpts *options, int flags,
+                                            Error **errp);
+BlockDriverState *bdrv_new_open_driver(BlockDriver *drv,
+                                       const char *node_name, int flags,
+                                       Error **errp);
+
+/*
+ * Changes of the graph: block/graph-mod.c.  Main thread, outside coroutines.
+ * Each happens as a whole or not at all; the nodes concerned are drained
+ * meanwhile.  0 or -errno with @errp set.
+ */
+
+/*
+ * Put @bs_new, which has no backing child yet, above @bs_top: the users of
+ * @bs_top become those of @bs_new.  References do not change hands.
+ */
+int bdrv_append(BlockDriverState *bs_new, BlockDriverState *bs_top,
+                Error **errp);
+/*
+ * Open a node from @options (consumed; with "driver", and @bs as a child) and
+ * put it above @bs.  Returns a reference, or NULL with @errp set.
+ */
+BlockDriverState *bdrv_insert_node(BlockDriverState *bs, QOpts *options,
+                                   int flags, Error **errp);
+/* The users of @from become those of @to, but for those that @to has below. */
+int bdrv_replace_node(BlockDriverState *from, BlockDriverState *to,
+                      Error **errp);
+/* Let one edge lead to @new_bs; takes a reference of its own. */
+int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
+                          Error **errp);
+/* Take the filter @bs out: its users become those of its child. */
+int bdrv_drop_filter(BlockDriverState *bs, Error **errp);
+/* Another backing file, or none (NULL); takes a reference of its own. */
+int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
+                        Error **errp);
+
+/*
+ * No link from @bs down to @base (NULL: the whole chain) can change until it
+ * is unfrozen.  -EPERM with @errp set if one is frozen already.
+ */
+int bdrv_freeze_backing_chain(BlockDriverState *bs, BlockDriverState *base,
+                              Error **errp);
+void bdrv_unfreeze_backing_chain(BlockDriverState *bs,
+                                 BlockDriverState *base);
+bool bdrv_is_backing_chain_frozen(BlockDriverState *bs,
+                                  BlockDriverState *base, Error **errp);
+
+/*
+ * Backing chains.  Skip filters: the first node from @bs down that is no
+ * filter; implicit ones only.  Next: the node below @bs in the chain that is
+ * no filter.  Overlay: the node of the chain of @active whose next one is @bs.
+ */
+BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
+BlockDriverState *bdrv_skip_implicit_filters(BlockDriverState *bs);
+BlockDriverState *bdrv_backing_chain_next(BlockDriverState *bs);
+BlockDriverState *bdrv_find_base(BlockDriverState *bs);
+BlockDriverState *bdrv_find_overlay(BlockDriverState *active,
+                                    BlockDriverState *bs);
+/* Whether @base is @top or below it in its chain. */
+bool bdrv_chain_contains(BlockDriverState *top, BlockDriverState *base);
+/* The node of the chain of @bs that @backing_file is the name of, or NULL. */
+BlockDriverState *bdrv_find_backing_image(BlockDriverState *bs,
+                                          const char *backing_file);
 
 void bdrv_ref(BlockDriverState *bs);
 void bdrv_unref(BlockDriverState *bs);
@@ -147,14 +216,35 @@ int coroutine_fn bdrv_co_check(BlockDriverState *bs, BdrvCheckResult *res,
                                BdrvCheckMode fix);
 /*
  * Status of [@offset, @offset + *@pnum), at most @bytes: BDRV_BLOCK_* bits or
- * -errno.  bdrv_co_block_status_above() looks through backing files.
+ * -errno.  The second looks through the layers from @bs down to, and without,
+ * @base (NULL: all); a layer that ends before @offset reads as zeroes.
  */
 int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, int64_t *pnum,
                                       int64_t *map, BlockDriverState **file);
+int coroutine_fn bdrv_co_block_status_above(BlockDriverState *bs,
+                                            BlockDriverState *base,
+                                            int64_t offset, int64_t bytes,
+                                            int64_t *pnum, int64_t *map,
+                                            BlockDriverState **file);
 /* 1: allocated in this layer; 0: not; -errno. */
 int coroutine_fn bdrv_co_is_allocated(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, int64_t *pnum);
+/*
+ * The same for the layers from @top down to @base, which counts if
+ * @include_base: the number of the layer, counted from 1 for @top; 0 if none
+ * has it.  @base NULL: all.
+ */
+int coroutine_fn bdrv_co_is_allocated_above(BlockDriverState *top,
+                                            BlockDriverState *base,
+                                            bool include_base,
+                                            int64_t offset, int64_t bytes,
+                                            int64_t *pnum);
+/* 1 if the range is known to read as zeroes; 0 if not; -errno. */
+int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes);
+/* The same for the whole node. */
+int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs);
 
 /* The same outside coroutines (or inside). */
 int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
@@ -175,8 +265,14 @@ int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
 int bdrv_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix);
 int bdrv_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
                       int64_t *pnum, int64_t *map, BlockDriverState **file);
+int bdrv_block_status_above(BlockDriverState *bs, BlockDriverState *base,
+                            int64_t offset, int64_t bytes, int64_t *pnum,
+                            int64_t *map, BlockDriverState **file);
 int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
                       int64_t *pnum);
+int bdrv_is_allocated_above(BlockDriverState *top, BlockDriverState *base,
+                            bool include_base, int64_t offset, int64_t bytes,
+                            int64_t *pnum);
 /*
  * Format specific information as a JSON object {"type":..., "data":{...}}, a
  * reference for the caller; NULL if the driver has none.

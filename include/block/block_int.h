@@ -7,9 +7,11 @@
 #define BLOCK_INT_H
 
 #include "block/block.h"
+#include "block/graph-lock.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/error-report.h"
+#include "qemu/transactions.h"
 
 typedef struct BDRVReopenState {
     BlockDriverState *bs;
@@ -31,6 +33,7 @@ struct BlockDriver {
     size_t instance_size;       /* of bs->opaque, zeroed before open */
     bool is_format;             /* has a file child with metadata */
     bool is_filter;             /* same data as its one child */
+    bool filtered_child_is_backing; /* of a filter: bs->backing, not file */
     bool supports_backing;
 
     /* Options of open besides the generic ones; NULL for none. */
@@ -135,6 +138,10 @@ struct BlockDriver {
                           uint64_t shared);
     void (*bdrv_abort_perm_update)(BlockDriverState *bs);
 
+    /*
+     * Once per drained section, of a node that is open: stop, and start again,
+     * requests that the driver makes on its own account.
+     */
     void (*bdrv_drain_begin)(BlockDriverState *bs);
     void (*bdrv_drain_end)(BlockDriverState *bs);
 
@@ -166,16 +173,65 @@ typedef struct BlockLimits {
     size_t opt_mem_alignment;
 } BlockLimits;
 
+/*
+ * What a kind of parent (a node, a BlockBackend, a job) does when something
+ * happens to its child.  Main thread, unless told otherwise; NULL: nothing.
+ */
+typedef struct BdrvChildClass {
+    /* bdrv_replace_node() leaves such an edge at the node that it names. */
+    bool stay_at_node;
+    /* BdrvChild.opaque is a BlockDriverState. */
+    bool parent_is_bds;
+
+    /* Required: "node 'x'", "block device 'y'", for messages; to be freed. */
+    char *(*get_parent_desc)(BdrvChild *child);
+    /* The name of the BlockBackend or job; "" if it has none. */
+    const char *(*get_name)(BdrvChild *child);
+
+    /*
+     * drained_begin: make no new requests to the child; may not poll.
+     * drained_poll: whether the parent has requests that may still reach the
+     * child; becomes false without new events from above, and the thread that
+     * makes it false calls aio_wait_kick().  drained_end: undo
+     * drained_begin; may start requests.
+     */
+    void (*drained_begin)(BdrvChild *child);
+    bool (*drained_poll)(BdrvChild *child);
+    void (*drained_end)(BdrvChild *child);
+
+    /* The edge has got / is about to lose child->bs.  Graph lock held. */
+    void (*attach)(BdrvChild *child);
+    void (*detach)(BdrvChild *child);
+
+    /* The length of the child has changed; in a coroutine or outside. */
+    void (*resize)(BdrvChild *child);
+
+    /*
+     * The child is to move to @ctx, with its parents that follow.  Return
+     * false with @errp set to refuse; otherwise add what is to be done to
+     * @tran, and what was seen to @visited.  NULL: the parent refuses.
+     */
+    bool (*change_aio_ctx)(BdrvChild *child, AioContext *ctx,
+                           GHashTable *visited, Transaction *tran,
+                           Error **errp);
+    /* Required: where the parent runs.  Any thread. */
+    AioContext *(*get_parent_aio_context)(BdrvChild *child);
+} BdrvChildClass;
+
+/* Nodes as parents. */
+extern const BdrvChildClass child_of_bds;
+
 struct BdrvChild {
-    BlockDriverState *bs;
+    BlockDriverState *bs;       /* NULL only while the graph changes */
     char *name;                 /* "file", "extents.0" */
+    const BdrvChildClass *klass;
     BdrvChildRole role;
-    BlockDriverState *parent_bs;    /* or parent_blk */
-    BlockBackend *parent_blk;
+    void *opaque;               /* the parent; see klass */
     uint64_t perm;
     uint64_t shared_perm;
+    bool frozen;                /* bs cannot change: see bdrv_freeze_*() */
     bool quiesced_parent;       /* the parent is quiesced since bs is */
-    QLIST_ENTRY(BdrvChild) next;        /* parent_bs->children */
+    QLIST_ENTRY(BdrvChild) next;        /* the parent node's children */
     QLIST_ENTRY(BdrvChild) next_parent; /* bs->parents */
 };
 
@@ -228,6 +284,8 @@ struct BlockDriverState {
     unsigned supported_truncate_flags;
     BlockdevDetectZeroesOptions detect_zeroes;
     bool probed;                /* the format was guessed */
+    bool implicit;              /* a filter that the user did not ask for */
+    bool never_freeze;          /* the link to it must be free to change */
     bool force_share;
     unsigned backing_depth;     /* how many images it was opened below */
 
@@ -242,7 +300,8 @@ struct BlockDriverState {
     CoQueue flush_queue;
     QemuSpin reqs_lock;
     QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
-    int quiesce_counter;
+    int quiesce_counter;        /* main thread only */
+    bool driver_drained;        /* the driver's drain_begin was called */
 
     uint64_t cumulative_perms;
     uint64_t cumulative_shared;
@@ -267,6 +326,15 @@ void bdrv_dec_in_flight(BlockDriverState *bs);
  */
 void bdrv_parent_drained_begin_single(BdrvChild *c);
 void bdrv_parent_drained_end_single(BdrvChild *c);
+/* Whether the parent of @c still has requests. */
+bool bdrv_parent_drained_poll_single(BdrvChild *c);
+/* Whether @bs, or one of its parents, still has requests. */
+bool bdrv_drain_poll(BlockDriverState *bs);
+/* bdrv_drained_begin() and _end() without waiting. */
+void bdrv_quiesce(BlockDriverState *bs);
+void bdrv_unquiesce(BlockDriverState *bs);
+/* @bs has been listed: its driver is told if it is drained already. */
+void bdrv_driver_drain_begin(BlockDriverState *bs);
 
 /* Pass a blkdebug event to bs; cheap where there is no blkdebug. */
 static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
@@ -283,27 +351,114 @@ static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
     } while (0)
 #define BLKDBG_EVENT BLKDBG_CO_EVENT
 
+/* --- edges: block/child.c --- */
+
 /*
  * Attach @child_bs (consuming the reference) to @parent; checks permissions.
  * NULL with @errp set on failure, the reference is dropped then too.
  */
 BdrvChild *bdrv_attach_child(BlockDriverState *parent,
                              BlockDriverState *child_bs, const char *name,
-                             BdrvChildRole role, Error **errp);
+                             const BdrvChildClass *klass, BdrvChildRole role,
+                             Error **errp);
+/*
+ * The same for a parent @opaque that is no node.  @child_bs moves to the
+ * parent's AioContext, or the parent to that of @child_bs.
+ */
 BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
-                                  const char *name, BlockBackend *blk,
-                                  uint64_t perm, uint64_t shared,
+                                  const char *name,
+                                  const BdrvChildClass *klass,
+                                  BdrvChildRole role, uint64_t perm,
+                                  uint64_t shared, void *opaque,
                                   Error **errp);
+/* Drop the edge and its reference to the node. */
 void bdrv_root_unref_child(BdrvChild *child);
+/* What the parent of @child is called in messages; to be freed. */
+char *bdrv_child_user_desc(BdrvChild *child);
+
+/*
+ * Steps of a change of the graph, without a check of permissions: that
+ * follows, once, by bdrv_list_refresh_perms() with the same @tran.  All nodes
+ * whose edges move are drained.
+ */
+BdrvChild * GRAPH_WRLOCK
+bdrv_attach_child_noperm(BlockDriverState *parent, BlockDriverState *child_bs,
+                         const char *name, const BdrvChildClass *klass,
+                         BdrvChildRole role, Transaction *tran, Error **errp);
+void GRAPH_WRLOCK bdrv_replace_child_tran(BdrvChild *child,
+                                          BlockDriverState *new_bs,
+                                          Transaction *tran);
+void GRAPH_WRLOCK bdrv_remove_child_tran(BdrvChild *child, Transaction *tran);
+/* Another "backing" or "file" child, or none (@child NULL). */
+int GRAPH_WRLOCK bdrv_set_file_or_backing_noperm(BlockDriverState *parent,
+                                                 BlockDriverState *child,
+                                                 bool is_backing,
+                                                 Transaction *tran,
+                                                 Error **errp);
+/* False with @errp set if @child is @parent or above it. */
+bool bdrv_check_cycle(BlockDriverState *parent, BlockDriverState *child,
+                      const char *name, Error **errp);
+
+/* --- permissions: block/permissions.c --- */
+
 int bdrv_child_try_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared,
                             Error **errp);
+/* Ask anew what @bs wants of @c, which has changed without its parents. */
+int bdrv_child_refresh_perms(BlockDriverState *bs, BdrvChild *c,
+                             Error **errp);
+/* What the parent of @c is to ask of it if asked for @perm and @shared. */
+void bdrv_child_perms(BlockDriverState *bs, BdrvChild *c, uint64_t perm,
+                      uint64_t shared, uint64_t *nperm, uint64_t *nshared);
 /* Propagate permissions down from @bs after its flags changed. */
 int bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
+/*
+ * The same for several nodes of @nodes (a NULL-terminated list) at once, as a
+ * part of @tran; once in a transaction.
+ */
+int bdrv_list_refresh_perms(BlockDriverState *const *nodes, Transaction *tran,
+                            Error **errp);
 /* May @bs be written with @perm if its alignment is @align? */
 int bdrv_check_resize_perm(BlockDriverState *bs, uint64_t perm,
                            uint32_t align, Error **errp);
 /* "write, resize" for a mask; to be freed. */
 char *bdrv_perm_names(uint64_t perm);
+
+/* --- filters and backing chains: block/chain.c --- */
+
+/*
+ * The child whose data a node shows where it has none itself:
+ * of a filter (filter), of an overlay (cow), or of either; NULL if there is
+ * none.  Primary: the child that a node has its own data in.
+ */
+BdrvChild *bdrv_cow_child(BlockDriverState *bs);
+BdrvChild *bdrv_filter_child(BlockDriverState *bs);
+BdrvChild *bdrv_filter_or_cow_child(BlockDriverState *bs);
+BdrvChild *bdrv_primary_child(BlockDriverState *bs);
+
+static inline BlockDriverState *child_bs(BdrvChild *child)
+{
+    return child ? child->bs : NULL;
+}
+
+static inline BlockDriverState *bdrv_cow_bs(BlockDriverState *bs)
+{
+    return child_bs(bdrv_cow_child(bs));
+}
+
+static inline BlockDriverState *bdrv_filter_bs(BlockDriverState *bs)
+{
+    return child_bs(bdrv_filter_child(bs));
+}
+
+static inline BlockDriverState *bdrv_filter_or_cow_bs(BlockDriverState *bs)
+{
+    return child_bs(bdrv_filter_or_cow_child(bs));
+}
+
+static inline BlockDriverState *bdrv_primary_bs(BlockDriverState *bs)
+{
+    return child_bs(bdrv_primary_child(bs));
+}
 
 /*
  * Default child permissions of a format: see block/permissions.c.
@@ -311,11 +466,6 @@ char *bdrv_perm_names(uint64_t perm);
 void bdrv_default_perms(BlockDriverState *bs, BdrvChild *c,
                         BdrvChildRole role, uint64_t perm, uint64_t shared,
                         uint64_t *nperm, uint64_t *nshared);
-
-/* Drain as seen by a BlockBackend above: see block/block-backend.c. */
-void blk_root_drained_begin(BlockBackend *blk);
-void blk_root_drained_end(BlockBackend *blk);
-unsigned blk_root_in_flight(BlockBackend *blk);
 
 /* For force-share=on of a writable node. */
 #define BDRV_OPT_FORCE_SHARE_RDWR \

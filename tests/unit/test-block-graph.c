@@ -98,13 +98,15 @@ static void test_cycle(void)
                     "file.file.node-name=file", &error_abort);
     file = bdrv_find_node("file");
     bdrv_ref(top);
-    g_assert(!bdrv_attach_child(file, top, "loop", BDRV_CHILD_DATA, &err));
+    g_assert(!bdrv_attach_child(file, top, "loop", &child_of_bds,
+                               BDRV_CHILD_DATA, &err));
     g_assert_cmpstr(error_get_pretty(err), ==,
                     "Making 'top' a loop child of 'file' would create a "
                     "cycle");
     error_free_or_abort(&err);
     bdrv_ref(file);
-    g_assert(!bdrv_attach_child(file, file, "self", BDRV_CHILD_DATA, &err));
+    g_assert(!bdrv_attach_child(file, file, "self", &child_of_bds,
+                               BDRV_CHILD_DATA, &err));
     error_free_or_abort(&err);
     bdrv_unref(top);
     g_assert(!bdrv_next_node(NULL));
