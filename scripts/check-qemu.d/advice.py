@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """check-qemu: the cases in order, what a fault means, and what helps."""
 
+import answers
 import cases
 import monitor
 import pending
@@ -21,6 +22,12 @@ ALL = [
     ('again', '-EAGAIN, nothing in flight', cases.again,
      'The disk stops for good when the kernel is short of requests or memory.',
      PATCH),
+    ('again-busy', '-EAGAIN, one in flight', answers.again_busy,
+     'The disk stops for good when the kernel has no room for more requests.',
+     PATCH),
+    ('again-long', '-EAGAIN for a while', answers.again_long,
+     'While the kernel is short of memory the disk stops, takes a whole '
+     'processor, or is slow after it.', PATCH),
     ('own-wakeup', 'own wake-up', cases.own_wakeup,
      'The disk can stop for good while the event loop is busy with other '
      'things.', PATCH),
@@ -36,6 +43,18 @@ ALL = [
     ('late-tail', 'a tail that completes later', cases.late_tail,
      'The same; and memory of a request is used after the request is done.',
      PATCH),
+    ('refused-tail', 'a tail that is refused', answers.refused_tail,
+     'A read that fails in its second part returns zeroes, and nobody is '
+     'told.', PATCH),
+    ('fua-tail', 'the tail of a FUA write', answers.fua_tail,
+     'After a power cut a part of what a guest had been told to be on the '
+     'disk is missing.', PATCH),
+    ('no-room', 'a write of 0 bytes', answers.no_room,
+     'A full disk is not told: data is lost.', PATCH),
+    ('interrupted', 'interrupted requests', answers.interrupted,
+     'A signal at a bad time (FUSE) stops the disk.', PATCH),
+    ('order', 'order of completions', answers.order,
+     'Requests wait although they are complete.', PATCH),
     ('pending-error', 'write-back error at open', pending.pending_error,
      'Data that could not be written is lost, and nobody is told.',
      'up to 9.0 and aio=threads are right; ' + PATCH),

@@ -12,12 +12,22 @@
  *   refuse      the first request is late, requests meanwhile get EAGAIN, and
  *               the next batch, of all that were queued, is refused with EIO
  *   again       the first call, with nothing in flight, fails with EAGAIN
+ *   again-busy  the first request is late; meanwhile one call fails with EAGAIN
+ *   again-long  all calls fail with EAGAIN for LATE_US; one succeeds; the next
+ *               fails once more
  *   silent      completions do not signal the eventfd
+ *   slow-silent:US  the same, and a request takes US microseconds in the call
  *   cut:BYTES   a request transfers BYTES at most
  *   late:BYTES  the same for the first request; the second one is late
  *   kick:BYTES  the first request of at least BYTES is late: all that follows
  *               begins in the event loop, not in the coroutine of a command
  *   slow:US     a request takes US microseconds within the call
+ *   eintr       requests complete with EINTR, all of them
+ *   none        the first request completes with 0 bytes
+ *   tail:BYTES  the first request transfers BYTES at most; the second one
+ *               completes with EINVAL
+ *   fua:BYTES   like cut; the prompt of qemu-io is shown at once
+ *   together:N  requests complete when there are N of them, or no more come
  *   sync-error  the first fdatasync(), fsync() or IOCB_CMD_FDSYNC fails, as if
  *               a write-back error had been pending; later ones do not
  *
@@ -62,20 +72,29 @@ typedef struct {
     uint64_t disturbed;     /* requests that something was done to */
     uint64_t asynchronous;  /* requests not completed within the call */
     uint64_t failed;        /* calls of this library that failed */
+    uint64_t late_batch;    /* requests per call, after the first 8 calls */
+    uint64_t retry_us;      /* until a call was tried again, the last time */
+    uint64_t dsync;         /* writes with RWF_DSYNC */
+    uint64_t unflushed;     /* writes without, that no flush came after */
 } Report;
 
-/* The head of the ring that is mapped at the address of the context. */
+/* The ring that is mapped at the address of the context. */
 typedef struct {
-    uint32_t id, nr, head, tail, magic;
+    uint32_t id, nr, head, tail, magic, compat, incompat, header_length;
+    struct io_event events[];
 } Ring;
 
+#define RING_MAGIC 0xa10a10a1
+
 enum {
-    WATCH, REFUSE, AGAIN, SILENT, CUT, LATE, KICK, SLOW, SYNC_ERROR,
+    WATCH, REFUSE, AGAIN, AGAIN_BUSY, AGAIN_LONG, SILENT, SLOW_SILENT, CUT,
+    LATE, KICK, SLOW, EINTR_ALL, NONE, TAIL, FUA, TOGETHER, SYNC_ERROR,
 };
 
 static const char *const names[] = {
-    "watch", "refuse", "again", "silent", "cut", "late", "kick", "slow",
-    "sync-error",
+    "watch", "refuse", "again", "again-busy", "again-long", "silent",
+    "slow-silent", "cut", "late", "kick", "slow", "eintr", "none", "tail",
+    "fua", "together", "sync-error",
 };
 
 static Report dummy;
@@ -112,6 +131,14 @@ static void sleep_us(unsigned long us)
     }
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000ULL + t.tv_nsec / 1000;
+}
+
 static void *next_function(const char *name)
 {
     void *fn = dlsym(RTLD_NEXT, name);
@@ -146,7 +173,7 @@ static void __attribute__((constructor)) start(void)
 
     read_setting();
     /* In order with stderr; and a prompt at once, where it is waited for. */
-    setvbuf(stdout, NULL, mode == SLOW ? _IONBF : _IOLBF, 0);
+    setvbuf(stdout, NULL, mode == SLOW || mode == FUA ? _IONBF : _IOLBF, 0);
     if (fd < 0) {
         return;
     }
@@ -328,6 +355,35 @@ static int submit_cut(void *ctx, struct iocb *cb, size_t bytes)
     return ret;
 }
 
+/*
+ * @cb completes with @res.  The kernel gets a read that it completes with
+ * EFAULT within the call; its result is changed in the ring.
+ */
+static int submit_result(void *ctx, struct iocb *cb, int64_t res)
+{
+    struct iovec bad = { (void *)4096, 4096 };
+    struct iocb saved = *cb;
+    Ring *ring = ctx;
+    uint32_t tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+    int ret;
+
+    cb->aio_lio_opcode = IOCB_CMD_PREADV;
+    cb->aio_buf = (uintptr_t)&bad;
+    cb->aio_nbytes = 1;
+    cb->aio_offset = 0;
+    cb->aio_rw_flags = 0;
+    ret = call_next(ctx, 1, &cb);
+    *cb = saved;
+    if (ret != 1 || ring->magic != RING_MAGIC ||
+        ring->events[tail].obj != (uintptr_t)cb) {
+        add(&report->failed, 1);
+        return ret;
+    }
+    ring->events[tail].res = res;
+    add(&report->disturbed, 1);
+    return 1;
+}
+
 static int submit_refuse(void *ctx, long nr, struct iocb **iocbs)
 {
     switch (step) {
@@ -366,28 +422,104 @@ static int submit_silent(void *ctx, long nr, struct iocb **iocbs)
     set_signals(nr, iocbs, false);
     ret = call_next(ctx, nr, iocbs);
     set_signals(nr, iocbs, true);
-    add(&report->disturbed, ret > 0 ? ret : 0);
+    if (ret > 0) {
+        sleep_us(ret * parameter);
+        add(&report->disturbed, ret);
+    }
     return ret;
 }
 
-/* Nothing but a request that the kernel completes with EFAULT. */
-static int submit_sync_error(void *ctx, struct iocb *cb)
+static int submit_again_busy(void *ctx, long nr, struct iocb **iocbs)
 {
-    struct iovec bad = { (void *)4096, 4096 };
-    struct iocb saved = *cb;
-    int ret;
+    switch (step++) {
+    case 0:
+        return submit_late(ctx, iocbs[0]);
+    case 1:
+        add(&report->disturbed, 1);
+        return -EAGAIN;
+    default:
+        return call_next(ctx, nr, iocbs);
+    }
+}
 
-    cb->aio_lio_opcode = IOCB_CMD_PREADV;
-    cb->aio_buf = (uintptr_t)&bad;
-    cb->aio_nbytes = 1;
-    cb->aio_offset = 0;
-    add(&report->disturbed, 1);
-    ret = call_next(ctx, 1, &cb);
-    cb->aio_lio_opcode = saved.aio_lio_opcode;
-    cb->aio_buf = saved.aio_buf;
-    cb->aio_nbytes = saved.aio_nbytes;
-    cb->aio_offset = saved.aio_offset;
-    return ret;
+static int submit_again_long(void *ctx, long nr, struct iocb **iocbs)
+{
+    static uint64_t first, last;
+    uint64_t now = now_us();
+
+    if (step == 0) {
+        first = first ? first : now;
+        if (now - first < LATE_US) {
+            add(&report->disturbed, 1);
+            return -EAGAIN;
+        }
+    } else if (step == 1) {
+        last = now;
+        step = 2;
+        return -EAGAIN;
+    } else if (step == 2) {
+        report->retry_us = now - last;
+        step = 3;
+    }
+    step = step ? step : 1;
+    return call_next(ctx, nr, iocbs);
+}
+
+/* --- requests that complete together --- */
+
+#define MAX_TOGETHER 256
+/* That long after the last one no more are expected. */
+#define QUIET_US 20000
+
+static pthread_mutex_t together_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct iocb *together[MAX_TOGETHER];
+static unsigned n_together;
+static uint64_t together_us;            /* when the last one came */
+
+static void *together_thread(void *ctx)
+{
+    while (true) {
+        bool enough;
+
+        sleep_us(1000);
+        pthread_mutex_lock(&together_lock);
+        enough = n_together >= parameter ||
+                 (n_together && now_us() - together_us > QUIET_US);
+        if (enough) {
+            if (call_next(ctx, n_together, together) != (int)n_together) {
+                add(&report->failed, 1);
+            }
+            add(&report->disturbed, n_together);
+            n_together = 0;
+        }
+        pthread_mutex_unlock(&together_lock);
+    }
+    return NULL;
+}
+
+static int submit_together(void *ctx, long nr, struct iocb **iocbs)
+{
+    int taken = 0;
+
+    if (!step) {
+        sigset_t all, old;
+        pthread_t thread;
+
+        step = 1;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        if (pthread_create(&thread, NULL, together_thread, ctx)) {
+            add(&report->failed, 1);
+        }
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    pthread_mutex_lock(&together_lock);
+    while (taken < nr && n_together < MAX_TOGETHER) {
+        together[n_together++] = iocbs[taken++];
+    }
+    together_us = now_us();
+    pthread_mutex_unlock(&together_lock);
+    return taken ? taken : -EAGAIN;
 }
 
 /* Only the file of the images: QEMU may ask with a file of its own. */
@@ -418,9 +550,31 @@ static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
             return -EAGAIN;
         }
         break;
+    case AGAIN_BUSY:
+        return submit_again_busy(ctx, nr, iocbs);
+    case AGAIN_LONG:
+        return submit_again_long(ctx, nr, iocbs);
     case SILENT:
+    case SLOW_SILENT:
         return submit_silent(ctx, nr, iocbs);
+    case EINTR_ALL:
+        return submit_result(ctx, iocbs[0], -EINTR);
+    case NONE:
+        if (!step++) {
+            return submit_result(ctx, iocbs[0], 0);
+        }
+        break;
+    case TAIL:
+        step++;
+        if (step <= 2) {
+            return step == 2 ? submit_result(ctx, iocbs[0], -EINVAL)
+                             : submit_cut(ctx, iocbs[0], parameter);
+        }
+        break;
+    case TOGETHER:
+        return submit_together(ctx, nr, iocbs);
     case CUT:
+    case FUA:
         return submit_cut(ctx, iocbs[0], parameter);
     case LATE:
         step++;
@@ -448,6 +602,24 @@ static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
     return call_next(ctx, nr, iocbs);
 }
 
+/* What is on stable storage before its request is done, and what is not. */
+static void note_flushes(long nr, struct iocb **iocbs)
+{
+    long i;
+
+    for (i = 0; i < nr; i++) {
+        if (iocbs[i]->aio_lio_opcode == IOCB_CMD_FDSYNC) {
+            report->unflushed = 0;
+        } else if (iocbs[i]->aio_lio_opcode != IOCB_CMD_PWRITEV) {
+            continue;
+        } else if (iocbs[i]->aio_rw_flags & RWF_DSYNC) {
+            add(&report->dsync, 1);
+        } else {
+            add(&report->unflushed, 1);
+        }
+    }
+}
+
 __attribute__((visibility("default")))
 int io_submit(void *ctx, long nr, struct iocb **iocbs)
 {
@@ -457,9 +629,13 @@ int io_submit(void *ctx, long nr, struct iocb **iocbs)
     add(&report->calls, 1);
     add(&report->requests, transfers);
     raise_to(&report->max_batch, nr);
+    if (report->calls > 8) {
+        raise_to(&report->late_batch, nr);
+    }
+    note_flushes(nr, iocbs);
     if (nr == 1 && iocbs[0]->aio_lio_opcode == IOCB_CMD_FDSYNC &&
         takes_sync_error(iocbs[0]->aio_fildes)) {
-        return submit_sync_error(ctx, iocbs[0]);
+        return submit_result(ctx, iocbs[0], -EIO);
     }
     if (!transfers || transfers != nr) {
         return call_next(ctx, nr, iocbs);
@@ -476,6 +652,7 @@ static int sync_file(const char *name, int fd)
         errno = EIO;
         return -1;
     }
+    report->unflushed = 0;
     return ((SyncFn *)next_function(name))(fd);
 }
 

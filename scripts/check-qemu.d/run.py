@@ -15,7 +15,7 @@ MIB = 1 << 20
 # The fields of struct Report in disturb.c.
 Report = collections.namedtuple('Report', [
     'loaded', 'calls', 'requests', 'max_batch', 'stack_bytes', 'disturbed',
-    'asynchronous', 'failed'])
+    'asynchronous', 'failed', 'late_batch', 'retry_us', 'dsync', 'unflushed'])
 REPORT_BYTES = 8 * len(Report._fields)
 # Where the images lie: everything completes within io_submit(2) there.
 TMPFS = '/dev/shm'
