@@ -189,6 +189,33 @@ case $("$ORACLE_IO" --version 2> /dev/null) in
 *) skip "what is known of QEMU 7.2: that is not '$ORACLE_IO'" ;;
 esac
 
+# --- the monitor of a stock QEMU ---
+SYSTEM=${ORACLE_SYSTEM_PROG:-/usr/bin/qemu-system-x86_64}
+system_version=$("$SYSTEM" --version 2> /dev/null)
+case $system_version in
+'QEMU emulator version 7.2.'*)
+    if doctor 1 --qemu-io "$IO" --qemu-img "$IMG" --system "$SYSTEM" \
+        --case starved-monitor; then
+        equal 'the monitor of QEMU 7.2' "$(results fault)" starved-monitor
+        must 'that the monitor was silent' grep -q \
+            'starves: no answer for .* of 2 ms complete' "$work/json"
+        must 'its version' grep -q 'QEMU emulator version 7.2' "$work/json"
+    fi
+    ;;
+'')
+    skip "--system: no '$SYSTEM' (Debian: qemu-system-x86)"
+    ;;
+*)
+    # What others have is not known; but it must be possible to say.
+    $LIMIT "$top/scripts/check-qemu" --json --qemu-io "$IO" --qemu-img "$IMG" \
+        --system "$SYSTEM" --case starved-monitor > "$work/json" 2>&1
+    equal "--system $SYSTEM: not tried" "$(results untried)" ''
+    ;;
+esac
+if doctor 0 --qemu-io "$IO" --qemu-img "$IMG" --case starved-monitor; then
+    equal 'without --system: not tried' "$(results untried)" starved-monitor
+fi
+
 # --- arguments ---
 refused()
 {
@@ -202,6 +229,8 @@ refused --qemu-io no-such-program
 refused --case no-such-case
 refused --seconds 0
 refused --qemu-io /bin/true
+refused --qemu-io "$IO" --qemu-img "$IMG" --system /bin/true
+refused --qemu-io "$IO" --qemu-img "$IMG" --system no-such-program
 must 'help' "$top/scripts/check-qemu" --help
 
 # --- interrupted, while a program hangs ---
