@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Drain: wait until a node, and those above and below it, have no requests.
+ * Drain: wait until a node, and those above it, have no requests.
+ *
+ * A drained node has quiesced parents: each makes no new requests, and is
+ * waited for.  A parent that is a node has quiesced parents in turn.  Main
+ * thread; coroutines ask the main thread to do it.
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
@@ -134,10 +138,56 @@ bool bdrv_parent_drained_poll_single(BdrvChild *c)
     return c->klass->drained_poll && c->klass->drained_poll(c);
 }
 
+/* --- in a coroutine: the main thread does it --- */
+
+typedef struct {
+    Coroutine *co;
+    BlockDriverState *bs;       /* NULL: all nodes */
+    bool begin;
+} BdrvCoDrain;
+
+static void bdrv_co_drain_bh(void *opaque)
+{
+    BdrvCoDrain *d = opaque;
+
+    if (d->bs) {
+        /* A drain must not wait for the request for it. */
+        bdrv_dec_in_flight(d->bs);
+    }
+    if (d->bs && d->begin) {
+        bdrv_drained_begin(d->bs);
+    } else if (d->bs) {
+        bdrv_drained_end(d->bs);
+    } else if (d->begin) {
+        bdrv_drain_all_begin();
+    } else {
+        bdrv_drain_all_end();
+    }
+    aio_co_wake(d->co);
+}
+
+static void coroutine_fn bdrv_co_drain(BlockDriverState *bs, bool begin)
+{
+    BdrvCoDrain d = {
+        .co = qemu_coroutine_self(), .bs = bs, .begin = begin,
+    };
+
+    if (bs) {
+        bdrv_inc_in_flight(bs);
+    }
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), bdrv_co_drain_bh, &d);
+    qemu_coroutine_yield();
+}
+
+/* --- one node --- */
+
 void bdrv_drained_begin(BlockDriverState *bs)
 {
+    if (qemu_in_coroutine()) {
+        bdrv_co_drain(bs, true);
+        return;
+    }
     GLOBAL_STATE_CODE();
-    assert(!qemu_in_coroutine());
     bdrv_graph_assert_not_writable();
     bdrv_quiesce(bs);
     /* Backends above may run in other threads: their end must wake us. */
@@ -146,7 +196,10 @@ void bdrv_drained_begin(BlockDriverState *bs)
 
 void bdrv_drained_end(BlockDriverState *bs)
 {
-    GLOBAL_STATE_CODE();
+    if (qemu_in_coroutine()) {
+        bdrv_co_drain(bs, false);
+        return;
+    }
     bdrv_unquiesce(bs);
 }
 
@@ -156,22 +209,82 @@ void bdrv_drain(BlockDriverState *bs)
     bdrv_drained_end(bs);
 }
 
-void bdrv_drain_all(void)
+/* --- all nodes --- */
+
+static unsigned drain_all_count;    /* sections; main thread only */
+
+/* A new node takes part in the sections that have begun. */
+void bdrv_drain_all_join(BlockDriverState *bs)
+{
+    while (bs->drain_all_count < drain_all_count) {
+        bs->drain_all_count++;
+        bdrv_quiesce(bs);
+    }
+}
+
+static bool bdrv_drain_all_poll(void)
+{
+    BlockDriverState *bs;
+
+    for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
+        if (bdrv_drain_poll(bs)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void bdrv_drain_all_begin(void)
+{
+    BlockDriverState *bs;
+
+    if (qemu_in_coroutine()) {
+        bdrv_co_drain(NULL, true);
+        return;
+    }
+    GLOBAL_STATE_CODE();
+    bdrv_graph_assert_not_writable();
+    drain_all_count++;
+    /* Nothing that this calls lets a node go. */
+    for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
+        bdrv_drain_all_join(bs);
+    }
+    AIO_WAIT_WHILE(NULL, bdrv_drain_all_poll());
+}
+
+void bdrv_drain_all_end(void)
 {
     BlockDriverState *bs, *next;
 
-    blk_drain_all();
+    if (qemu_in_coroutine()) {
+        bdrv_co_drain(NULL, false);
+        return;
+    }
+    GLOBAL_STATE_CODE();
+    assert(drain_all_count > 0);
+    drain_all_count--;
     /* A node with a reference stays listed, and so does its link. */
     bs = bdrv_next_node(NULL);
     if (bs) {
         bdrv_ref(bs);
     }
     for (; bs; bs = next) {
-        bdrv_drain(bs);
+        while (bs->drain_all_count > drain_all_count) {
+            bs->drain_all_count--;
+            bdrv_unquiesce(bs);
+        }
         next = bdrv_next_node(bs);
         if (next) {
             bdrv_ref(next);
         }
         bdrv_unref(bs);
     }
+}
+
+void bdrv_drain_all(void)
+{
+    /* Backends without a root have no node to be drained with. */
+    blk_drain_all();
+    bdrv_drain_all_begin();
+    bdrv_drain_all_end();
 }

@@ -237,6 +237,7 @@ BlockDriverState *bdrv_new(void)
     QLIST_INIT(&bs->tracked_requests);
     qemu_spin_init(&bs->reqs_lock);
     qemu_co_queue_init(&bs->flush_queue);
+    bdrv_drain_all_join(bs);
     return bs;
 }
 

@@ -284,12 +284,16 @@ int bdrv_has_zero_init(BlockDriverState *bs);
 int bdrv_get_cluster_size(BlockDriverState *bs);
 
 /*
- * Drain: no new requests from above, and all there are have ended.  Main
- * thread, outside coroutines; nests.
+ * Drain: no new requests from above, and all there are have ended; in a
+ * section until the end.  Sections nest.  Main thread; or in a coroutine of
+ * any thread that is itself no request, and is not counted as one, of the
+ * nodes concerned.  A node that is opened in a section of all is drained, too.
  */
 void bdrv_drained_begin(BlockDriverState *bs);
 void bdrv_drained_end(BlockDriverState *bs);
 void bdrv_drain(BlockDriverState *bs);
+void bdrv_drain_all_begin(void);
+void bdrv_drain_all_end(void);
 void bdrv_drain_all(void);
 
 /* Memory aligned for direct requests to @bs; qemu_vfree() frees it. */

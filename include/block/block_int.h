@@ -301,6 +301,7 @@ struct BlockDriverState {
     QemuSpin reqs_lock;
     QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
     int quiesce_counter;        /* main thread only */
+    unsigned drain_all_count;   /* drain_all sections in quiesce_counter */
     bool driver_drained;        /* the driver's drain_begin was called */
 
     uint64_t cumulative_perms;
@@ -333,6 +334,8 @@ bool bdrv_drain_poll(BlockDriverState *bs);
 /* bdrv_drained_begin() and _end() without waiting. */
 void bdrv_quiesce(BlockDriverState *bs);
 void bdrv_unquiesce(BlockDriverState *bs);
+/* For a new node, before it is used: see bdrv_drain_all_begin(). */
+void bdrv_drain_all_join(BlockDriverState *bs);
 /* @bs has been listed: its driver is told if it is drained already. */
 void bdrv_driver_drain_begin(BlockDriverState *bs);
 
