@@ -32,6 +32,8 @@ static const QemuOptsList file_runtime_opts = {
     },
 };
 
+static const char *const file_mutable_opts[] = { "aio-max-batch", NULL };
+
 static void file_parse_filename(const char *filename, QOpts *options,
                                 Error **errp)
 {
@@ -330,7 +332,7 @@ static int file_reopen_prepare(BDRVReopenState *state, Error **errp)
     state->opaque = rs;
     rs->fd = -1;
     rs->open_flags = file_flags_for(state->flags);
-    if (!qopts_take_number(state->options, "aio-max-batch", s->aio_max_batch,
+    if (!qopts_take_number(state->options, "aio-max-batch", 0,
                            &rs->aio_max_batch, errp)) {
         goto fail;
     }
@@ -428,6 +430,7 @@ static BlockDriver bdrv_file = {
     .instance_size = sizeof(BDRVFileState),
     .runtime_opts = &file_runtime_opts,
     .create_opts = &file_create_opts,
+    .mutable_opts = file_mutable_opts,
     .bdrv_parse_filename = file_parse_filename,
     .bdrv_refresh_filename = file_refresh_filename,
     .bdrv_open = file_open,

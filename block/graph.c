@@ -269,7 +269,14 @@ static void bdrv_close(BlockDriverState *bs)
 
 void bdrv_delete(BlockDriverState *bs)
 {
+    BlockDriverState *other;
+
     assert(QLIST_EMPTY(&bs->parents));
+    QTAILQ_FOREACH(other, &all_nodes, node_list) {
+        if (other->inherits_from == bs) {
+            other->inherits_from = NULL;
+        }
+    }
     if (bs->drv) {
         bdrv_close(bs);
     }

@@ -301,6 +301,7 @@ static int bdrv_open_file_below(BlockDriverState *bs, BlockDriver **drv,
         if (!*file) {
             return -EINVAL;
         }
+        (*file)->inherits_from = bs;
     }
     if (!*drv) {
         *drv = bdrv_guess_format(bs, *file, filename, errp);
@@ -487,6 +488,9 @@ BdrvChild *bdrv_open_child(const char *filename, QOpts *options,
                            parent, role, errp);
     if (!bs) {
         return NULL;
+    }
+    if (!reference) {
+        bs->inherits_from = parent;
     }
     return bdrv_attach_child(parent, bs, bdref_key, &child_of_bds, role, errp);
 }

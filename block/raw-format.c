@@ -36,13 +36,14 @@ static int raw_probe(const uint8_t *buf, int buf_size, const char *filename)
     return 1;
 }
 
-/* Options that are not given stay as they are. */
+static const char *const raw_mutable_opts[] = { "offset", "size", NULL };
+
 static bool raw_take_options(QOpts *options, bool *has_size, uint64_t *size,
                              uint64_t *offset, Error **errp)
 {
-    *has_size |= qopts_has(options, "size");
-    return qopts_take_size(options, "offset", *offset, offset, errp)
-           && qopts_take_size(options, "size", *size, size, errp);
+    *has_size = qopts_has(options, "size");
+    return qopts_take_size(options, "offset", 0, offset, errp)
+           && qopts_take_size(options, "size", 0, size, errp);
 }
 
 /* Check the window against the file and make it that of @s. */
@@ -98,9 +99,8 @@ static int raw_open(BlockDriverState *bs, QOpts *options, int flags,
 {
     BDRVRawState *s = bs->opaque;
     BdrvChildRole role;
-    uint64_t size = 0;
-    uint64_t offset = 0;
-    bool has_size = false;
+    uint64_t size, offset;
+    bool has_size;
 
     if (!raw_take_options(options, &has_size, &size, &offset, errp)) {
         return -EINVAL;
@@ -117,11 +117,9 @@ static int raw_open(BlockDriverState *bs, QOpts *options, int flags,
 
 static int raw_reopen_prepare(BDRVReopenState *state, Error **errp)
 {
-    BDRVRawState *s = state->bs->opaque;
     BDRVRawState *new_state = g_new0(BDRVRawState, 1);
-    uint64_t size = s->size;
-    uint64_t offset = s->offset;
-    bool has_size = s->has_size;
+    uint64_t size, offset;
+    bool has_size;
     int ret = 0;
 
     if (!raw_take_options(state->options, &has_size, &size, &offset, errp)) {
@@ -361,6 +359,7 @@ static BlockDriver bdrv_raw = {
     .is_format = true,
     .runtime_opts = &raw_runtime_opts,
     .create_opts = &raw_create_opts,
+    .mutable_opts = raw_mutable_opts,
     .bdrv_probe = raw_probe,
     .bdrv_open = raw_open,
     .bdrv_reopen_prepare = raw_reopen_prepare,

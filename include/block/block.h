@@ -164,6 +164,20 @@ void bdrv_refresh_limits(BlockDriverState *bs, Error **errp);
 /* Reopen with other flags or options ("-r", "-w", "-c", "-o" of qemu-io). */
 int bdrv_reopen(BlockDriverState *bs, int flags, QOpts *options,
                 Error **errp);
+int bdrv_reopen_set_read_only(BlockDriverState *bs, bool read_only,
+                              Error **errp);
+/*
+ * Reopen several nodes, all or none.  bdrv_reopen_queue() adds one (@queue
+ * NULL: to a new queue) with @options (consumed; may name another "file" or
+ * "backing" child).  What they do not say stays as it is if @keep_old_opts,
+ * else it becomes the default.  bdrv_reopen_multiple() frees the queue.
+ */
+typedef struct BlockReopenQueue BlockReopenQueue;
+BlockReopenQueue *bdrv_reopen_queue(BlockReopenQueue *queue,
+                                    BlockDriverState *bs, QOpts *options,
+                                    bool keep_old_opts);
+void bdrv_reopen_queue_free(BlockReopenQueue *queue);
+int bdrv_reopen_multiple(BlockReopenQueue *queue, Error **errp);
 
 /*
  * Create an image.  bdrv_create(): by @drv from @opts (consumed), which

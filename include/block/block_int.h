@@ -16,7 +16,8 @@
 typedef struct BDRVReopenState {
     BlockDriverState *bs;
     int flags;                  /* the new BDRV_O_* */
-    QOpts *options;             /* the driver takes what it accepts */
+    /* All options that are to be; the driver takes what it accepts. */
+    QOpts *options;
     void *opaque;               /* the driver's, from prepare to the end */
 } BDRVReopenState;
 
@@ -40,6 +41,8 @@ struct BlockDriver {
     const QemuOptsList *runtime_opts;
     /* Options of create; NULL: cannot create. */
     const QemuOptsList *create_opts;
+    /* Options that reopen can set back to their default; NULL-terminated. */
+    const char *const *mutable_opts;
 
     /* 0..100: how much @buf, the first @buf_size bytes, looks like ours. */
     int (*bdrv_probe)(const uint8_t *buf, int buf_size, const char *filename);
@@ -287,6 +290,7 @@ struct BlockDriverState {
     bool implicit;              /* a filter that the user did not ask for */
     bool never_freeze;          /* the link to it must be free to change */
     bool force_share;
+    BlockDriverState *inherits_from;    /* the parent that it was opened by */
     unsigned backing_depth;     /* how many images it was opened below */
 
     int64_t total_sectors;      /* atomic in requests, which change it */

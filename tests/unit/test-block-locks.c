@@ -197,9 +197,18 @@ static void way_reopen_ro(State other, State from, State to)
     }
 }
 
-/* Two nodes below @bs: when the second refuses, the first is as before. */
+static QOpts *writable_opts(void)
+{
+    QOpts *opts = qopts_new();
+
+    qopts_set_bool(opts, "read-only", false);
+    return opts;
+}
+
+/* Two nodes at once: when one refuses, the other is as before. */
 static void way_abort(State other, State from, State to)
 {
+    BlockReopenQueue *queue;
     BlockDriverState *bs, *top;
     QOpts *opts;
     Error *err = NULL;
@@ -213,7 +222,9 @@ static void way_abort(State other, State from, State to)
     qopts_set_str(opts, "file", bdrv_get_node_name(bs));
     top = bdrv_open(NULL, NULL, opts, 0, &error_abort);
     wanted[1] = to;
-    g_assert_cmpint(bdrv_reopen(top, BDRV_O_RDWR, NULL, &err), <, 0);
+    queue = bdrv_reopen_queue(NULL, top, writable_opts(), true);
+    queue = bdrv_reopen_queue(queue, bs, writable_opts(), true);
+    g_assert_cmpint(bdrv_reopen_multiple(queue, &err), <, 0);
     error_free_or_abort(&err);
     check_bytes(other, from);
     g_assert(bdrv_is_read_only(top) && bdrv_is_read_only(bs));
