@@ -10,6 +10,29 @@
  *   L3 own wake-up         L5 refused request     L6 -EAGAIN
  *   L7 short transfer      L10 no error is swallowed
  */
+/* begin: series */
+/*
+ * What is between "begin: WORDS" and "end" is installed where one of the
+ * alternatives, which commas separate, holds, that is all of its words do: a
+ * step of series/steps/ is done, or the tree is
+ *
+ *   tails      one that submits the tails of short transfers again
+ *   released   one that has the released bound
+ *   unbounded  one that has not
+ *
+ * So a case comes with the step before which it fails.  These guard what was
+ * right, and come with the first commit:
+ *
+ *   everywhere             async, again/in-flight, sync/many
+ *   tails                  short/2, short/refused
+ *   tails and unbounded    short/9, short/16, short/not-signalled
+ *   unbounded              sync/starved, sync/submitted
+ *   released               sync/signalled
+ *
+ * tests/series/apply-test.sh sees both: each case of a step fails before it; the
+ * cases of the first commit are those above, and pass.
+ */
+/* end */
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
@@ -166,9 +189,9 @@ static void test_async(void)
     g_assert_cmpuint(mock.requests, ==, 16 * 50);
 }
 
-/* begin: wakeup */
 /* --- a kernel that completes within io_submit() --- */
 
+/* begin: bound, released, wakeup */
 /*
  * L1, L3: several coroutines, each woken in the completion pass of another:
  * unbounded, this nests once per request; bounded but without a wake-up of
@@ -193,6 +216,8 @@ static void test_sync(void)
     do_test_sync(false, 0);
 }
 
+/* end */
+/* begin: bound, wakeup */
 static void test_sync_not_signalled(void)
 {
     do_test_sync(true, 0);
@@ -203,6 +228,8 @@ static void test_sync_one_by_one(void)
     do_test_sync(true, 1);
 }
 
+/* end */
+/* begin: unbounded, wakeup */
 static void busy_bh(void *opaque)
 {
     QEMUBH **bh = opaque;
@@ -225,6 +252,7 @@ static void test_sync_starved(void)
     qemu_bh_delete(bh);
 }
 
+/* end */
 /* L3: more than a batch, and than what one pass gives to the kernel. */
 static void test_sync_many(void)
 {
@@ -238,8 +266,7 @@ static void test_sync_many(void)
     g_assert_cmpuint(mock.requests, ==, 3 * n);
 }
 
-/* end */
-/* begin: two-steps */
+/* begin: unbounded, two-steps */
 /* At the bound requests are submitted all the same: none waits for a turn. */
 static void test_sync_submitted(void)
 {
@@ -256,7 +283,7 @@ static void test_sync_submitted(void)
 }
 
 /* end */
-/* begin: stack wakeup */
+/* begin: stack */
 /* The most that io_submit() calls may be apart on the stack. */
 #define STACK_SPREAD_MAX (16 * 1024)
 
@@ -350,9 +377,9 @@ static void test_refused_all(void)
 }
 
 /* end */
-/* begin: again */
 /* --- -EAGAIN (L6) --- */
 
+/* begin: again */
 #define AGAIN_NS 50000000LL
 
 static int64_t again_until;
@@ -379,6 +406,7 @@ static void test_again_idle(void)
     g_assert_cmpuint(mock.calls, <=, 200);
 }
 
+/* end */
 static unsigned again_left;
 
 static int again_once(void)
@@ -386,6 +414,7 @@ static int again_once(void)
     return again_left && again_left-- ? -EAGAIN : 0;
 }
 
+/* begin: again */
 /* Once, after which nothing is in flight and nothing signals. */
 static void test_again_once(void)
 {
@@ -400,6 +429,7 @@ static void test_again_once(void)
     g_assert_cmpuint(mock.requests, ==, 8);
 }
 
+/* end */
 /* With requests in flight: not tried again before one of them completes. */
 static void test_again_in_flight(void)
 {
@@ -428,8 +458,7 @@ static void test_again_in_flight(void)
     poll_until_finished();
 }
 
-/* end */
-/* begin: tail */
+/* begin: tails */
 /* --- short transfers (L2, L7) --- */
 
 /* A request that the kernel carries out in @parts, whole in the end. */
@@ -471,6 +500,8 @@ static void test_short_2(void)
     do_test_short_sync(2, false);
 }
 
+/* end */
+/* begin: tails unbounded, tail */
 static void test_short_9(void)
 {
     do_test_short_sync(9, false);
@@ -481,6 +512,8 @@ static void test_short_16(void)
     do_test_short_sync(16, false);
 }
 
+/* end */
+/* begin: tail */
 /* The first part completes within io_submit(), the others do not. */
 static int later_call(void)
 {
@@ -499,14 +532,14 @@ static void test_short_later(void)
 }
 
 /* end */
-/* begin: tail wakeup */
+/* begin: tails unbounded, tails wakeup */
 static void test_short_not_signalled(void)
 {
     do_test_short_sync(16, true);
 }
 
 /* end */
-/* begin: tail refused */
+/* begin: tails */
 static int refused_call(void)
 {
     return mock.calls == 2 ? -EIO : 0;
@@ -522,7 +555,7 @@ static void test_short_refused(void)
 }
 
 /* end */
-/* begin: tail again */
+/* begin: tail */
 static int again_call(void)
 {
     return mock.calls == 2 ? -EAGAIN : 0;
@@ -564,18 +597,22 @@ static void test_probe(void)
 static void add_tests(void)
 {
     g_test_add_func("/linux-aio/async", test_async);
-    /* begin: wakeup */
+    /* begin: bound, released */
     g_test_add_func("/linux-aio/sync/signalled", test_sync);
+    /* end */
+    /* begin: bound, wakeup */
     g_test_add_func("/linux-aio/sync/not-signalled",
                     test_sync_not_signalled);
     g_test_add_func("/linux-aio/sync/one-by-one", test_sync_one_by_one);
-    g_test_add_func("/linux-aio/sync/starved", test_sync_starved);
-    g_test_add_func("/linux-aio/sync/many", test_sync_many);
     /* end */
-    /* begin: two-steps */
+    /* begin: unbounded, wakeup */
+    g_test_add_func("/linux-aio/sync/starved", test_sync_starved);
+    /* end */
+    g_test_add_func("/linux-aio/sync/many", test_sync_many);
+    /* begin: unbounded, two-steps */
     g_test_add_func("/linux-aio/sync/submitted", test_sync_submitted);
     /* end */
-    /* begin: stack wakeup */
+    /* begin: stack */
     g_test_add_func("/linux-aio/sync/stack", test_sync_stack);
     /* end */
     /* begin: refused */
@@ -587,22 +624,26 @@ static void add_tests(void)
     /* begin: again */
     g_test_add_func("/linux-aio/again/idle", test_again_idle);
     g_test_add_func("/linux-aio/again/once", test_again_once);
-    g_test_add_func("/linux-aio/again/in-flight", test_again_in_flight);
     /* end */
-    /* begin: tail */
+    g_test_add_func("/linux-aio/again/in-flight", test_again_in_flight);
+    /* begin: tails */
     g_test_add_func("/linux-aio/short/2", test_short_2);
+    /* end */
+    /* begin: tails unbounded, tail */
     g_test_add_func("/linux-aio/short/9", test_short_9);
     g_test_add_func("/linux-aio/short/16", test_short_16);
+    /* end */
+    /* begin: tail */
     g_test_add_func("/linux-aio/short/later", test_short_later);
     /* end */
-    /* begin: tail wakeup */
+    /* begin: tails unbounded, tails wakeup */
     g_test_add_func("/linux-aio/short/not-signalled",
                     test_short_not_signalled);
     /* end */
-    /* begin: tail refused */
+    /* begin: tails */
     g_test_add_func("/linux-aio/short/refused", test_short_refused);
     /* end */
-    /* begin: tail again */
+    /* begin: tail */
     g_test_add_func("/linux-aio/short/again", test_short_again);
     /* end */
     /* begin: probe */

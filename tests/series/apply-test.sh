@@ -3,7 +3,7 @@
 # scripts/apply-to-qemu on git repositories that have QEMU's file names and
 # contents of the same shape, made here: its forms, and what it refuses.
 # Every commit is built, and the unit test run where there is one; and each
-# commit of --split brings a case that fails before it.
+# commit of --split brings cases, all of which fail before it.
 #
 # SERIES_PAIRS: forms and shapes to try beyond the fixed ones, as the first line
 # names them, or "all"; by default one, another one in each run.
@@ -304,15 +304,14 @@ each_commit()
 
 cases_in()
 {
-    grep -o '"/linux-aio/[^"]*"' "$1" | tr -d '"' | sort
+    grep -o '"/linux-aio/[^"]*"' "$1" | tr -d '"' | grep -v /skip | sort
 }
 
-# The cases that commit $2 of tree $1 brings, on the engine before it: how
-# many there are, and how many fail there.
+# The cases that commit $2 of tree $1 brings must fail on the engine before it.
 new_cases()
 {
-    local made=$work/before case pid new=0 fail=0
-    local pids=()
+    local made=$work/before case i bad=0
+    local cases=() pids=()
 
     check_out "$1" "$2^" "$made"
     git -C "$1" show "$2:tests/unit/test-linux-aio-recursion.c" \
@@ -321,24 +320,50 @@ new_cases()
     cases_in "$made/tests/unit/test-linux-aio-recursion.c" > "$made/old.list"
     cases_in "$made/new.c" > "$made/new.list"
     for case in $(comm -13 "$made/old.list" "$made/new.list"); do
-        new=$((new + 1))
         # A crash, or a hang that is cut off.
         (timeout -s KILL 3 "$made/new" -p "$case") > /dev/null 2>&1 &
+        cases+=("$case")
         pids+=($!)
     done
-    for pid in "${pids[@]}"; do
-        wait "$pid" 2> /dev/null || fail=$((fail + 1))
+    for i in "${!pids[@]}"; do
+        if wait "${pids[i]}" 2> /dev/null; then
+            echo "${cases[i]} passes before its step"
+            bad=1
+        fi
     done
     rm -rf "$made"
-    echo "$new new, $fail fail before"
-    [ $fail -ge 1 ]
+    echo "new, and fail before: ${cases[*]}"
+    [ $bad -eq 0 ] && [ ${#cases[@]} -ge 1 ]
 }
 
-# Each step of --split on branch $2 of tree $1 brings a case that needs it.
+# The cases that guard what was right in shape $1, as the head of the unit test
+# lists them, sorted.
+guards_of()
+{
+    local has=" ${features[$1]} " words='everywhere'
+
+    case $has in
+    *' bound '*) words+='|released' ;;
+    *) words+='|unbounded' ;;
+    esac
+    case $has in
+    *' tails bound '*) words+='|tails' ;;
+    *' tails '*) words+='|tails|tails and unbounded' ;;
+    esac
+    sed -n -E "s#^ \\*   ($words)  +([a-z].*/.*)#\\2#p" \
+        "$src/series/test-linux-aio-minimal.c" | tr -d ' ' | tr ',' '\n' |
+        sed 's#^#/linux-aio/#' | sort
+}
+
+# Each step of --split on branch $2 of tree $1, of shape $3, brings cases, all of
+# which need it.  The first commit has those that guard what was right.
 each_step()
 {
-    local commit n=0
+    local commit first n=0
 
+    first=$(git -C "$1" rev-list --reverse "master..$2" | head -n 1)
+    git -C "$1" show "$first:tests/unit/test-linux-aio-recursion.c" > first.c
+    diff <(guards_of "$3") <(cases_in first.c) || return 1
     for commit in $(git -C "$1" rev-list --reverse "master..$2" \
                         -- block/linux-aio.c); do
         git -C "$1" log -1 --format=%s "$commit"
@@ -434,7 +459,8 @@ form()
         check "$name: each commit builds and passes" each_commit "$tree" $b
         case " $* " in
         *' --split '*)
-            check "$name: each step has a case of its own" each_step "$tree" $b
+            check "$name: each step has cases of its own" \
+                each_step "$tree" $b "${name#split-}"
             ;;
         esac
     else
