@@ -39,6 +39,11 @@ check-kill: all
 check-spin:
 	scripts/check-spin
 
+# All forms of the series on all shapes of QEMU's tree.
+check-series: all
+	SERIES_PAIRS=all BUILD_DIR=$(CURDIR)/build tests/series/apply-test.sh
+	SERIES_PAIRS=all tests/series/tsan-test.sh
+
 coverage:
 	scripts/coverage
 
@@ -58,4 +63,4 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-spin coverage fuzz style bench clean
+    check-series check-spin coverage fuzz style bench clean

@@ -29,8 +29,8 @@
  *   unbounded              sync/starved, sync/submitted
  *   released               sync/signalled
  *
- * tests/series/apply-test.sh sees both: each case of a step fails before it; the
- * cases of the first commit are those above, and pass.
+ * tests/series/apply-test.sh sees both: each case of a step fails before it;
+ * the cases of the first commit are those above, and pass.
  */
 /* end */
 #include "qemu/osdep.h"
