@@ -17,7 +17,7 @@ int blkdebug_find_event(const char *name)
     int i;
 
     for (i = 0; i < BLKDBG__MAX; i++) {
-        if (!strcmp(blkdebug_event_names[i], name)) {
+        if (!strcmp(BlkdebugEvent_lookup.array[i], name)) {
             return i;
         }
     }

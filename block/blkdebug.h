@@ -50,7 +50,7 @@ int blkdebug_read_config(BlkdebugRuleList *rules, const char *filename,
 /* Takes them out of @options. */
 int blkdebug_take_rules(BlkdebugRuleList *rules, QOpts *options,
                         Error **errp);
-/* An index of blkdebug_event_names[], or -1. */
+/* An index of BlkdebugEvent_lookup.array[], or -1. */
 int blkdebug_find_event(const char *name);
 void blkdebug_rule_free(BlkdebugRule *rule);
 

@@ -163,7 +163,7 @@ static int file_do_resize(int fd, int64_t current, int64_t offset,
         return file_prealloc_full(fd, current, offset, errp);
     default:
         error_setg(errp, "Unsupported preallocation mode: %s",
-                   prealloc_mode_names[prealloc]);
+                   PreallocMode_str(prealloc));
         return -ENOTSUP;
     }
 }
@@ -248,7 +248,7 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
     }
     if (prealloc != PREALLOC_MODE_OFF) {
         error_setg(errp, "Preallocation mode '%s' unsupported for this "
-                   "non-regular file", prealloc_mode_names[prealloc]);
+                   "non-regular file", PreallocMode_str(prealloc));
         return -ENOTSUP;
     }
     length = file_getlength_fd(s->fd);
@@ -400,13 +400,13 @@ int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
     int prealloc, fd, ret;
 
     filename = file_strip_prefix(filename);
-    if (!qopts_take_enum(opts, "preallocation", prealloc_mode_names,
+    if (!qopts_take_enum(opts, "preallocation", PreallocMode_lookup.array,
                          PREALLOC_MODE_OFF, &prealloc, errp)) {
         return -EINVAL;
     }
     if (prealloc == PREALLOC_MODE_METADATA) {
         error_setg(errp, "Unsupported preallocation mode: %s",
-                   prealloc_mode_names[prealloc]);
+                   PreallocMode_str(prealloc));
         return -ENOTSUP;
     }
     if (qopts_get_size(opts, "size", 0) > BDRV_MAX_LENGTH) {
@@ -481,13 +481,13 @@ int coroutine_fn hdev_co_create_opts(BlockDriver *drv, const char *filename,
     int prealloc, fd, ret;
 
     filename = file_strip_prefix(filename);
-    if (!qopts_take_enum(opts, "preallocation", prealloc_mode_names,
+    if (!qopts_take_enum(opts, "preallocation", PreallocMode_lookup.array,
                          PREALLOC_MODE_OFF, &prealloc, errp)) {
         return -EINVAL;
     }
     if (prealloc != PREALLOC_MODE_OFF) {
         error_setg(errp, "Unsupported preallocation mode '%s'",
-                   prealloc_mode_names[prealloc]);
+                   PreallocMode_str(prealloc));
         return -ENOTSUP;
     }
     fd = qemu_open(filename, O_RDWR | O_BINARY, errp);

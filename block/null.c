@@ -155,7 +155,7 @@ static int coroutine_fn null_co_truncate(BlockDriverState *bs, int64_t offset,
 
     if (prealloc != PREALLOC_MODE_OFF) {
         error_setg(errp, "Unsupported preallocation mode '%s'",
-                   prealloc_mode_names[prealloc]);
+                   PreallocMode_str(prealloc));
         return -ENOTSUP;
     }
     s->length = offset;

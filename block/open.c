@@ -66,7 +66,8 @@ static int bdrv_take_common_options(BlockDriverState *bs, QOpts *options,
 {
     int detect_zeroes, ret;
 
-    if (!qopts_take_enum(options, "detect-zeroes", detect_zeroes_names,
+    if (!qopts_take_enum(options, "detect-zeroes",
+                         BlockdevDetectZeroesOptions_lookup.array,
                          BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF, &detect_zeroes,
                          errp)) {
         return -EINVAL;

@@ -199,7 +199,8 @@ static int reopen_take_options(ReopenNode *n, Error **errp)
     if (bdrv_take_flag_options(n->state.options, &n->state.flags,
                                &n->force_share, errp) < 0 ||
         !qopts_take_enum(n->state.options, "detect-zeroes",
-                         detect_zeroes_names, dz, &dz, errp)) {
+                         BlockdevDetectZeroesOptions_lookup.array,
+                         dz, &dz, errp)) {
         return -EINVAL;
     }
     if (dz == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP &&

@@ -25,7 +25,7 @@ static int parse_prealloc(const char *name, PreallocMode *mode)
     int i;
 
     for (i = 0; i < PREALLOC_MODE__MAX; i++) {
-        if (!strcmp(name, prealloc_mode_names[i])) {
+        if (!strcmp(name, PreallocMode_lookup.array[i])) {
             *mode = i;
             return 0;
         }

@@ -6,6 +6,8 @@
 #ifndef QEMU_BLOCK_COMMON_H
 #define QEMU_BLOCK_COMMON_H
 
+#include "qapi/qapi-types-block-core.h"
+
 #define BDRV_SECTOR_BITS 9
 #define BDRV_SECTOR_SIZE (1ULL << BDRV_SECTOR_BITS)
 
@@ -72,23 +74,6 @@ enum {
     BLK_PERM_ALL             = 0x0f,
 };
 
-typedef enum PreallocMode {
-    PREALLOC_MODE_OFF,
-    PREALLOC_MODE_METADATA,
-    PREALLOC_MODE_FALLOC,
-    PREALLOC_MODE_FULL,
-    PREALLOC_MODE__MAX,
-} PreallocMode;
-/* "off", "metadata", "falloc", "full", NULL */
-extern const char *const prealloc_mode_names[];
-
-typedef enum BlockdevDetectZeroesOptions {
-    BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF,
-    BLOCKDEV_DETECT_ZEROES_OPTIONS_ON,
-    BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP,
-} BlockdevDetectZeroesOptions;
-extern const char *const detect_zeroes_names[];
-
 typedef struct BlockDriverInfo {
     int cluster_size;           /* bytes; 0: not known */
     int64_t vm_state_offset;
@@ -115,34 +100,6 @@ typedef enum BdrvCheckMode {
     BDRV_FIX_LEAKS  = 1,
     BDRV_FIX_ERRORS = 2,
 } BdrvCheckMode;
-
-/*
- * Points at which a driver passes that blkdebug can break on; their option
- * names ("read_aio", ...) are in blkdebug_event_names[].
- */
-typedef enum BlkdebugEvent {
-    BLKDBG_L1_UPDATE, BLKDBG_L1_GROW_ALLOC_TABLE, BLKDBG_L1_GROW_WRITE_TABLE,
-    BLKDBG_L1_GROW_ACTIVATE_TABLE, BLKDBG_L2_LOAD, BLKDBG_L2_UPDATE,
-    BLKDBG_L2_UPDATE_COMPRESSED, BLKDBG_L2_ALLOC_COW_READ,
-    BLKDBG_L2_ALLOC_WRITE, BLKDBG_READ_AIO, BLKDBG_READ_BACKING_AIO,
-    BLKDBG_READ_COMPRESSED, BLKDBG_WRITE_AIO, BLKDBG_WRITE_COMPRESSED,
-    BLKDBG_VMSTATE_LOAD, BLKDBG_VMSTATE_SAVE, BLKDBG_COW_READ,
-    BLKDBG_COW_WRITE, BLKDBG_REFTABLE_LOAD, BLKDBG_REFTABLE_GROW,
-    BLKDBG_REFTABLE_UPDATE, BLKDBG_REFBLOCK_LOAD, BLKDBG_REFBLOCK_UPDATE,
-    BLKDBG_REFBLOCK_UPDATE_PART, BLKDBG_REFBLOCK_ALLOC,
-    BLKDBG_REFBLOCK_ALLOC_HOOKUP, BLKDBG_REFBLOCK_ALLOC_WRITE,
-    BLKDBG_REFBLOCK_ALLOC_WRITE_BLOCKS, BLKDBG_REFBLOCK_ALLOC_WRITE_TABLE,
-    BLKDBG_REFBLOCK_ALLOC_SWITCH_TABLE, BLKDBG_CLUSTER_ALLOC,
-    BLKDBG_CLUSTER_ALLOC_BYTES, BLKDBG_CLUSTER_FREE, BLKDBG_FLUSH_TO_OS,
-    BLKDBG_FLUSH_TO_DISK, BLKDBG_PWRITEV_RMW_HEAD,
-    BLKDBG_PWRITEV_RMW_AFTER_HEAD, BLKDBG_PWRITEV_RMW_TAIL,
-    BLKDBG_PWRITEV_RMW_AFTER_TAIL, BLKDBG_PWRITEV, BLKDBG_PWRITEV_ZERO,
-    BLKDBG_PWRITEV_DONE, BLKDBG_EMPTY_IMAGE_PREPARE,
-    BLKDBG_L1_SHRINK_WRITE_TABLE, BLKDBG_L1_SHRINK_FREE_L2_CLUSTERS,
-    BLKDBG_COR_WRITE, BLKDBG_CLUSTER_ALLOC_SPACE, BLKDBG_NONE,
-    BLKDBG__MAX,
-} BlkdebugEvent;
-extern const char *const blkdebug_event_names[];
 
 /* The roles that a child has for its parent. */
 typedef enum BdrvChildRole {
