@@ -28,6 +28,9 @@ static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
 {
     int ret;
 
+    if (bs->drv->bdrv_co_flush) {
+        return bs->drv->bdrv_co_flush(bs);
+    }
     bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_OS);
     if (bs->drv->bdrv_co_flush_to_os) {
         ret = bs->drv->bdrv_co_flush_to_os(bs);

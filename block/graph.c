@@ -10,7 +10,9 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "block/block-open.h"
+#include "block/dirty-bitmap.h"
 #include "qemu/cutils.h"
+#include "qemu/id.h"
 #include "qemu/main-loop.h"
 
 static QLIST_HEAD(, BlockDriver) bdrv_drivers =
@@ -171,21 +173,6 @@ BlockDriverState *bdrv_next_node(BlockDriverState *bs)
     return bs ? QTAILQ_NEXT(bs, node_list) : QTAILQ_FIRST(&all_nodes);
 }
 
-static bool id_wellformed(const char *id)
-{
-    size_t i;
-
-    if (!g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    for (i = 1; id[i]; i++) {
-        if (!g_ascii_isalnum(id[i]) && !strchr("-._", id[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
 int bdrv_set_node_name(BlockDriverState *bs, const char *node_name,
                        Error **errp)
 {
@@ -236,6 +223,8 @@ BlockDriverState *bdrv_new(void)
     QLIST_INIT(&bs->parents);
     QLIST_INIT(&bs->tracked_requests);
     qemu_spin_init(&bs->reqs_lock);
+    qemu_mutex_init(&bs->dirty_bitmap_mutex);
+    QLIST_INIT(&bs->dirty_bitmaps);
     qemu_co_queue_init(&bs->flush_queue);
     bdrv_drain_all_join(bs);
     return bs;
@@ -285,6 +274,8 @@ void bdrv_delete(BlockDriverState *bs)
     }
     assert(QLIST_EMPTY(&bs->tracked_requests));
     qemu_spin_destroy(&bs->reqs_lock);
+    bdrv_release_all_dirty_bitmaps(bs);
+    qemu_mutex_destroy(&bs->dirty_bitmap_mutex);
     qopts_unref(bs->options);
     g_free(bs->opaque);
     g_free(bs->backing_file);

@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
+#include "block/dirty-bitmap.h"
 #include "qemu/cutils.h"
 
 /* Zeroes are written in pieces of this size where no driver does better. */
@@ -219,8 +220,8 @@ int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
     return ret;
 }
 
-/* Another thread may have made it longer meanwhile. */
-static void bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
+/* Another thread may have made it longer meanwhile.  Whether it grew. */
+static bool bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
 {
     int64_t old = qatomic_read(&bs->total_sectors);
 
@@ -228,10 +229,11 @@ static void bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
         int64_t seen = qatomic_cmpxchg(&bs->total_sectors, old, sectors);
 
         if (seen == old) {
-            break;
+            return true;
         }
         old = seen;
     }
+    return false;
 }
 
 void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
@@ -242,11 +244,17 @@ void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
                                       (int64_t)BDRV_SECTOR_SIZE);
 
     qatomic_inc(&bs->write_gen);
-    if (ret < 0) {
-        return;
+    if (ret == 0 && type == BDRV_TRACKED_WRITE &&
+        bdrv_grow_to(bs, end_sector)) {
+        bdrv_dirty_bitmap_truncate(bs, end_sector * BDRV_SECTOR_SIZE);
     }
-    if (type == BDRV_TRACKED_WRITE) {
-        bdrv_grow_to(bs, end_sector);
+    if (ret == 0 && type == BDRV_TRACKED_TRUNCATE) {
+        bdrv_dirty_bitmap_truncate(bs, qatomic_read(&bs->total_sectors) *
+                                   BDRV_SECTOR_SIZE);
+    }
+    /* A write that failed may have written some of it. */
+    if (type != BDRV_TRACKED_TRUNCATE) {
+        bdrv_set_dirty(bs, offset, bytes);
     }
 }
 

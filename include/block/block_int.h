@@ -90,6 +90,8 @@ struct BlockDriver {
     /* Advisory: -ENOTSUP is not passed on.  bl.pdiscard_alignment. */
     int coroutine_fn (*bdrv_co_pdiscard)(BlockDriverState *bs,
                                          int64_t offset, int64_t bytes);
+    /* Instead of the two below, and of the children: all that is written. */
+    int coroutine_fn (*bdrv_co_flush)(BlockDriverState *bs);
     /* Caches of the driver to the OS, then of the OS to the disk. */
     int coroutine_fn (*bdrv_co_flush_to_os)(BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_flush_to_disk)(BlockDriverState *bs);
@@ -307,6 +309,9 @@ struct BlockDriverState {
     int quiesce_counter;        /* main thread only */
     unsigned drain_all_count;   /* drain_all sections in quiesce_counter */
     bool driver_drained;        /* the driver's drain_begin was called */
+
+    QemuMutex dirty_bitmap_mutex;       /* the list, and all bits */
+    QLIST_HEAD(, BdrvDirtyBitmap) dirty_bitmaps;
 
     uint64_t cumulative_perms;
     uint64_t cumulative_shared;

@@ -82,6 +82,11 @@ static inline bool is_power_of_2(uint64_t value)
 }
 
 /* Number of trailing zero bits; 64 for 0. */
+static inline int ctpop64(uint64_t value)
+{
+    return __builtin_popcountll(value);
+}
+
 static inline int ctz64(uint64_t value)
 {
     return value ? __builtin_ctzll(value) : 64;

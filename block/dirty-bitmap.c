@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty bitmaps.  See include/block/dirty-bitmap.h.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "block/dirty-bitmap.h"
+#include "qemu/cutils.h"
+#include "qemu/lockable.h"
+
+/* Under bs->dirty_bitmap_mutex, but for what does not change. */
+struct BdrvDirtyBitmap {
+    BlockDriverState *bs;       /* does not change */
+    HBitmap *bitmap;
+    char *name;                 /* NULL: anonymous */
+    bool busy;                  /* a job uses it */
+    bool disabled;              /* writes are not seen */
+    int64_t size;               /* of bs */
+    BdrvDirtyBitmap *successor;
+    QLIST_ENTRY(BdrvDirtyBitmap) list;
+};
+
+void bdrv_dirty_bitmap_lock(BdrvDirtyBitmap *bitmap)
+{
+    qemu_mutex_lock(&bitmap->bs->dirty_bitmap_mutex);
+}
+
+void bdrv_dirty_bitmap_unlock(BdrvDirtyBitmap *bitmap)
+{
+    qemu_mutex_unlock(&bitmap->bs->dirty_bitmap_mutex);
+}
+
+static inline void bitmap_unlock_cleanup(BdrvDirtyBitmap **bitmap)
+{
+    bdrv_dirty_bitmap_unlock(*bitmap);
+}
+
+#define BITMAP_LOCK_GUARD(b) \
+    BdrvDirtyBitmap *bitmap_guard_ \
+        __attribute__((cleanup(bitmap_unlock_cleanup), unused)) = \
+        (bdrv_dirty_bitmap_lock((BdrvDirtyBitmap *)(b)), \
+         (BdrvDirtyBitmap *)(b))
+
+/* --- life --- */
+
+BdrvDirtyBitmap *bdrv_find_dirty_bitmap(BlockDriverState *bs, const char *name)
+{
+    BdrvDirtyBitmap *bm;
+
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
+        if (bm->name && !strcmp(name, bm->name)) {
+            return bm;
+        }
+    }
+    return NULL;
+}
+
+BdrvDirtyBitmap *bdrv_dirty_bitmap_next(BlockDriverState *bs,
+                                        BdrvDirtyBitmap *bitmap)
+{
+    return bitmap ? QLIST_NEXT(bitmap, list) :
+           QLIST_FIRST(&bs->dirty_bitmaps);
+}
+
+bool bdrv_has_named_bitmaps(BlockDriverState *bs)
+{
+    BdrvDirtyBitmap *bm;
+
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
+        if (bm->name) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t bdrv_get_default_bitmap_granularity(BlockDriverState *bs)
+{
+    BlockDriverInfo bdi;
+
+    if (bdrv_get_info(bs, &bdi) < 0 || bdi.cluster_size <= 0) {
+        return 64 * KiB;
+    }
+    return MIN(MAX(4 * KiB, (uint32_t)bdi.cluster_size), 64 * KiB);
+}
+
+BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs,
+                                          uint32_t granularity,
+                                          const char *name, Error **errp)
+{
+    BdrvDirtyBitmap *bitmap;
+    int64_t size;
+
+    GLOBAL_STATE_CODE();
+    assert(is_power_of_2(granularity) &&
+           granularity >= BDRV_BITMAP_MIN_GRANULARITY);
+    if (name && strlen(name) > BDRV_BITMAP_MAX_NAME_SIZE) {
+        error_setg(errp, "Bitmap name too long: %.32s... (%d bytes at most)",
+                   name, BDRV_BITMAP_MAX_NAME_SIZE);
+        return NULL;
+    }
+    if (name && bdrv_find_dirty_bitmap(bs, name)) {
+        error_setg(errp, "Bitmap already exists: %s", name);
+        return NULL;
+    }
+    size = bdrv_getlength(bs);
+    if (size < 0) {
+        error_setg_errno(errp, -size, "could not get length of device");
+        return NULL;
+    }
+    bitmap = g_new0(BdrvDirtyBitmap, 1);
+    bitmap->bs = bs;
+    bitmap->bitmap = hbitmap_alloc(size, ctz64(granularity));
+    bitmap->size = size;
+    bitmap->name = g_strdup(name);
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    QLIST_INSERT_HEAD(&bs->dirty_bitmaps, bitmap, list);
+    return bitmap;
+}
+
+static void bitmap_release_locked(BdrvDirtyBitmap *bitmap)
+{
+    assert(!bitmap->busy && !bitmap->successor);
+    QLIST_REMOVE(bitmap, list);
+    hbitmap_free(bitmap->bitmap);
+    g_free(bitmap->name);
+    g_free(bitmap);
+}
+
+void bdrv_release_dirty_bitmap(BdrvDirtyBitmap *bitmap)
+{
+    BlockDriverState *bs = bitmap->bs;
+
+    GLOBAL_STATE_CODE();
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    bitmap_release_locked(bitmap);
+}
+
+void bdrv_release_all_dirty_bitmaps(BlockDriverState *bs)
+{
+    BdrvDirtyBitmap *bitmap;
+
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    while ((bitmap = QLIST_FIRST(&bs->dirty_bitmaps))) {
+        bitmap_release_locked(bitmap);
+    }
+}
+
+/* --- properties --- */
+
+const char *bdrv_dirty_bitmap_name(const BdrvDirtyBitmap *bitmap)
+{
+    return bitmap->name;
+}
+
+uint32_t bdrv_dirty_bitmap_granularity(const BdrvDirtyBitmap *bitmap)
+{
+    return 1u << hbitmap_granularity(bitmap->bitmap);
+}
+
+int64_t bdrv_dirty_bitmap_size(const BdrvDirtyBitmap *bitmap)
+{
+    return bitmap->size;
+}
+
+bool bdrv_dirty_bitmap_has_successor(BdrvDirtyBitmap *bitmap)
+{
+    return bitmap->successor;
+}
+
+bool bdrv_dirty_bitmap_busy(const BdrvDirtyBitmap *bitmap)
+{
+    return bitmap->busy;
+}
+
+void bdrv_dirty_bitmap_set_busy(BdrvDirtyBitmap *bitmap, bool busy)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    bitmap->busy = busy;
+}
+
+bool bdrv_dirty_bitmap_enabled(BdrvDirtyBitmap *bitmap)
+{
+    return !bitmap->disabled;
+}
+
+bool bdrv_dirty_bitmap_recording(BdrvDirtyBitmap *bitmap)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return !bitmap->disabled ||
+           (bitmap->successor && !bitmap->successor->disabled);
+}
+
+void bdrv_enable_dirty_bitmap_locked(BdrvDirtyBitmap *bitmap)
+{
+    bitmap->disabled = false;
+}
+
+void bdrv_disable_dirty_bitmap_locked(BdrvDirtyBitmap *bitmap)
+{
+    bitmap->disabled = true;
+}
+
+void bdrv_enable_dirty_bitmap(BdrvDirtyBitmap *bitmap)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    bdrv_enable_dirty_bitmap_locked(bitmap);
+}
+
+void bdrv_disable_dirty_bitmap(BdrvDirtyBitmap *bitmap)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    bdrv_disable_dirty_bitmap_locked(bitmap);
+}
+
+int bdrv_dirty_bitmap_check(const BdrvDirtyBitmap *bitmap, uint32_t flags,
+                            Error **errp)
+{
+    /* No image format of this tree stores bitmaps: none is read-only or bad. */
+    if ((flags & BDRV_BITMAP_BUSY) && bitmap->busy) {
+        error_setg(errp, "Bitmap '%s' is currently in use by another "
+                   "operation and cannot be used", bitmap->name);
+        return -1;
+    }
+    return 0;
+}
+
+int64_t bdrv_get_dirty_count(BdrvDirtyBitmap *bitmap)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return hbitmap_count(bitmap->bitmap);
+}
+
+char *bdrv_dirty_bitmap_sha256(const BdrvDirtyBitmap *bitmap)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return hbitmap_sha256(bitmap->bitmap);
+}
+
+/* --- successors --- */
+
+int bdrv_dirty_bitmap_create_successor(BdrvDirtyBitmap *bitmap, Error **errp)
+{
+    BdrvDirtyBitmap *child;
+
+    if (bdrv_dirty_bitmap_check(bitmap, BDRV_BITMAP_BUSY, errp) < 0) {
+        return -1;
+    }
+    if (bitmap->successor) {
+        error_setg(errp, "Cannot create a successor for a bitmap that already "
+                   "has one");
+        return -1;
+    }
+    child = bdrv_create_dirty_bitmap(bitmap->bs,
+                                     bdrv_dirty_bitmap_granularity(bitmap),
+                                     NULL, errp);
+    if (!child) {
+        return -1;
+    }
+    BITMAP_LOCK_GUARD(bitmap);
+    child->disabled = bitmap->disabled;
+    bitmap->disabled = true;
+    bitmap->successor = child;
+    bitmap->busy = true;
+    return 0;
+}
+
+BdrvDirtyBitmap *bdrv_dirty_bitmap_abdicate(BdrvDirtyBitmap *parent,
+                                            Error **errp)
+{
+    BdrvDirtyBitmap *successor = parent->successor;
+
+    if (!successor) {
+        error_setg(errp, "Cannot relinquish control if there's no successor "
+                   "present");
+        return NULL;
+    }
+    QEMU_LOCK_GUARD(&successor->bs->dirty_bitmap_mutex);
+    successor->name = g_steal_pointer(&parent->name);
+    parent->successor = NULL;
+    parent->busy = false;
+    bitmap_release_locked(parent);
+    return successor;
+}
+
+BdrvDirtyBitmap *bdrv_reclaim_dirty_bitmap_locked(BdrvDirtyBitmap *parent,
+                                                  Error **errp)
+{
+    BdrvDirtyBitmap *successor = parent->successor;
+
+    if (!successor) {
+        error_setg(errp, "Cannot reclaim a successor when none is present");
+        return NULL;
+    }
+    hbitmap_merge(parent->bitmap, successor->bitmap, parent->bitmap);
+    parent->disabled = successor->disabled;
+    parent->busy = false;
+    parent->successor = NULL;
+    bitmap_release_locked(successor);
+    return parent;
+}
+
+BdrvDirtyBitmap *bdrv_reclaim_dirty_bitmap(BdrvDirtyBitmap *parent,
+                                           Error **errp)
+{
+    BITMAP_LOCK_GUARD(parent);
+    return bdrv_reclaim_dirty_bitmap_locked(parent, errp);
+}
+
+/* --- bits --- */
+
+void bdrv_set_dirty_bitmap_locked(BdrvDirtyBitmap *bitmap, int64_t offset,
+                                  int64_t bytes)
+{
+    hbitmap_set(bitmap->bitmap, offset, bytes);
+}
+
+void bdrv_reset_dirty_bitmap_locked(BdrvDirtyBitmap *bitmap, int64_t offset,
+                                    int64_t bytes)
+{
+    hbitmap_reset(bitmap->bitmap, offset, bytes);
+}
+
+void bdrv_set_dirty_bitmap(BdrvDirtyBitmap *bitmap, int64_t offset,
+                           int64_t bytes)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    bdrv_set_dirty_bitmap_locked(bitmap, offset, bytes);
+}
+
+void bdrv_reset_dirty_bitmap(BdrvDirtyBitmap *bitmap, int64_t offset,
+                             int64_t bytes)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    bdrv_reset_dirty_bitmap_locked(bitmap, offset, bytes);
+}
+
+bool bdrv_dirty_bitmap_get_locked(BdrvDirtyBitmap *bitmap, int64_t offset)
+{
+    return hbitmap_get(bitmap->bitmap, offset);
+}
+
+bool bdrv_dirty_bitmap_get(BdrvDirtyBitmap *bitmap, int64_t offset)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return bdrv_dirty_bitmap_get_locked(bitmap, offset);
+}
+
+int64_t bdrv_dirty_bitmap_next_dirty(BdrvDirtyBitmap *bitmap, int64_t offset,
+                                     int64_t bytes)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return hbitmap_next_dirty(bitmap->bitmap, offset, bytes);
+}
+
+int64_t bdrv_dirty_bitmap_next_zero(BdrvDirtyBitmap *bitmap, int64_t offset,
+                                    int64_t bytes)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return hbitmap_next_zero(bitmap->bitmap, offset, bytes);
+}
+
+bool bdrv_dirty_bitmap_next_dirty_area(BdrvDirtyBitmap *bitmap, int64_t start,
+                                       int64_t end, int64_t max_count,
+                                       int64_t *dirty_start,
+                                       int64_t *dirty_count)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return hbitmap_next_dirty_area(bitmap->bitmap, start, end, max_count,
+                                   dirty_start, dirty_count);
+}
+
+bool bdrv_dirty_bitmap_status(BdrvDirtyBitmap *bitmap, int64_t offset,
+                              int64_t bytes, int64_t *count)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return hbitmap_status(bitmap->bitmap, offset, bytes, count);
+}
+
+static HBitmap *bitmap_take_bits_locked(BdrvDirtyBitmap *bitmap)
+{
+    HBitmap *old = bitmap->bitmap;
+
+    bitmap->bitmap = hbitmap_alloc(bitmap->size, hbitmap_granularity(old));
+    return old;
+}
+
+void bdrv_clear_dirty_bitmap(BdrvDirtyBitmap *bitmap, HBitmap **out)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    if (out) {
+        *out = bitmap_take_bits_locked(bitmap);
+    } else {
+        hbitmap_reset_all(bitmap->bitmap);
+    }
+}
+
+void bdrv_restore_dirty_bitmap(BdrvDirtyBitmap *bitmap, HBitmap *backup)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    assert(hbitmap_size(backup) == hbitmap_size(bitmap->bitmap));
+    hbitmap_free(bitmap->bitmap);
+    bitmap->bitmap = backup;
+}
+
+void bdrv_dirty_bitmap_merge_internal(BdrvDirtyBitmap *dest,
+                                      const BdrvDirtyBitmap *src,
+                                      HBitmap **backup, bool lock)
+{
+    QemuMutex *other = lock && src->bs != dest->bs ?
+                       &src->bs->dirty_bitmap_mutex : NULL;
+
+    if (lock) {
+        bdrv_dirty_bitmap_lock(dest);
+    }
+    if (other) {
+        /* Only the main thread takes two, so the order does not matter. */
+        qemu_mutex_lock(other);
+    }
+    if (backup) {
+        *backup = bitmap_take_bits_locked(dest);
+        hbitmap_merge(*backup, src == dest ? *backup : src->bitmap,
+                      dest->bitmap);
+    } else {
+        hbitmap_merge(dest->bitmap, src->bitmap, dest->bitmap);
+    }
+    if (other) {
+        qemu_mutex_unlock(other);
+    }
+    if (lock) {
+        bdrv_dirty_bitmap_unlock(dest);
+    }
+}
+
+bool bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src,
+                             HBitmap **backup, Error **errp)
+{
+    if (bdrv_dirty_bitmap_check(dest, BDRV_BITMAP_DEFAULT, errp) < 0 ||
+        bdrv_dirty_bitmap_check(src, BDRV_BITMAP_ALLOW_RO, errp) < 0) {
+        return false;
+    }
+    if (dest->size != src->size) {
+        error_setg(errp, "Bitmaps are of different sizes (destination size is "
+                   "%" PRId64 ", source size is %" PRId64 ") and can't be "
+                   "merged", dest->size, src->size);
+        return false;
+    }
+    bdrv_dirty_bitmap_merge_internal(dest, src, backup, true);
+    return true;
+}
+
+/* --- for the request path --- */
+
+void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BdrvDirtyBitmap *bm;
+
+    /* A bitmap that comes meanwhile is for the writes that start later. */
+    if (likely(!qatomic_read(&QLIST_FIRST(&bs->dirty_bitmaps)))) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
+        if (!bm->disabled && offset < bm->size) {
+            hbitmap_set(bm->bitmap, offset, MIN(bytes, bm->size - offset));
+        }
+    }
+}
+
+void bdrv_dirty_bitmap_truncate(BlockDriverState *bs, int64_t bytes)
+{
+    BdrvDirtyBitmap *bm;
+
+    if (likely(!qatomic_read(&QLIST_FIRST(&bs->dirty_bitmaps)))) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
+        if (bm->size != bytes) {
+            hbitmap_truncate(bm->bitmap, bytes);
+            bm->size = bytes;
+        }
+    }
+}
