@@ -1,0 +1,735 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Block copy.  See include/block/block-copy.h.
+ *
+ * A task takes a run of dirty clusters: it clears their bits and is on the
+ * list of tasks until it has ended; when it fails, the bits are set again.  So
+ * a cluster whose bit is clear and that no task has is on the target.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "block/block-copy.h"
+#include "qemu/cutils.h"
+#include "qemu/lockable.h"
+#include "qemu/ratelimit.h"
+
+#define BLOCK_COPY_CLUSTER_SIZE_DEFAULT (64 * KiB)
+/* One request, where the caller sets no limit. */
+#define BLOCK_COPY_MAX_CHUNK (1 * MiB)
+#define BLOCK_COPY_SLICE_NS (100 * SCALE_MS)
+
+typedef struct BlockCopyTask {
+    BlockCopyState *s;
+    BlockCopyCallState *call;
+    int64_t offset;
+    int64_t bytes;
+    bool zeroes;
+    CoQueue wait_queue;         /* who wants this range done */
+    QLIST_ENTRY(BlockCopyTask) list;
+} BlockCopyTask;
+
+struct BlockCopyState {
+    BdrvChild *source;
+    BdrvChild *target;
+    int64_t cluster_size;
+    int64_t len;                /* of the source */
+    int64_t max_transfer;       /* what one request may have */
+    BdrvRequestFlags write_flags;
+    bool discard_source;
+
+    bool skip_unallocated;      /* atomic */
+
+    QemuMutex lock;             /* protects what follows */
+    int64_t in_flight_bytes;
+    CoQueue memory_queue;       /* until in_flight_bytes is lower */
+    int64_t task_bytes;         /* of all tasks */
+    QLIST_HEAD(, BlockCopyTask) tasks;
+    ProgressMeter *progress;
+
+    BdrvDirtyBitmap *copy_bitmap;
+    RateLimit rate_limit;
+};
+
+struct BlockCopyCallState {
+    BlockCopyState *s;
+    int64_t offset;
+    int64_t bytes;
+    int max_workers;
+    int64_t max_chunk;
+    bool ignore_ratelimit;
+    BlockCopyAsyncCallbackFunc cb;
+    void *cb_opaque;
+    Coroutine *co;
+
+    /* The coroutine's, and its tasks', which run in one context. */
+    int running;                /* tasks */
+    bool waiting;               /* the coroutine, for a task to end */
+    QemuCoSleep sleep;
+    int ret;
+    bool error_is_read;
+
+    bool cancelled;             /* atomic */
+    bool finished;              /* atomic */
+};
+
+/* --- life --- */
+
+static int64_t block_copy_find_cluster_size(BlockDriverState *target,
+                                            uint64_t min_cluster_size,
+                                            Error **errp)
+{
+    int64_t size = MAX(min_cluster_size, BLOCK_COPY_CLUSTER_SIZE_DEFAULT);
+    BlockDriverInfo bdi;
+    int ret;
+
+    if (min_cluster_size && !is_power_of_2(min_cluster_size)) {
+        error_setg(errp, "min-cluster-size needs to be a power of 2");
+        return -EINVAL;
+    }
+    if (min_cluster_size > INT_MAX) {
+        error_setg(errp, "min-cluster-size too large: %" PRIu64 " > %d",
+                   min_cluster_size, INT_MAX);
+        return -EINVAL;
+    }
+    ret = bdrv_get_info(target, &bdi);
+    if (ret == -ENOTSUP) {
+        return size;
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Couldn't determine the cluster size of "
+                         "the target image");
+        return ret;
+    }
+    return MAX(size, bdi.cluster_size);
+}
+
+BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
+                                     BlockDriverState *copy_bitmap_bs,
+                                     const BdrvDirtyBitmap *bitmap,
+                                     bool discard_source,
+                                     uint64_t min_cluster_size, Error **errp)
+{
+    BlockCopyState *s;
+    BdrvDirtyBitmap *copy_bitmap;
+    int64_t cluster_size, max;
+
+    GLOBAL_STATE_CODE();
+    cluster_size = block_copy_find_cluster_size(target->bs, min_cluster_size,
+                                                errp);
+    if (cluster_size < 0) {
+        return NULL;
+    }
+    copy_bitmap = bdrv_create_dirty_bitmap(copy_bitmap_bs, cluster_size, NULL,
+                                           errp);
+    if (!copy_bitmap) {
+        return NULL;
+    }
+    bdrv_disable_dirty_bitmap(copy_bitmap);
+    if (bitmap) {
+        bdrv_dirty_bitmap_merge_internal(copy_bitmap, bitmap, NULL, true);
+    } else {
+        bdrv_set_dirty_bitmap(copy_bitmap, 0,
+                              bdrv_dirty_bitmap_size(copy_bitmap));
+    }
+
+    max = MIN_NON_ZERO(source->bs->bl.max_transfer,
+                       target->bs->bl.max_transfer);
+    s = g_new0(BlockCopyState, 1);
+    s->source = source;
+    s->target = target;
+    s->copy_bitmap = copy_bitmap;
+    s->cluster_size = cluster_size;
+    s->len = bdrv_dirty_bitmap_size(copy_bitmap);
+    s->max_transfer = MAX(QEMU_ALIGN_DOWN(MIN_NON_ZERO(max, INT_MAX),
+                                          cluster_size), cluster_size);
+    s->discard_source = discard_source;
+    qemu_mutex_init(&s->lock);
+    qemu_co_queue_init(&s->memory_queue);
+    QLIST_INIT(&s->tasks);
+    ratelimit_init(&s->rate_limit);
+    return s;
+}
+
+void block_copy_state_free(BlockCopyState *s)
+{
+    if (!s) {
+        return;
+    }
+    GLOBAL_STATE_CODE();
+    assert(QLIST_EMPTY(&s->tasks));
+    ratelimit_destroy(&s->rate_limit);
+    bdrv_release_dirty_bitmap(s->copy_bitmap);
+    qemu_mutex_destroy(&s->lock);
+    g_free(s);
+}
+
+void block_copy_set_compress(BlockCopyState *s, bool compress)
+{
+    s->write_flags = compress ? BDRV_REQ_WRITE_COMPRESSED : 0;
+    if (compress) {
+        /* A compressed cluster is written at once, and alone. */
+        s->max_transfer = s->cluster_size;
+    }
+}
+
+void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    s->progress = pm;
+}
+
+void block_copy_set_speed(BlockCopyState *s, uint64_t speed)
+{
+    ratelimit_set_speed(&s->rate_limit, speed, BLOCK_COPY_SLICE_NS);
+}
+
+void block_copy_set_skip_unallocated(BlockCopyState *s, bool skip)
+{
+    qatomic_set(&s->skip_unallocated, skip);
+}
+
+int64_t block_copy_cluster_size(BlockCopyState *s)
+{
+    return s->cluster_size;
+}
+
+BdrvDirtyBitmap *block_copy_dirty_bitmap(BlockCopyState *s)
+{
+    return s->copy_bitmap;
+}
+
+/* --- tasks; under the lock --- */
+
+static void block_copy_update_progress_locked(BlockCopyState *s)
+{
+    if (s->progress) {
+        progress_set_remaining(s->progress,
+                               bdrv_get_dirty_count(s->copy_bitmap) +
+                               s->task_bytes);
+    }
+}
+
+/* The bytes of [@offset, @offset + @bytes) that the source has. */
+static int64_t block_copy_clip(BlockCopyState *s, int64_t offset,
+                               int64_t bytes)
+{
+    return MIN(bytes, s->len - offset);
+}
+
+/* A task for the next dirty run of the call from @offset on; NULL: none. */
+static BlockCopyTask *block_copy_task_new_locked(BlockCopyCallState *call,
+                                                 int64_t offset, int64_t end)
+{
+    BlockCopyState *s = call->s;
+    int64_t max = MIN_NON_ZERO(s->max_transfer, call->max_chunk);
+    BlockCopyTask *task;
+    int64_t bytes;
+
+    max = MAX(QEMU_ALIGN_DOWN(max, s->cluster_size), s->cluster_size);
+    if (!bdrv_dirty_bitmap_next_dirty_area(s->copy_bitmap, offset, end, max,
+                                           &offset, &bytes)) {
+        return NULL;
+    }
+    assert(QEMU_IS_ALIGNED(offset, s->cluster_size));
+    task = g_new0(BlockCopyTask, 1);
+    task->s = s;
+    task->call = call;
+    task->offset = offset;
+    task->bytes = bytes;
+    qemu_co_queue_init(&task->wait_queue);
+    bdrv_reset_dirty_bitmap(s->copy_bitmap, offset, bytes);
+    s->task_bytes += bytes;
+    QLIST_INSERT_HEAD(&s->tasks, task, list);
+    return task;
+}
+
+/* What is behind @bytes is left for another task. */
+static void block_copy_task_shrink_locked(BlockCopyTask *task, int64_t bytes)
+{
+    BlockCopyState *s = task->s;
+
+    if (bytes >= task->bytes) {
+        return;
+    }
+    assert(bytes > 0 && QEMU_IS_ALIGNED(bytes, s->cluster_size));
+    bdrv_set_dirty_bitmap(s->copy_bitmap, task->offset + bytes,
+                          task->bytes - bytes);
+    s->task_bytes -= task->bytes - bytes;
+    task->bytes = bytes;
+    /* Others may wait for what it had. */
+    qemu_co_queue_restart_all(&task->wait_queue);
+}
+
+static void block_copy_task_end_locked(BlockCopyTask *task, int ret)
+{
+    BlockCopyState *s = task->s;
+
+    if (ret < 0) {
+        bdrv_set_dirty_bitmap(s->copy_bitmap, task->offset, task->bytes);
+    }
+    s->task_bytes -= task->bytes;
+    QLIST_REMOVE(task, list);
+    block_copy_update_progress_locked(s);
+    qemu_co_queue_restart_all(&task->wait_queue);
+    g_free(task);
+}
+
+/*
+ * Wait for one task that has a part of the range, if there is one.  Whether it
+ * waited: then look again.
+ */
+static bool coroutine_fn block_copy_wait_one(BlockCopyState *s, int64_t offset,
+                                             int64_t bytes)
+{
+    BlockCopyTask *task;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    QLIST_FOREACH(task, &s->tasks, list) {
+        if (offset < task->offset + task->bytes &&
+            task->offset < offset + bytes) {
+            qemu_co_queue_wait(&task->wait_queue, &s->lock);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- memory --- */
+
+static void coroutine_fn block_copy_get_memory(BlockCopyState *s,
+                                               int64_t bytes)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    /* One request is let in whatever it wants. */
+    while (s->in_flight_bytes &&
+           s->in_flight_bytes + bytes > BLOCK_COPY_MAX_MEM) {
+        qemu_co_queue_wait(&s->memory_queue, &s->lock);
+    }
+    s->in_flight_bytes += bytes;
+}
+
+static void coroutine_fn block_copy_put_memory(BlockCopyState *s,
+                                               int64_t bytes)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    s->in_flight_bytes -= bytes;
+    qemu_co_queue_restart_all(&s->memory_queue);
+}
+
+/* --- the copying of one run --- */
+
+static int coroutine_fn block_copy_data(BlockCopyState *s, int64_t offset,
+                                        int64_t bytes, bool *error_is_read)
+{
+    QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(s->source->bs, bytes);
+    int ret;
+
+    *error_is_read = false;
+    if (!buf) {
+        return -ENOMEM;
+    }
+    ret = bdrv_co_pread(s->source, offset, bytes, buf, 0);
+    if (ret < 0) {
+        *error_is_read = true;
+        return ret;
+    }
+    return bdrv_co_pwrite(s->target, offset, bytes, buf, s->write_flags);
+}
+
+/* A new image is zero: asking costs less than writing. */
+static bool coroutine_fn block_copy_target_is_zero(BlockCopyState *s,
+                                                   int64_t offset,
+                                                   int64_t bytes)
+{
+    int64_t pnum;
+    int ret;
+
+    ret = bdrv_co_block_status_above(s->target->bs, NULL, offset, bytes, &pnum,
+                                     NULL, NULL);
+    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes;
+}
+
+static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
+{
+    BlockCopyState *s = task->s;
+    int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
+    int ret;
+
+    if (task->zeroes) {
+        *error_is_read = false;
+        if (block_copy_target_is_zero(s, task->offset, bytes)) {
+            return 0;
+        }
+        return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes,
+                                     s->write_flags &
+                                     ~BDRV_REQ_WRITE_COMPRESSED);
+    }
+    block_copy_get_memory(s, bytes);
+    ret = block_copy_data(s, task->offset, bytes, error_is_read);
+    block_copy_put_memory(s, bytes);
+    return ret;
+}
+
+static void coroutine_fn block_copy_task_entry(void *opaque)
+{
+    BlockCopyTask *task = opaque;
+    BlockCopyCallState *call = task->call;
+    BlockCopyState *s = task->s;
+    int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
+    int64_t offset = task->offset;
+    bool error_is_read = false;
+    int ret;
+
+    ret = block_copy_do(task, &error_is_read);
+    if (ret < 0 && call->ret == 0) {
+        call->ret = ret;
+        call->error_is_read = error_is_read;
+    }
+    if (ret == 0 && s->discard_source) {
+        /* Advisory: what stays costs space only. */
+        bdrv_co_pdiscard(s->source, offset, bytes);
+    }
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (ret == 0 && s->progress) {
+            progress_work_done(s->progress, bytes);
+        }
+        block_copy_task_end_locked(task, ret);
+    }
+    call->running--;
+    if (call->waiting) {
+        call->waiting = false;
+        aio_co_wake(call->co);
+    }
+}
+
+/* Until fewer than @limit tasks run. */
+static void coroutine_fn block_copy_wait_tasks(BlockCopyCallState *call,
+                                               int limit)
+{
+    while (call->running >= limit) {
+        call->waiting = true;
+        qemu_coroutine_yield();
+    }
+}
+
+/* --- calls --- */
+
+/*
+ * BDRV_BLOCK_* of the source at @offset, the same for *@pnum bytes: whole
+ * clusters, or up to the end of the source.  A status that cannot be had, and
+ * one that changes within a cluster, is data.
+ */
+static int coroutine_fn block_copy_status(BlockCopyState *s, int64_t offset,
+                                          int64_t bytes, bool skip_unallocated,
+                                          int64_t *pnum)
+{
+    BlockDriverState *base = NULL;
+    int64_t num;
+    int ret;
+
+    if (skip_unallocated) {
+        base = bdrv_backing_chain_next(s->source->bs);
+    }
+    bytes = block_copy_clip(s, offset, bytes);
+    ret = bdrv_co_block_status_above(s->source->bs, base, offset, bytes, &num,
+                                     NULL, NULL);
+    if (ret >= 0 && num < bytes) {
+        num = QEMU_ALIGN_DOWN(num, s->cluster_size);
+    }
+    if (ret < 0 || num == 0) {
+        num = MIN(s->cluster_size, bytes);
+        ret = BDRV_BLOCK_ALLOCATED | BDRV_BLOCK_DATA;
+    }
+    *pnum = num;
+    return ret;
+}
+
+/*
+ * Look at what the task is to copy, which may make it shorter; *@end is where
+ * it ends.  False: there is nothing to copy, and the task has gone.
+ */
+static bool coroutine_fn block_copy_task_prepare(BlockCopyTask *task,
+                                                 int64_t *end)
+{
+    BlockCopyState *s = task->s;
+    bool skip = qatomic_read(&s->skip_unallocated);
+    int64_t pnum;
+    int status;
+
+    status = block_copy_status(s, task->offset, task->bytes, skip, &pnum);
+    QEMU_LOCK_GUARD(&s->lock);
+    block_copy_task_shrink_locked(task, pnum);
+    *end = task->offset + task->bytes;
+    if (skip && !(status & BDRV_BLOCK_ALLOCATED)) {
+        block_copy_task_end_locked(task, 0);
+        return false;
+    }
+    task->zeroes = status & BDRV_BLOCK_ZERO;
+    return true;
+}
+
+/* Sleep for a while, if the limit of speed wants it.  Whether it slept. */
+static bool coroutine_fn block_copy_limit(BlockCopyCallState *call)
+{
+    int64_t ns;
+
+    if (call->ignore_ratelimit) {
+        return false;
+    }
+    ns = ratelimit_calculate_delay(&call->s->rate_limit, 0);
+    if (ns == 0) {
+        return false;
+    }
+    /* Not longer than a slice: the limit may be another one then. */
+    qemu_co_sleep_ns_wakeable(&call->sleep, QEMU_CLOCK_REALTIME,
+                              MIN(ns, BLOCK_COPY_SLICE_NS));
+    return true;
+}
+
+/*
+ * Copy what is dirty in the range of the call.  1 if anything was, 0 if
+ * nothing was, -errno.
+ */
+static int coroutine_fn block_copy_dirty_clusters(BlockCopyCallState *call)
+{
+    BlockCopyState *s = call->s;
+    int64_t offset = call->offset, end = call->offset + call->bytes;
+    bool found = false;
+
+    while (call->ret == 0 && !qatomic_read(&call->cancelled)) {
+        BlockCopyTask *task;
+
+        if (block_copy_limit(call)) {
+            continue;
+        }
+        WITH_QEMU_LOCK_GUARD(&s->lock) {
+            task = block_copy_task_new_locked(call, offset, end);
+        }
+        if (!task) {
+            break;
+        }
+        found = true;
+        offset = task->offset;
+        if (!block_copy_task_prepare(task, &offset)) {
+            continue;
+        }
+        if (!call->ignore_ratelimit) {
+            ratelimit_calculate_delay(&s->rate_limit, task->bytes);
+        }
+        call->running++;
+        if (offset >= end) {
+            /* The last one needs no coroutine of its own. */
+            block_copy_task_entry(task);
+        } else {
+            qemu_coroutine_enter(qemu_coroutine_create(block_copy_task_entry,
+                                                       task));
+        }
+        block_copy_wait_tasks(call, call->max_workers);
+    }
+    block_copy_wait_tasks(call, 1);
+    return call->ret < 0 ? call->ret : found;
+}
+
+static void coroutine_fn block_copy_common(BlockCopyCallState *call)
+{
+    int ret;
+
+    do {
+        ret = block_copy_dirty_clusters(call);
+        /*
+         * What others copy is not done before they are, and they may fail:
+         * then it is dirty again.
+         */
+        if (ret == 0 && !qatomic_read(&call->cancelled)) {
+            ret = block_copy_wait_one(call->s, call->offset, call->bytes);
+        }
+    } while (ret > 0 && !qatomic_read(&call->cancelled));
+
+    qatomic_store_release(&call->finished, true);
+    if (call->cb) {
+        call->cb(call->cb_opaque);
+    }
+}
+
+static void coroutine_fn block_copy_co_entry(void *opaque)
+{
+    block_copy_common(opaque);
+}
+
+BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
+                                     int64_t bytes, int max_workers,
+                                     int64_t max_chunk,
+                                     BlockCopyAsyncCallbackFunc cb,
+                                     void *cb_opaque)
+{
+    BlockCopyCallState *call = g_new0(BlockCopyCallState, 1);
+
+    call->s = s;
+    call->offset = offset;
+    call->bytes = bytes;
+    call->max_workers = max_workers;
+    call->max_chunk = MIN_NON_ZERO(max_chunk, BLOCK_COPY_MAX_CHUNK);
+    call->cb = cb;
+    call->cb_opaque = cb_opaque;
+    call->co = qemu_coroutine_create(block_copy_co_entry, call);
+    qemu_coroutine_enter(call->co);
+    return call;
+}
+
+/* --- a call that waits, perhaps only for a while --- */
+
+typedef struct {
+    BlockCopyCallState *call;
+    Coroutine *waiter;          /* NULL: it has given up */
+    QemuCoSleep sleep;
+    bool done;
+    BlockCopyAsyncCallbackFunc cb;
+    void *cb_opaque;
+} BlockCopyWait;
+
+static void block_copy_wait_done(void *opaque)
+{
+    BlockCopyWait *w = opaque;
+
+    w->done = true;
+    if (w->waiter) {
+        qemu_co_sleep_wake(&w->sleep);
+        return;
+    }
+    /* The waiter has gone: this is the end of both. */
+    if (w->cb) {
+        w->cb(w->cb_opaque);
+    }
+    g_free(w->call);
+    g_free(w);
+}
+
+int coroutine_fn block_copy(BlockCopyState *s, int64_t offset, int64_t bytes,
+                            bool ignore_ratelimit, uint64_t timeout_ns,
+                            BlockCopyAsyncCallbackFunc cb, void *cb_opaque)
+{
+    BlockCopyCallState *call = g_new0(BlockCopyCallState, 1);
+    BlockCopyWait *w;
+    int ret;
+
+    call->s = s;
+    call->offset = offset;
+    call->bytes = bytes;
+    call->max_workers = BLOCK_COPY_MAX_WORKERS;
+    call->max_chunk = BLOCK_COPY_MAX_CHUNK;
+    call->ignore_ratelimit = ignore_ratelimit;
+    if (!timeout_ns) {
+        call->co = qemu_coroutine_self();
+        block_copy_common(call);
+        ret = call->ret;
+        g_free(call);
+        return ret;
+    }
+
+    w = g_new0(BlockCopyWait, 1);
+    w->call = call;
+    w->cb = cb;
+    w->cb_opaque = cb_opaque;
+    w->waiter = qemu_coroutine_self();
+    call->cb = block_copy_wait_done;
+    call->cb_opaque = w;
+    call->co = qemu_coroutine_create(block_copy_co_entry, call);
+    qemu_coroutine_enter(call->co);
+    if (!w->done) {
+        qemu_co_sleep_ns_wakeable(&w->sleep, QEMU_CLOCK_REALTIME,
+                                  MIN(timeout_ns, INT64_MAX));
+    }
+    w->waiter = NULL;
+    if (!w->done) {
+        block_copy_call_cancel(call);
+        return -ETIMEDOUT;
+    }
+    ret = call->ret;
+    g_free(call);
+    g_free(w);
+    return ret;
+}
+
+void block_copy_call_free(BlockCopyCallState *call)
+{
+    if (call) {
+        assert(call->finished);
+        g_free(call);
+    }
+}
+
+bool block_copy_call_finished(BlockCopyCallState *call)
+{
+    return qatomic_load_acquire(&call->finished);
+}
+
+bool block_copy_call_succeeded(BlockCopyCallState *call)
+{
+    return block_copy_call_finished(call) &&
+           !qatomic_read(&call->cancelled) && call->ret == 0;
+}
+
+bool block_copy_call_failed(BlockCopyCallState *call)
+{
+    return block_copy_call_finished(call) &&
+           !qatomic_read(&call->cancelled) && call->ret < 0;
+}
+
+bool block_copy_call_cancelled(BlockCopyCallState *call)
+{
+    return qatomic_read(&call->cancelled);
+}
+
+int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read)
+{
+    assert(call->finished);
+    if (error_is_read) {
+        *error_is_read = call->error_is_read;
+    }
+    return call->ret;
+}
+
+void block_copy_call_cancel(BlockCopyCallState *call)
+{
+    qatomic_set(&call->cancelled, true);
+    block_copy_kick(call);
+}
+
+void block_copy_kick(BlockCopyCallState *call)
+{
+    qemu_co_sleep_wake(&call->sleep);
+}
+
+/* --- what need not be copied --- */
+
+void block_copy_reset(BlockCopyState *s, int64_t offset, int64_t bytes)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    bdrv_reset_dirty_bitmap(s->copy_bitmap, offset,
+                            block_copy_clip(s, offset, bytes));
+    block_copy_update_progress_locked(s);
+}
+
+int64_t coroutine_fn block_copy_reset_unallocated(BlockCopyState *s,
+                                                  int64_t offset,
+                                                  int64_t *count)
+{
+    int64_t bytes = s->len - offset, pnum = 0;
+    int ret;
+
+    ret = bdrv_co_is_allocated_above(s->source->bs,
+                                     bdrv_backing_chain_next(s->source->bs),
+                                     false, offset, bytes, &pnum);
+    if (ret < 0) {
+        return ret;
+    }
+    if (ret == 0 && pnum < bytes) {
+        /* A cluster that is allocated in part is copied whole. */
+        pnum = QEMU_ALIGN_DOWN(pnum, s->cluster_size);
+    }
+    if (ret == 0 && pnum) {
+        block_copy_reset(s, offset, pnum);
+    }
+    *count = pnum ? QEMU_ALIGN_UP(pnum, s->cluster_size) : s->cluster_size;
+    return ret;
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The filter driver copy-before-write: see include/block/copy-before-write.h.
+ *
+ * A write, discard or write of zeroes waits until the clusters that it touches
+ * have been copied, if they have not been before.  When the copying fails, the
+ * write fails (break-guest-write), or the copy is given up for good and the
+ * write goes on (break-snapshot).
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "block/copy-before-write.h"
+#include "qemu/cutils.h"
+
+typedef struct BDRVCopyBeforeWriteState {
+    BlockCopyState *bcs;
+    BdrvChild *target;
+    OnCbwError on_cbw_error;
+    uint64_t cbw_timeout_ns;    /* 0: no limit */
+    bool discard_source;
+    int snapshot_error;         /* atomic; the first one, -errno */
+} BDRVCopyBeforeWriteState;
+
+static const char *const on_cbw_error_names[] = {
+    [ON_CBW_ERROR_BREAK_GUEST_WRITE] = "break-guest-write",
+    [ON_CBW_ERROR_BREAK_SNAPSHOT] = "break-snapshot",
+    NULL,
+};
+
+static int coroutine_fn cbw_co_preadv_part(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           QEMUIOVector *qiov,
+                                           size_t qiov_offset,
+                                           BdrvRequestFlags flags)
+{
+    return bdrv_co_preadv_part(bs->file, offset, bytes, qiov, qiov_offset,
+                               flags);
+}
+
+static void block_copy_cb(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    bdrv_dec_in_flight(bs);
+}
+
+static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
+                                                 int64_t offset, int64_t bytes,
+                                                 BdrvRequestFlags flags)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+    int64_t cluster_size = block_copy_cluster_size(s->bcs);
+    int64_t start, end;
+    int ret;
+
+    if ((flags & BDRV_REQ_WRITE_UNCHANGED) ||
+        qatomic_read(&s->snapshot_error)) {
+        return 0;
+    }
+    start = QEMU_ALIGN_DOWN(offset, cluster_size);
+    end = QEMU_ALIGN_UP(offset + bytes, cluster_size);
+
+    /* A copy that takes too long goes on; its end is in block_copy_cb(). */
+    bdrv_inc_in_flight(bs);
+    ret = block_copy(s->bcs, start, end - start, true, s->cbw_timeout_ns,
+                     block_copy_cb, bs);
+    if (ret != -ETIMEDOUT) {
+        bdrv_dec_in_flight(bs);
+    }
+    if (ret < 0 && s->on_cbw_error == ON_CBW_ERROR_BREAK_SNAPSHOT) {
+        qatomic_cmpxchg(&s->snapshot_error, 0, ret);
+        ret = 0;
+    }
+    return ret;
+}
+
+static int coroutine_fn cbw_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes)
+{
+    int ret = cbw_do_copy_before_write(bs, offset, bytes, 0);
+
+    return ret < 0 ? ret : bdrv_co_pdiscard(bs->file, offset, bytes);
+}
+
+static int coroutine_fn cbw_co_pwrite_zeroes(BlockDriverState *bs,
+                                             int64_t offset, int64_t bytes,
+                                             BdrvRequestFlags flags)
+{
+    int ret = cbw_do_copy_before_write(bs, offset, bytes, flags);
+
+    return ret < 0 ? ret : bdrv_co_pwrite_zeroes(bs->file, offset, bytes,
+                                                 flags);
+}
+
+static int coroutine_fn cbw_co_pwritev_part(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            QEMUIOVector *qiov,
+                                            size_t qiov_offset,
+                                            BdrvRequestFlags flags)
+{
+    int ret = cbw_do_copy_before_write(bs, offset, bytes, flags);
+
+    return ret < 0 ? ret : bdrv_co_pwritev_part(bs->file, offset, bytes, qiov,
+                                                qiov_offset, flags);
+}
+
+/* The target is the job's, or the user's, to flush.  Without file: dropped. */
+static int coroutine_fn cbw_co_flush(BlockDriverState *bs)
+{
+    return bs->file ? bdrv_co_flush(bs->file->bs) : 0;
+}
+
+static int coroutine_fn cbw_co_block_status(BlockDriverState *bs,
+                                            bool want_zero, int64_t offset,
+                                            int64_t bytes, int64_t *pnum,
+                                            int64_t *map,
+                                            BlockDriverState **file)
+{
+    *pnum = bytes;
+    *map = offset;
+    *file = bs->file->bs;
+    return BDRV_BLOCK_RAW | BDRV_BLOCK_OFFSET_VALID;
+}
+
+static int64_t coroutine_fn cbw_co_getlength(BlockDriverState *bs)
+{
+    return bdrv_co_getlength(bs->file->bs);
+}
+
+static void cbw_child_perm(BlockDriverState *bs, BdrvChild *c,
+                           BdrvChildRole role, uint64_t perm, uint64_t shared,
+                           uint64_t *nperm, uint64_t *nshared)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    if (!(role & BDRV_CHILD_FILTERED)) {
+        /*
+         * The target.  Others may write to it: it may have the source as its
+         * backing file.  Its size must stay.
+         */
+        *nperm = BLK_PERM_WRITE;
+        *nshared = BLK_PERM_ALL & ~BLK_PERM_RESIZE;
+        return;
+    }
+    if (QLIST_EMPTY(&bs->parents)) {
+        /* It is not in use yet: the users of the source go on. */
+        *nperm = s->discard_source ? BLK_PERM_WRITE : 0;
+        *nshared = BLK_PERM_ALL;
+        return;
+    }
+    bdrv_default_perms(bs, c, role, perm, shared, nperm, nshared);
+    *nperm |= BLK_PERM_CONSISTENT_READ;
+    if (s->discard_source) {
+        *nperm |= BLK_PERM_WRITE;
+    }
+    /* A write that passes by the filter is not copied before. */
+    *nshared &= ~(BLK_PERM_WRITE | BLK_PERM_RESIZE);
+}
+
+/* The options "bitmap.node" and "bitmap.name"; NULL if they are not there. */
+static int cbw_take_bitmap(QOpts *options, BdrvDirtyBitmap **bitmap,
+                           Error **errp)
+{
+    g_autofree char *node = NULL, *name = NULL;
+    BlockDriverState *bs;
+
+    *bitmap = NULL;
+    if (!qopts_take_str(options, "bitmap.node", NULL, &node, errp) ||
+        !qopts_take_str(options, "bitmap.name", NULL, &name, errp)) {
+        return -EINVAL;
+    }
+    if (!node && !name) {
+        return 0;
+    }
+    if (!node || !name) {
+        error_setg(errp, "Parameter 'bitmap.%s' is missing",
+                   node ? "name" : "node");
+        return -EINVAL;
+    }
+    bs = bdrv_find_node(node);
+    if (!bs) {
+        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", node,
+                   node);
+        return -EINVAL;
+    }
+    *bitmap = bdrv_find_dirty_bitmap(bs, name);
+    if (!*bitmap) {
+        error_setg(errp, "Dirty bitmap '%s' not found", name);
+        return -EINVAL;
+    }
+    return bdrv_dirty_bitmap_check(*bitmap, BDRV_BITMAP_ALLOW_RO, errp) < 0 ?
+           -EINVAL : 0;
+}
+
+static int cbw_take_options(BDRVCopyBeforeWriteState *s, QOpts *options,
+                            uint64_t *min_cluster_size, Error **errp)
+{
+    uint64_t timeout = 0;
+    int on_error = ON_CBW_ERROR_BREAK_GUEST_WRITE;
+
+    if (!qopts_take_enum(options, "on-cbw-error", on_cbw_error_names, on_error,
+                         &on_error, errp) ||
+        !qopts_take_number(options, "cbw-timeout", 0, &timeout, errp) ||
+        !qopts_take_number(options, "min-cluster-size", 0, min_cluster_size,
+                           errp) ||
+        !qopts_take_bool(options, "discard-source", false, &s->discard_source,
+                         errp)) {
+        return -EINVAL;
+    }
+    if (timeout > UINT32_MAX) {
+        error_setg(errp, "cbw-timeout: %" PRIu64 " is too large, it must be "
+                   "%u seconds at most", timeout, UINT32_MAX);
+        return -EINVAL;
+    }
+    s->on_cbw_error = on_error;
+    s->cbw_timeout_ns = timeout * NANOSECONDS_PER_SECOND;
+    return 0;
+}
+
+static void cbw_set_supported_flags(BlockDriverState *bs)
+{
+    BlockDriverState *file = bs->file->bs;
+
+    bs->total_sectors = file->total_sectors;
+    bs->supported_write_flags = BDRV_REQ_WRITE_UNCHANGED |
+        (BDRV_REQ_FUA & file->supported_write_flags);
+    bs->supported_zero_flags = BDRV_REQ_WRITE_UNCHANGED |
+        ((BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) &
+         file->supported_zero_flags);
+}
+
+static int cbw_open(BlockDriverState *bs, QOpts *options, int flags,
+                    Error **errp)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+    BdrvDirtyBitmap *bitmap = NULL;
+    uint64_t min_cluster_size = 0;
+    int ret;
+
+    ret = cbw_take_options(s, options, &min_cluster_size, errp);
+    if (ret == 0) {
+        ret = bdrv_open_file_child(NULL, options, "file", bs, errp);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    s->target = bdrv_open_child(NULL, options, "target", bs,
+                                BDRV_CHILD_DATA, false, errp);
+    if (!s->target) {
+        return -EINVAL;
+    }
+    ret = cbw_take_bitmap(options, &bitmap, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    cbw_set_supported_flags(bs);
+    s->bcs = block_copy_state_new(bs->file, s->target, bs, bitmap,
+                                  s->discard_source, min_cluster_size, errp);
+    return s->bcs ? 0 : -EINVAL;
+}
+
+static void cbw_close(BlockDriverState *bs)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    block_copy_state_free(s->bcs);
+    s->bcs = NULL;
+}
+
+static const QemuOptsList cbw_runtime_opts = {
+    .name = "copy-before-write",
+    .desc = {
+        { .name = "on-cbw-error", .type = QEMU_OPT_STRING,
+          .help = "What happens when the copying fails: break-guest-write, "
+                  "break-snapshot" },
+        { .name = "cbw-timeout", .type = QEMU_OPT_NUMBER,
+          .help = "Seconds after which a copy that a write waits for has "
+                  "failed (0: never)" },
+        { .name = "min-cluster-size", .type = QEMU_OPT_SIZE,
+          .help = "The least unit of copying" },
+        { }
+    },
+};
+
+static BlockDriver bdrv_cbw_filter = {
+    .format_name = "copy-before-write",
+    .instance_size = sizeof(BDRVCopyBeforeWriteState),
+    .is_filter = true,
+    .runtime_opts = &cbw_runtime_opts,
+
+    .bdrv_open = cbw_open,
+    .bdrv_close = cbw_close,
+    .bdrv_co_preadv_part = cbw_co_preadv_part,
+    .bdrv_co_pwritev_part = cbw_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = cbw_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = cbw_co_pdiscard,
+    .bdrv_co_flush = cbw_co_flush,
+    .bdrv_co_block_status = cbw_co_block_status,
+    .bdrv_co_getlength = cbw_co_getlength,
+    .bdrv_child_perm = cbw_child_perm,
+};
+
+BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
+                                  BlockDriverState *target,
+                                  const char *filter_node_name,
+                                  bool discard_source,
+                                  uint64_t min_cluster_size,
+                                  OnCbwError on_cbw_error,
+                                  BlockCopyState **bcs, Error **errp)
+{
+    QOpts *options = qopts_new();
+    BDRVCopyBeforeWriteState *s;
+    BlockDriverState *top;
+    int flags = BDRV_O_RDWR | (discard_source ? BDRV_O_UNMAP : 0);
+
+    GLOBAL_STATE_CODE();
+    if (bdrv_getlength(source) != bdrv_getlength(target)) {
+        error_setg(errp, "Source and target image have different sizes");
+        qopts_unref(options);
+        return NULL;
+    }
+    qopts_set_str(options, "driver", "copy-before-write");
+    if (filter_node_name) {
+        qopts_set_str(options, "node-name", filter_node_name);
+    }
+    qopts_set_str(options, "file", bdrv_get_node_name(source));
+    qopts_set_str(options, "target", bdrv_get_node_name(target));
+    qopts_set_str(options, "on-cbw-error", on_cbw_error_names[on_cbw_error]);
+    qopts_set_bool(options, "discard-source", discard_source);
+    if (min_cluster_size) {
+        g_autofree char *size = g_strdup_printf("%" PRIu64, min_cluster_size);
+
+        qopts_set_str(options, "min-cluster-size", size);
+    }
+    top = bdrv_insert_node(source, options, flags, errp);
+    if (!top) {
+        return NULL;
+    }
+    s = top->opaque;
+    *bcs = s->bcs;
+    return top;
+}
+
+void bdrv_cbw_drop(BlockDriverState *bs)
+{
+    GLOBAL_STATE_CODE();
+    bdrv_drop_filter(bs, &error_abort);
+    bdrv_unref(bs);
+}
+
+int bdrv_cbw_snapshot_error(BlockDriverState *bs)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    return qatomic_read(&s->snapshot_error);
+}
+
+static void cbw_init(void)
+{
+    bdrv_register(&bdrv_cbw_filter);
+}
+
+block_init(cbw_init);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Block copy: keep a target equal to what a source was, cluster by cluster.
+ *
+ * A bitmap says which clusters are still to be copied.  Any number of calls
+ * copy ranges of it at the same time: a backup in the background, and the
+ * filter that copies before a guest's write.  A cluster is copied by one of
+ * them; a call returns when all clusters of its range are on the target,
+ * whoever has copied them.
+ *
+ * Creating and freeing: main thread.  Requests: coroutines of the source's
+ * AioContext.  All ranges are in bytes.
+ */
+#ifndef BLOCK_COPY_H
+#define BLOCK_COPY_H
+
+#include "block/block.h"
+#include "block/dirty-bitmap.h"
+#include "qemu/progress_meter.h"
+
+/* At most this many bytes are in flight for one BlockCopyState. */
+#define BLOCK_COPY_MAX_MEM (128 * MiB)
+#define BLOCK_COPY_MAX_WORKERS 64
+
+typedef struct BlockCopyState BlockCopyState;
+typedef struct BlockCopyCallState BlockCopyCallState;
+typedef void (*BlockCopyAsyncCallbackFunc)(void *opaque);
+
+/*
+ * Copy from @source to @target what is set in @bitmap (NULL: all); the copy of
+ * it that is worked on belongs to @copy_bitmap_bs, which is drained, or has no
+ * users yet.  Clusters are at least @min_cluster_size, a power of 2 or 0.
+ */
+BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
+                                     BlockDriverState *copy_bitmap_bs,
+                                     const BdrvDirtyBitmap *bitmap,
+                                     bool discard_source,
+                                     uint64_t min_cluster_size, Error **errp);
+/* No call may be under way.  NULL is fine. */
+void block_copy_state_free(BlockCopyState *s);
+
+/* Before the first call: compressed writes to the target. */
+void block_copy_set_compress(BlockCopyState *s, bool compress);
+/* @pm must live as long as @s, or until NULL is set. */
+void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm);
+/* Bytes per second for the calls in the background; 0: no limit. */
+void block_copy_set_speed(BlockCopyState *s, uint64_t speed);
+/* Leave out what is not allocated in the top image of the source. */
+void block_copy_set_skip_unallocated(BlockCopyState *s, bool skip);
+
+int64_t block_copy_cluster_size(BlockCopyState *s);
+/* What is still to be copied; the bitmap belongs to @s. */
+BdrvDirtyBitmap *block_copy_dirty_bitmap(BlockCopyState *s);
+
+/*
+ * Drop from the bitmap what is not allocated in the top image, from @offset
+ * on; *@count: how far it came.  >= 0 or -errno.
+ */
+int64_t coroutine_fn block_copy_reset_unallocated(BlockCopyState *s,
+                                                  int64_t offset,
+                                                  int64_t *count);
+/* Drop a range from the bitmap: it is not to be copied any more. */
+void block_copy_reset(BlockCopyState *s, int64_t offset, int64_t bytes);
+
+/*
+ * Copy a range, which is aligned to clusters, and return when it is done;
+ * -errno after the first error.  With @timeout_ns > 0, -ETIMEDOUT when it takes
+ * longer: what is under way goes on, and @cb(@cb_opaque) is called when it has
+ * ended (it is not called when the call ended in time).
+ */
+int coroutine_fn block_copy(BlockCopyState *s, int64_t offset, int64_t bytes,
+                            bool ignore_ratelimit, uint64_t timeout_ns,
+                            BlockCopyAsyncCallbackFunc cb, void *cb_opaque);
+
+/*
+ * The same in the background, with up to @max_workers requests of up to
+ * @max_chunk bytes (0: no limit) at once.  @cb is called when it has ended.
+ * block_copy_call_free() frees.
+ */
+BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
+                                     int64_t bytes, int max_workers,
+                                     int64_t max_chunk,
+                                     BlockCopyAsyncCallbackFunc cb,
+                                     void *cb_opaque);
+void block_copy_call_free(BlockCopyCallState *call);
+bool block_copy_call_finished(BlockCopyCallState *call);
+/* Has finished, without an error and without being cancelled. */
+bool block_copy_call_succeeded(BlockCopyCallState *call);
+bool block_copy_call_failed(BlockCopyCallState *call);
+bool block_copy_call_cancelled(BlockCopyCallState *call);
+/* Finished ones only.  *@error_is_read: the source's fault. */
+int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read);
+/* Start no more requests; the end is told as always. */
+void block_copy_call_cancel(BlockCopyCallState *call);
+/* Do not sleep any longer for the limit of speed. */
+void block_copy_kick(BlockCopyCallState *call);
+
+#endif
