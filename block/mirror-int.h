@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Shared by the job and the filter of mirror.
+ */
+#ifndef MIRROR_INT_H
+#define MIRROR_INT_H
+
+#include "block/blockjob.h"
+#include "block/dirty-bitmap.h"
+#include "block/mirror.h"
+
+typedef struct MirrorBlockJob MirrorBlockJob;
+
+/* A range that is being copied, or written to both; on the stack or heap. */
+typedef struct MirrorOp {
+    MirrorBlockJob *s;
+    int64_t offset;             /* whole chunks */
+    int64_t bytes;
+    bool zeroes;
+    CoQueue waiting;            /* under s->lock */
+    QLIST_ENTRY(MirrorOp) next;
+} MirrorOp;
+
+/* The instance of the filter. */
+typedef struct MirrorTopState {
+    MirrorBlockJob *job;        /* NULL: pass all through */
+    bool stop;                  /* on its way out: no permissions of its own */
+    bool is_commit;             /* the target is below the source */
+} MirrorTopState;
+
+struct MirrorBlockJob {
+    BlockJob common;
+    BlockDriverState *mirror_top_bs;
+    BdrvChild *target;          /* of mirror_top_bs */
+    BlockDriverState *base;     /* with TOP: what is above it is copied */
+    char *replaces;             /* the node that the target replaces */
+    BlockDriverState *to_replace;
+    MirrorSyncMode sync_mode;
+    BlockdevOnError on_source_error;
+    BlockdevOnError on_target_error;
+    bool source_backing;        /* the target gets the source's backing file */
+    bool unmap;
+    bool is_commit;
+    int64_t len;
+    int64_t granularity;
+    int64_t max_io;             /* bytes in one request */
+    int max_in_flight;
+    BdrvDirtyBitmap *dirty_bitmap;      /* what the target lacks */
+
+    bool active;                /* atomic: writes go to both */
+    bool should_complete;       /* atomic: the user asked for the switch */
+    int ret;                    /* atomic: the error that ends the job */
+
+    QemuMutex lock;             /* protects what follows */
+    QLIST_HEAD(, MirrorOp) ops;
+
+    /* The coroutine's, and its copies', which run in its context. */
+    int in_flight;              /* atomic for readers elsewhere */
+    int64_t bytes_in_flight;
+    int64_t iter_offset;
+    bool waiting_for_io;
+    bool synced;                /* READY was told */
+};
+
+extern BlockDriver bdrv_mirror_top;
+
+/* Wait until nothing else works on the op's range, and list it. */
+void coroutine_fn mirror_op_begin(MirrorOp *op);
+void coroutine_fn mirror_op_end(MirrorOp *op);
+/* [@offset, @offset + @bytes) is missing on the target. */
+void mirror_set_dirty(MirrorBlockJob *s, int64_t offset, int64_t bytes);
+/* A request has failed with -errno @error: by the policy, perhaps the end. */
+void mirror_error(MirrorBlockJob *s, bool is_read, int error);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The filter above the source of a mirror job: it tells the job what is
+ * written, or, when the job is active, writes it to the target as well.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "mirror-int.h"
+
+typedef enum {
+    MIRROR_WRITE, MIRROR_ZERO, MIRROR_DISCARD,
+} MirrorMethod;
+
+typedef struct {
+    MirrorMethod method;
+    int64_t offset;
+    int64_t bytes;
+    QEMUIOVector *qiov;
+    size_t qiov_offset;
+    BdrvRequestFlags flags;
+} MirrorWrite;
+
+static int coroutine_fn mirror_top_co_preadv_part(BlockDriverState *bs,
+                                                  int64_t offset,
+                                                  int64_t bytes,
+                                                  QEMUIOVector *qiov,
+                                                  size_t qiov_offset,
+                                                  BdrvRequestFlags flags)
+{
+    return bdrv_co_preadv_part(bs->backing, offset, bytes, qiov, qiov_offset,
+                               flags);
+}
+
+static int coroutine_fn mirror_write_source(BlockDriverState *bs,
+                                            const MirrorWrite *w)
+{
+    switch (w->method) {
+    case MIRROR_ZERO:
+        return bdrv_co_pwrite_zeroes(bs->backing, w->offset, w->bytes,
+                                     w->flags);
+    case MIRROR_DISCARD:
+        return bdrv_co_pdiscard(bs->backing, w->offset, w->bytes);
+    default:
+        return bdrv_co_pwritev_part(bs->backing, w->offset, w->bytes, w->qiov,
+                                    w->qiov_offset, w->flags);
+    }
+}
+
+static int coroutine_fn mirror_write_target(MirrorBlockJob *s,
+                                            const MirrorWrite *w)
+{
+    BdrvRequestFlags flags = w->flags & BDRV_REQ_FUA;
+
+    switch (w->method) {
+    case MIRROR_ZERO:
+        return bdrv_co_pwrite_zeroes(s->target, w->offset, w->bytes, flags |
+                                    (s->unmap ? BDRV_REQ_MAY_UNMAP : 0));
+    case MIRROR_DISCARD:
+        /* What a discard leaves is not known: it must be the same on both. */
+        return -ENOTSUP;
+    default:
+        return bdrv_co_pwritev_part(s->target, w->offset, w->bytes, w->qiov,
+                                    w->qiov_offset, flags);
+    }
+}
+
+/* The target has all of the range: what lies wholly in it is clean. */
+static void mirror_reset_dirty(MirrorBlockJob *s, int64_t offset,
+                               int64_t bytes)
+{
+    int64_t start = QEMU_ALIGN_UP(offset, s->granularity);
+    int64_t end = offset + bytes >= s->len ? s->len :
+                  QEMU_ALIGN_DOWN(offset + bytes, s->granularity);
+
+    if (start < end) {
+        bdrv_reset_dirty_bitmap(s->dirty_bitmap, start, end - start);
+    }
+}
+
+static int coroutine_fn mirror_active_write(BlockDriverState *bs,
+                                            MirrorBlockJob *s,
+                                            const MirrorWrite *w)
+{
+    MirrorOp op = { .s = s };
+    int ret, ret2;
+
+    op.offset = QEMU_ALIGN_DOWN(w->offset, s->granularity);
+    op.bytes = QEMU_ALIGN_UP(w->offset + w->bytes, s->granularity) - op.offset;
+    mirror_op_begin(&op);
+    ret = mirror_write_source(bs, w);
+    ret2 = ret < 0 ? ret : mirror_write_target(s, w);
+    if (ret2 == 0) {
+        mirror_reset_dirty(s, w->offset, w->bytes);
+    } else {
+        /* It is copied later, or the job fails: not the user's write. */
+        mirror_set_dirty(s, w->offset, w->bytes);
+        if (ret == 0 && ret2 != -ENOTSUP) {
+            mirror_error(s, false, ret2);
+        }
+    }
+    mirror_op_end(&op);
+    return ret;
+}
+
+static int coroutine_fn mirror_top_do_write(BlockDriverState *bs,
+                                            const MirrorWrite *w)
+{
+    MirrorTopState *top = bs->opaque;
+    MirrorBlockJob *s = top->job;
+    int ret;
+
+    if (!s) {
+        return mirror_write_source(bs, w);
+    }
+    if (qatomic_read(&s->active) && qatomic_read(&s->ret) == 0) {
+        return mirror_active_write(bs, s, w);
+    }
+    ret = mirror_write_source(bs, w);
+    /* Also one that failed: some of it may have been written. */
+    mirror_set_dirty(s, w->offset, w->bytes);
+    return ret;
+}
+
+static int coroutine_fn mirror_top_co_pwritev_part(BlockDriverState *bs,
+                                                   int64_t offset,
+                                                   int64_t bytes,
+                                                   QEMUIOVector *qiov,
+                                                   size_t qiov_offset,
+                                                   BdrvRequestFlags flags)
+{
+    MirrorWrite w = {
+        .method = MIRROR_WRITE, .offset = offset, .bytes = bytes,
+        .qiov = qiov, .qiov_offset = qiov_offset, .flags = flags,
+    };
+
+    return mirror_top_do_write(bs, &w);
+}
+
+static int coroutine_fn mirror_top_co_pwrite_zeroes(BlockDriverState *bs,
+                                                    int64_t offset,
+                                                    int64_t bytes,
+                                                    BdrvRequestFlags flags)
+{
+    MirrorWrite w = {
+        .method = MIRROR_ZERO, .offset = offset, .bytes = bytes,
+        .flags = flags,
+    };
+
+    return mirror_top_do_write(bs, &w);
+}
+
+static int coroutine_fn mirror_top_co_pdiscard(BlockDriverState *bs,
+                                               int64_t offset, int64_t bytes)
+{
+    MirrorWrite w = {
+        .method = MIRROR_DISCARD, .offset = offset, .bytes = bytes,
+    };
+
+    return mirror_top_do_write(bs, &w);
+}
+
+static int coroutine_fn mirror_top_co_flush(BlockDriverState *bs)
+{
+    return bs->backing ? bdrv_co_flush(bs->backing->bs) : 0;
+}
+
+static int coroutine_fn mirror_top_co_block_status(BlockDriverState *bs,
+                                                   bool want_zero,
+                                                   int64_t offset,
+                                                   int64_t bytes,
+                                                   int64_t *pnum, int64_t *map,
+                                                   BlockDriverState **file)
+{
+    *pnum = bytes;
+    *map = offset;
+    *file = bs->backing->bs;
+    return BDRV_BLOCK_RAW | BDRV_BLOCK_OFFSET_VALID;
+}
+
+static int mirror_top_open(BlockDriverState *bs, QOpts *options, int flags,
+                           Error **errp)
+{
+    /* Only the job makes one; it gets its child by bdrv_append(). */
+    return 0;
+}
+
+static void mirror_top_child_perm(BlockDriverState *bs, BdrvChild *c,
+                                  BdrvChildRole role, uint64_t perm,
+                                  uint64_t shared, uint64_t *nperm,
+                                  uint64_t *nshared)
+{
+    MirrorTopState *top = bs->opaque;
+
+    if (top->stop) {
+        /* The users have gone, or are about to: what it wants is nothing. */
+        *nperm = 0;
+        *nshared = BLK_PERM_ALL;
+        return;
+    }
+    if (!(role & BDRV_CHILD_FILTERED)) {
+        /* The target.  Its size must stay. */
+        *nperm = BLK_PERM_WRITE;
+        *nshared = BLK_PERM_ALL & ~BLK_PERM_RESIZE;
+        return;
+    }
+    bdrv_default_perms(bs, c, role, perm, shared, nperm, nshared);
+    /* A write that passes by the filter is missing on the target. */
+    *nperm |= BLK_PERM_CONSISTENT_READ;
+    *nshared &= ~(BLK_PERM_WRITE | BLK_PERM_RESIZE);
+    if (top->is_commit) {
+        /*
+         * The job writes below the source what the source has: no user sees a
+         * difference, so that they need not forbid it.
+         */
+        *nperm &= ~BLK_PERM_CONSISTENT_READ;
+        *nshared |= BLK_PERM_WRITE | BLK_PERM_RESIZE;
+    }
+}
+
+BlockDriver bdrv_mirror_top = {
+    .format_name = "mirror_top",
+    .instance_size = sizeof(MirrorTopState),
+    .is_filter = true,
+    .filtered_child_is_backing = true,
+    .bdrv_open = mirror_top_open,
+    .bdrv_co_preadv_part = mirror_top_co_preadv_part,
+    .bdrv_co_pwritev_part = mirror_top_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = mirror_top_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = mirror_top_co_pdiscard,
+    .bdrv_co_flush = mirror_top_co_flush,
+    .bdrv_co_block_status = mirror_top_co_block_status,
+    .bdrv_child_perm = mirror_top_child_perm,
+};

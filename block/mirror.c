@@ -1,0 +1,725 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The mirror job, and the commit of an image that is in use.
+ *
+ * A bitmap says what the target lacks.  The job copies it chunk by chunk; the
+ * filter mirror_top marks what is written meanwhile, or, when the job is
+ * active, writes it to both.  When nothing is left the job is READY.  To end,
+ * it becomes active first, so that the target stays equal for as long as the
+ * user lets it wait (job-finalize); the rest happens in the main thread, in
+ * mirror_prepare(), while the source is drained.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "mirror-int.h"
+#include "qemu/cutils.h"
+#include "qemu/lockable.h"
+
+#define MIRROR_MAX_IN_FLIGHT 16
+#define MIRROR_DEFAULT_BUF_SIZE (16 * MiB)
+#define MIRROR_MAX_IO_BYTES (1 * MiB)
+/* How long the job sleeps when there is nothing to do. */
+#define MIRROR_SLICE_NS (100 * SCALE_MS)
+
+/* --- ranges --- */
+
+static MirrorOp *mirror_find_conflict_locked(MirrorBlockJob *s,
+                                             int64_t offset, int64_t bytes)
+{
+    MirrorOp *op;
+
+    QLIST_FOREACH(op, &s->ops, next) {
+        if (offset < op->offset + op->bytes && op->offset < offset + bytes) {
+            return op;
+        }
+    }
+    return NULL;
+}
+
+void coroutine_fn mirror_op_begin(MirrorOp *op)
+{
+    MirrorBlockJob *s = op->s;
+    MirrorOp *other;
+
+    qemu_co_queue_init(&op->waiting);
+    QEMU_LOCK_GUARD(&s->lock);
+    while ((other = mirror_find_conflict_locked(s, op->offset, op->bytes))) {
+        qemu_co_queue_wait(&other->waiting, &s->lock);
+    }
+    QLIST_INSERT_HEAD(&s->ops, op, next);
+}
+
+void coroutine_fn mirror_op_end(MirrorOp *op)
+{
+    QEMU_LOCK_GUARD(&op->s->lock);
+    QLIST_REMOVE(op, next);
+    qemu_co_queue_restart_all(&op->waiting);
+}
+
+void mirror_set_dirty(MirrorBlockJob *s, int64_t offset, int64_t bytes)
+{
+    if (offset < s->len) {
+        bdrv_set_dirty_bitmap(s->dirty_bitmap, offset,
+                              MIN(bytes, s->len - offset));
+    }
+}
+
+void mirror_error(MirrorBlockJob *s, bool is_read, int error)
+{
+    BlockErrorAction action;
+
+    action = block_job_error_action(&s->common, is_read ? s->on_source_error :
+                                    s->on_target_error, is_read, -error);
+    if (action == BLOCK_ERROR_ACTION_REPORT) {
+        qatomic_cmpxchg(&s->ret, 0, error);
+    }
+}
+
+/* --- one copy --- */
+
+static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
+                                         bool *is_read)
+{
+    MirrorBlockJob *s = op->s;
+    BdrvChild *source = s->mirror_top_bs->backing;
+    QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(source->bs, bytes);
+    QEMUIOVector qiov;
+    int ret;
+
+    *is_read = false;
+    if (!buf) {
+        return -ENOMEM;
+    }
+    qemu_iovec_init_buf(&qiov, buf, bytes);
+    ret = bdrv_co_preadv(source, op->offset, bytes, &qiov, 0);
+    if (ret < 0) {
+        *is_read = true;
+        return ret;
+    }
+    return bdrv_co_pwritev(s->target, op->offset, bytes, &qiov, 0);
+}
+
+static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes)
+{
+    MirrorBlockJob *s = op->s;
+    int64_t pnum;
+    int ret;
+
+    /* A new image is zero: asking costs less than writing. */
+    ret = bdrv_co_block_status_above(s->target->bs, NULL, op->offset, bytes,
+                                     &pnum, NULL, NULL);
+    if (ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes) {
+        return 0;
+    }
+    return bdrv_co_pwrite_zeroes(s->target, op->offset, bytes,
+                                 s->unmap ? BDRV_REQ_MAY_UNMAP : 0);
+}
+
+static void coroutine_fn mirror_copy_entry(void *opaque)
+{
+    MirrorOp *op = opaque;
+    MirrorBlockJob *s = op->s;
+    int64_t bytes = MIN(op->bytes, s->len - op->offset);
+    bool is_read = false;
+    int ret;
+
+    ret = op->zeroes ? mirror_copy_zeroes(op, bytes) :
+          mirror_copy_data(op, bytes, &is_read);
+    if (ret < 0) {
+        mirror_set_dirty(s, op->offset, bytes);
+        mirror_error(s, is_read, ret);
+    } else {
+        job_progress_update(&s->common.job, bytes);
+    }
+    mirror_op_end(op);
+    g_free(op);
+    s->bytes_in_flight -= bytes;
+    qatomic_dec(&s->in_flight);
+    if (s->waiting_for_io) {
+        s->waiting_for_io = false;
+        aio_co_wake(s->common.job.co);
+    }
+}
+
+/* Until at most @limit copies are in flight. */
+static void coroutine_fn mirror_wait_for_io(MirrorBlockJob *s, int limit)
+{
+    while (s->in_flight > limit) {
+        s->waiting_for_io = true;
+        qemu_coroutine_yield();
+    }
+}
+
+/* --- the loop --- */
+
+/* How much of the op has one status; sets op->zeroes. */
+static int64_t coroutine_fn mirror_classify(MirrorOp *op)
+{
+    MirrorBlockJob *s = op->s;
+    int64_t bytes = MIN(op->bytes, s->len - op->offset);
+    int64_t pnum;
+    int ret;
+
+    ret = bdrv_co_block_status_above(s->mirror_top_bs->backing->bs, NULL,
+                                     op->offset, bytes, &pnum, NULL, NULL);
+    if (ret >= 0 && pnum < bytes) {
+        pnum = QEMU_ALIGN_DOWN(pnum, s->granularity);
+    }
+    if (ret < 0 || pnum == 0) {
+        pnum = MIN(s->granularity, bytes);
+        ret = BDRV_BLOCK_DATA;
+    }
+    op->zeroes = ret & BDRV_BLOCK_ZERO;
+    return pnum;
+}
+
+/* The next dirty run from s->iter_offset on, round the end; false: none. */
+static bool mirror_next_run(MirrorBlockJob *s, int64_t *offset, int64_t *bytes)
+{
+    int64_t starts[] = { s->iter_offset, 0 };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(starts); i++) {
+        if (bdrv_dirty_bitmap_next_dirty_area(s->dirty_bitmap, starts[i],
+                                              s->len, s->max_io, offset,
+                                              bytes)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Start the copy of the next dirty run, if there is one.  It is clean from
+ * the moment before it is read: who writes to it later makes it dirty again.
+ */
+static void coroutine_fn mirror_iteration(MirrorBlockJob *s)
+{
+    int64_t offset, bytes, pnum;
+    MirrorOp *op;
+
+    if (!mirror_next_run(s, &offset, &bytes)) {
+        return;
+    }
+    op = g_new0(MirrorOp, 1);
+    op->s = s;
+    op->offset = offset;
+    op->bytes = QEMU_ALIGN_UP(bytes, s->granularity);
+    /* What it waits for may have copied it: that costs a copy, no more. */
+    mirror_op_begin(op);
+    bdrv_reset_dirty_bitmap(s->dirty_bitmap, offset, bytes);
+    pnum = mirror_classify(op);
+    if (pnum < bytes) {
+        mirror_set_dirty(s, offset + pnum, bytes - pnum);
+        /* Only shorter: what waits for the rest waits a little longer. */
+        op->bytes = QEMU_ALIGN_UP(pnum, s->granularity);
+    }
+    s->iter_offset = offset + pnum >= s->len ? 0 : offset + pnum;
+    block_job_ratelimit_processed_bytes(&s->common, op->zeroes ? 0 : pnum);
+    s->bytes_in_flight += pnum;
+    qatomic_inc(&s->in_flight);
+    qemu_coroutine_enter(qemu_coroutine_create(mirror_copy_entry, op));
+}
+
+static bool mirror_is_clean(MirrorBlockJob *s)
+{
+    return s->in_flight == 0 && bdrv_get_dirty_count(s->dirty_bitmap) == 0;
+}
+
+static void coroutine_fn mirror_pause(Job *job)
+{
+    mirror_wait_for_io(container_of(job, MirrorBlockJob, common.job), 0);
+}
+
+static bool mirror_drained_poll(BlockJob *job)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common);
+
+    return qatomic_read(&s->in_flight) > 0;
+}
+
+/* sync=full and top: what the target lacks at the beginning. */
+static int coroutine_fn mirror_dirty_init(MirrorBlockJob *s)
+{
+    BlockDriverState *bs = s->mirror_top_bs->backing->bs;
+    BlockDriverState *base = s->base;
+    int64_t offset, pnum;
+    int ret;
+
+    if (s->sync_mode == MIRROR_SYNC_MODE_NONE) {
+        return 0;
+    }
+    if (!base) {
+        bdrv_set_dirty_bitmap(s->dirty_bitmap, 0, s->len);
+        return 0;
+    }
+    for (offset = 0; offset < s->len; offset += pnum) {
+        job_pause_point(&s->common.job);
+        if (job_is_cancelled(&s->common.job)) {
+            return 0;
+        }
+        ret = bdrv_co_is_allocated_above(bs, base, false, offset,
+                                         s->len - offset, &pnum);
+        if (ret < 0) {
+            return ret;
+        }
+        if (ret) {
+            bdrv_set_dirty_bitmap(s->dirty_bitmap, offset, pnum);
+        }
+    }
+    return 0;
+}
+
+/* The target has all: tell the user once that it does. */
+static int coroutine_fn mirror_become_ready(MirrorBlockJob *s)
+{
+    int ret;
+
+    if (s->synced) {
+        return 0;
+    }
+    ret = bdrv_co_flush(s->target->bs);
+    if (ret < 0) {
+        mirror_error(s, false, ret);
+        return qatomic_read(&s->ret);
+    }
+    s->synced = true;
+    job_transition_to_ready(&s->common.job);
+    return 0;
+}
+
+/* To end, and not at once. */
+static bool mirror_should_end(MirrorBlockJob *s)
+{
+    return s->synced && (qatomic_read(&s->should_complete) ||
+                         job_cancel_requested(&s->common.job));
+}
+
+static int coroutine_fn mirror_loop(MirrorBlockJob *s)
+{
+    Job *job = &s->common.job;
+    int ret = 0;
+
+    while (ret == 0 && !job_is_cancelled(job)) {
+        job_progress_set_remaining(job, bdrv_get_dirty_count(s->dirty_bitmap) +
+                                   s->bytes_in_flight);
+        job_pause_point(job);
+        if (mirror_should_end(s)) {
+            /* From now on it does not fall behind again. */
+            qatomic_set(&s->active, true);
+        }
+        if (mirror_is_clean(s)) {
+            ret = mirror_become_ready(s);
+            if (ret == 0 && mirror_should_end(s) &&
+                qatomic_read(&s->active)) {
+                return 0;
+            }
+            if (s->synced) {
+                job_sleep_ns(job, MIRROR_SLICE_NS);
+            }
+        } else if (bdrv_get_dirty_count(s->dirty_bitmap)) {
+            mirror_wait_for_io(s, s->max_in_flight - 1);
+            mirror_iteration(s);
+            block_job_ratelimit_sleep(&s->common);
+        } else {
+            mirror_wait_for_io(s, s->in_flight - 1);
+        }
+        ret = ret ? ret : qatomic_read(&s->ret);
+    }
+    return ret;
+}
+
+static int coroutine_fn mirror_run(Job *job, Error **errp)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
+    int ret;
+
+    ret = mirror_dirty_init(s);
+    if (ret == 0) {
+        ret = mirror_loop(s);
+    }
+    mirror_wait_for_io(s, 0);
+    if (ret == 0) {
+        job_progress_set_remaining(job, 0);
+    }
+    return ret;
+}
+
+/* --- the end; main thread --- */
+
+static int coroutine_fn mirror_final_entry(void *opaque)
+{
+    MirrorBlockJob *s = opaque;
+    int64_t offset, bytes;
+
+    /* A discard, or a write that failed, after run() had ended. */
+    while (qatomic_read(&s->ret) == 0 && mirror_next_run(s, &offset, &bytes)) {
+        MirrorOp op = { .s = s, .offset = offset, .bytes = bytes };
+        bool is_read;
+        int ret;
+
+        bdrv_reset_dirty_bitmap(s->dirty_bitmap, offset, bytes);
+        ret = mirror_copy_data(&op, bytes, &is_read);
+        if (ret < 0) {
+            mirror_set_dirty(s, offset, bytes);
+            return ret;
+        }
+    }
+    return qatomic_read(&s->ret) ? s->ret : bdrv_co_flush(s->target->bs);
+}
+
+/* Let the users of what is replaced go over to the target. */
+static int mirror_pivot(MirrorBlockJob *s, BlockDriverState *src,
+                        BlockDriverState *target, Error **errp)
+{
+    BlockDriverState *to_replace = s->to_replace ? s->to_replace : src;
+    int ret;
+
+    if (s->source_backing && src->backing) {
+        ret = bdrv_set_backing_hd(target, bdrv_backing_chain_next(src), errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    if (bdrv_is_read_only(target) != bdrv_is_read_only(to_replace)) {
+        ret = bdrv_reopen_set_read_only(target,
+                                        bdrv_is_read_only(to_replace), errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return bdrv_replace_node(to_replace, target, errp);
+}
+
+/* Takes the job off its nodes; the source is drained. */
+static int mirror_leave(MirrorBlockJob *s, bool pivot)
+{
+    BlockDriverState *top_bs = s->mirror_top_bs;
+    MirrorTopState *top = top_bs->opaque;
+    BlockDriverState *src = top_bs->backing->bs;
+    BlockDriverState *target = s->target->bs;
+    Error *local_err = NULL;
+    int ret = 0;
+
+    bdrv_ref(src);
+    bdrv_ref(target);
+    bdrv_release_dirty_bitmap(s->dirty_bitmap);
+    s->dirty_bitmap = NULL;
+    top->job = NULL;
+    /* The job's own permissions go first, so that the users can move. */
+    block_job_remove_all_bdrv(&s->common);
+    bdrv_unref_child(top_bs, s->target);
+    s->target = NULL;
+    if (pivot) {
+        ret = mirror_pivot(s, src, target, &local_err);
+        if (ret < 0) {
+            JOB_LOCK_GUARD();
+            error_propagate(&s->common.job.err, local_err);
+        }
+    }
+    bdrv_drop_filter(top_bs, &error_abort);
+    s->mirror_top_bs = NULL;
+    bdrv_unref(target);
+    bdrv_unref(src);
+    return ret;
+}
+
+static int mirror_exit(MirrorBlockJob *s, bool success)
+{
+    BlockDriverState *top_bs = s->mirror_top_bs;
+    bool pivot;
+    int ret = 0;
+
+    if (!top_bs) {
+        return 0;
+    }
+    bdrv_drained_begin(top_bs);
+    if (success) {
+        ret = bdrv_run_co(bdrv_get_aio_context(top_bs), mirror_final_entry, s);
+    }
+    pivot = success && ret == 0 && qatomic_read(&s->should_complete);
+    if (mirror_leave(s, pivot) < 0) {
+        ret = -EPERM;
+    }
+    bdrv_drained_end(top_bs);
+    bdrv_unref(top_bs);
+    return ret;
+}
+
+static int mirror_prepare(Job *job)
+{
+    return mirror_exit(container_of(job, MirrorBlockJob, common.job), true);
+}
+
+static void mirror_abort(Job *job)
+{
+    mirror_exit(container_of(job, MirrorBlockJob, common.job), false);
+}
+
+static void mirror_free(Job *job)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
+
+    g_free(s->replaces);
+    bdrv_unref(s->to_replace);
+    if (s->granularity) {
+        /* It was not the creation that failed. */
+        qemu_mutex_destroy(&s->lock);
+    }
+    block_job_free(job);
+}
+
+/* --- commands --- */
+
+static void mirror_complete(Job *job, Error **errp)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
+
+    if (s->replaces && !s->to_replace) {
+        BlockDriverState *bs = bdrv_find_node(s->replaces);
+
+        if (!bs) {
+            error_setg(errp, "Failed to find node with node-name='%s'",
+                       s->replaces);
+            return;
+        }
+        bdrv_ref(bs);
+        s->to_replace = bs;
+    }
+    qatomic_set(&s->should_complete, true);
+    job_enter(job);
+}
+
+static bool mirror_cancel(Job *job, bool force)
+{
+    /* One that is READY ends with a target that is whole. */
+    return force || !job_is_ready(job);
+}
+
+void mirror_change_locked(Job *job, MirrorCopyMode copy_mode, Error **errp)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
+
+    if (copy_mode != MIRROR_COPY_MODE_WRITE_BLOCKING) {
+        if (qatomic_read(&s->active)) {
+            error_setg(errp, "Change to copy mode 'background' is not "
+                       "implemented");
+        }
+        return;
+    }
+    qatomic_set(&s->active, true);
+}
+
+static const BlockJobDriver mirror_job_driver = {
+    .job_driver = {
+        .instance_size = sizeof(MirrorBlockJob),
+        .job_type = JOB_TYPE_MIRROR,
+        .free = mirror_free,
+        .user_resume = block_job_user_resume,
+        .run = mirror_run,
+        .prepare = mirror_prepare,
+        .abort = mirror_abort,
+        .pause = mirror_pause,
+        .complete = mirror_complete,
+        .cancel = mirror_cancel,
+    },
+    .drained_poll = mirror_drained_poll,
+};
+
+static const BlockJobDriver commit_active_job_driver = {
+    .job_driver = {
+        .instance_size = sizeof(MirrorBlockJob),
+        .job_type = JOB_TYPE_COMMIT,
+        .free = mirror_free,
+        .user_resume = block_job_user_resume,
+        .run = mirror_run,
+        .prepare = mirror_prepare,
+        .abort = mirror_abort,
+        .pause = mirror_pause,
+        .complete = mirror_complete,
+        .cancel = mirror_cancel,
+    },
+    .drained_poll = mirror_drained_poll,
+};
+
+/* --- creation --- */
+
+/* What is asked for in vain is said before anything is changed. */
+static bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
+                         uint32_t granularity, const MirrorJobOptions *o,
+                         Error **errp)
+{
+    int64_t len, target_len;
+
+    if (!is_power_of_2(granularity)) {
+        error_setg(errp, "Granularity must be a power of 2");
+    } else if (o->buf_size < 0) {
+        error_setg(errp, "Invalid parameter 'buf-size'");
+    } else if (bs == target) {
+        error_setg(errp, "Can't mirror node into itself");
+    } else {
+        len = bdrv_getlength(bs);
+        target_len = bdrv_getlength(target);
+        if (len < 0 || target_len < 0) {
+            error_setg_errno(errp, len < 0 ? -len : -target_len,
+                             "Could not get the length of the %s",
+                             len < 0 ? "source" : "target");
+        } else if (len != target_len) {
+            error_setg(errp, "Source and target image have different sizes");
+        } else {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Put the filter above @bs, with @target as its other child. */
+static BlockDriverState *mirror_append_top(BlockDriverState *bs,
+                                           BlockDriverState *target,
+                                           const MirrorJobOptions *o,
+                                           BdrvChild **target_child,
+                                           bool is_commit, Error **errp)
+{
+    int flags = (bdrv_is_writable(bs) ? BDRV_O_RDWR : 0) | BDRV_O_UNMAP;
+    BlockDriverState *top_bs;
+    MirrorTopState *top;
+
+    top_bs = bdrv_new_open_driver(&bdrv_mirror_top, o->filter_node_name, flags,
+                                  errp);
+    if (!top_bs) {
+        return NULL;
+    }
+    top = top_bs->opaque;
+    top->is_commit = is_commit;
+    top_bs->implicit = !o->filter_node_name;
+    top_bs->never_freeze = true;
+    top_bs->supported_write_flags = BDRV_REQ_WRITE_UNCHANGED |
+        (BDRV_REQ_FUA & bs->supported_write_flags);
+    top_bs->supported_zero_flags = BDRV_REQ_WRITE_UNCHANGED |
+        ((BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) &
+         bs->supported_zero_flags);
+    if (bdrv_append(top_bs, bs, errp) < 0) {
+        bdrv_unref(top_bs);
+        return NULL;
+    }
+    bdrv_ref(target);
+    *target_child = bdrv_attach_child(top_bs, target, "target", &child_of_bds,
+                                      BDRV_CHILD_DATA, errp);
+    if (!*target_child) {
+        bdrv_drop_filter(top_bs, &error_abort);
+        bdrv_unref(top_bs);
+        return NULL;
+    }
+    return top_bs;
+}
+
+static void mirror_drop_top(BlockDriverState *top_bs, BdrvChild *target)
+{
+    bdrv_unref_child(top_bs, target);
+    bdrv_drop_filter(top_bs, &error_abort);
+    bdrv_unref(top_bs);
+}
+
+static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
+                               const MirrorJobOptions *o)
+{
+    int64_t buf_size = o->buf_size ? o->buf_size : MIRROR_DEFAULT_BUF_SIZE;
+
+    s->replaces = g_strdup(o->replaces);
+    s->sync_mode = o->sync;
+    s->on_source_error = o->on_source_error;
+    s->on_target_error = o->on_target_error;
+    s->source_backing = o->source_backing;
+    s->unmap = o->unmap;
+    s->granularity = granularity;
+    s->max_io = MAX(QEMU_ALIGN_DOWN(MIN(buf_size, MIRROR_MAX_IO_BYTES),
+                                    (int64_t)granularity),
+                    (int64_t)granularity);
+    s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
+    s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
+}
+
+static BlockJob *mirror_create(const BlockJobDriver *driver,
+                               BlockDriverState *bs, BlockDriverState *target,
+                               BlockDriverState *base, bool is_commit,
+                               const MirrorJobOptions *o, Error **errp)
+{
+    uint32_t granularity = o->granularity ? o->granularity :
+                           bdrv_get_default_bitmap_granularity(target);
+    BdrvDirtyBitmap *bitmap;
+    BlockDriverState *top_bs;
+    BdrvChild *target_child;
+    MirrorBlockJob *s;
+
+    GLOBAL_STATE_CODE();
+    if (!mirror_check(bs, target, granularity, o, errp)) {
+        return NULL;
+    }
+    top_bs = mirror_append_top(bs, target, o, &target_child, is_commit, errp);
+    if (!top_bs) {
+        return NULL;
+    }
+    bitmap = bdrv_create_dirty_bitmap(top_bs, granularity, NULL, errp);
+    if (!bitmap) {
+        mirror_drop_top(top_bs, target_child);
+        return NULL;
+    }
+    /* The filter sets its bits: what it writes to both is not missing. */
+    bdrv_disable_dirty_bitmap(bitmap);
+    s = block_job_create(o->job_id, driver, o->txn, top_bs, 0, BLK_PERM_ALL,
+                         o->speed, o->flags, o->cb, o->opaque, errp);
+    if (!s) {
+        bdrv_release_dirty_bitmap(bitmap);
+        mirror_drop_top(top_bs, target_child);
+        return NULL;
+    }
+    qemu_mutex_init(&s->lock);
+    QLIST_INIT(&s->ops);
+    s->mirror_top_bs = top_bs;
+    s->target = target_child;
+    s->dirty_bitmap = bitmap;
+    s->base = base;
+    s->is_commit = is_commit;
+    s->len = bdrv_getlength(bs);
+    mirror_set_options(s, granularity, o);
+    if (block_job_add_bdrv(&s->common, "target", target, 0, BLK_PERM_ALL,
+                           errp) < 0) {
+        mirror_exit(s, false);
+        job_early_fail(&s->common.job);
+        return NULL;
+    }
+    bdrv_drained_begin(top_bs);
+    ((MirrorTopState *)top_bs->opaque)->job = s;
+    bdrv_drained_end(top_bs);
+    return &s->common;
+}
+
+BlockJob *mirror_job_create(BlockDriverState *bs, BlockDriverState *target,
+                            const MirrorJobOptions *o, Error **errp)
+{
+    BlockDriverState *base = NULL;
+
+    if (o->sync != MIRROR_SYNC_MODE_FULL && o->sync != MIRROR_SYNC_MODE_TOP &&
+        o->sync != MIRROR_SYNC_MODE_NONE) {
+        error_setg(errp, "Sync mode '%s' not supported",
+                   MirrorSyncMode_str(o->sync));
+        return NULL;
+    }
+    if (o->sync == MIRROR_SYNC_MODE_TOP) {
+        base = bdrv_backing_chain_next(bs);
+    }
+    return mirror_create(&mirror_job_driver, bs, target, base, false, o, errp);
+}
+
+BlockJob *commit_active_job_create(BlockDriverState *bs,
+                                   BlockDriverState *base,
+                                   const MirrorJobOptions *o, Error **errp)
+{
+    MirrorJobOptions opts = *o;
+
+    opts.sync = MIRROR_SYNC_MODE_TOP;
+    opts.replaces = NULL;
+    opts.source_backing = false;
+    return mirror_create(&commit_active_job_driver, bs, base, base, true,
+                         &opts, errp);
+}

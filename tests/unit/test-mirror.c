@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The mirror job and the commit of an image in use, with real files: while
+ * coroutines write, the target becomes and stays equal; after the switch they
+ * go on writing to it.
+ */
+#include "qemu/osdep.h"
+#include "block/mirror.h"
+#include "test-job-nodes.h"
+
+static BlockJob *new_mirror(MirrorSyncMode sync, MirrorCopyMode copy_mode,
+                            int flags)
+{
+    MirrorJobOptions o = {
+        .job_id = "mirror", .sync = sync, .copy_mode = copy_mode,
+        .flags = flags, .cb = job_over, .granularity = STEP,
+    };
+
+    return mirror_job_create(source, target, &o, &error_abort);
+}
+
+static bool is_in_status(BlockJob *job, JobStatus status)
+{
+    JOB_LOCK_GUARD();
+    return job->job.status == status;
+}
+
+static void wait_status(BlockJob *job, JobStatus status)
+{
+    while (!is_in_status(job, status)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+}
+
+static void complete(BlockJob *job)
+{
+    JOB_LOCK_GUARD();
+    job_complete_locked(&job->job, &error_abort);
+}
+
+/* The user of the source sees what was written, whatever is below. */
+static void assert_shadow(Load *load)
+{
+    g_autofree uint8_t *buf = g_malloc(SIZE);
+    int64_t i;
+
+    g_assert_cmpint(blk_pread(blk, 0, SIZE, buf, 0), ==, 0);
+    for (i = 0; i < SIZE; i++) {
+        if (buf[i] != load->shadow[i]) {
+            g_error("byte %" PRId64 " is %d, not %d", i, buf[i],
+                    load->shadow[i]);
+        }
+    }
+}
+
+/* To the end with the switch, with writers all the time. */
+static void do_pivot(MirrorCopyMode copy_mode, int flags)
+{
+    Load load = { .shadow = frozen };
+    BlockJob *job = new_mirror(MIRROR_SYNC_MODE_FULL, copy_mode, flags);
+
+    load_start(&load, 8, -1);
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    complete(job);
+    if (flags & JOB_MANUAL_FINALIZE) {
+        int i;
+
+        wait_status(job, JOB_STATUS_PENDING);
+        for (i = 0; i < 50; i++) {
+            aio_poll(qemu_get_aio_context(), true);
+        }
+        g_assert_true(blk_bs(blk) != target);
+        job_lock();
+        job_finalize_locked(&job->job, &error_abort);
+        job_unlock();
+    }
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    g_assert_true(blk_bs(blk) == target);
+    load_stop(&load);
+    assert_shadow(&load);
+}
+
+static void test_background(void)
+{
+    do_pivot(MIRROR_COPY_MODE_BACKGROUND, 0);
+}
+
+static void test_active(void)
+{
+    do_pivot(MIRROR_COPY_MODE_WRITE_BLOCKING, 0);
+}
+
+static void test_finalize(void)
+{
+    do_pivot(MIRROR_COPY_MODE_BACKGROUND, JOB_MANUAL_FINALIZE);
+}
+
+/* A soft cancel when it is READY: the target is whole, nobody moves. */
+static void test_soft_cancel(void)
+{
+    Load load = { .shadow = frozen };
+    BlockJob *job = new_mirror(MIRROR_SYNC_MODE_FULL,
+                               MIRROR_COPY_MODE_BACKGROUND, 0);
+
+    load_start(&load, 8, -1);
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    load_stop(&load);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+    g_assert_cmpint(result, ==, 0);
+    g_assert_true(blk_bs(blk) == source);
+    assert_frozen(source);
+    assert_frozen(target);
+}
+
+/* sync=none: what is written from now on. */
+static void test_none(void)
+{
+    BlockJob *job = new_mirror(MIRROR_SYNC_MODE_NONE,
+                               MIRROR_COPY_MODE_BACKGROUND, 0);
+    g_autofree uint8_t *buf = g_malloc(SIZE);
+    uint8_t data[512];
+    int64_t i;
+
+    job_start(&job->job);
+    memset(data, 0x42, sizeof(data));
+    g_assert_cmpint(blk_pwrite(blk, 5 * STEP, 512, data, 0), ==, 0);
+    wait_status(job, JOB_STATUS_READY);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+    read_all(target, buf);
+    for (i = 0; i < SIZE; i++) {
+        bool copied = i / STEP == 5;
+        uint8_t want = i / 512 == 5 * STEP / 512 ? 0x42 :
+                       copied ? frozen[i] : 0;
+
+        g_assert_cmpint(buf[i], ==, want);
+    }
+}
+
+/* Paused, resumed, drained and cancelled at random moments. */
+static void test_disturbed(void)
+{
+    int round;
+
+    for (round = 0; round < 20; round++) {
+        Load load = { .shadow = frozen };
+        BlockDriverState *old = blk_bs(blk);
+        BlockDriverState *new = old == source ? target : source;
+        MirrorJobOptions o = {
+            .job_id = "mirror", .sync = MIRROR_SYNC_MODE_FULL,
+            .copy_mode = g_rand_int_range(grand, 0, 2), .cb = job_over,
+            .granularity = STEP,
+        };
+        BlockJob *job = mirror_job_create(old, new, &o, &error_abort);
+
+        result = 1;
+        load_start(&load, 4, -1);
+        job_start(&job->job);
+        while (result == 1) {
+            BlockDriverState *drained = NULL;
+
+            job_lock();
+            switch (g_rand_int_range(grand, 0, 60)) {
+            case 0:
+                if (!job->job.user_paused) {
+                    job_user_pause_locked(&job->job, NULL);
+                }
+                break;
+            case 1:
+                drained = g_rand_boolean(grand) ? source : target;
+                break;
+            case 2:
+                if (round & 1) {
+                    job_cancel_locked(&job->job, g_rand_boolean(grand));
+                }
+                break;
+            case 3:
+                job_complete_locked(&job->job, NULL);
+                break;
+            default:
+                if (job->job.user_paused) {
+                    job_user_resume_locked(&job->job, NULL);
+                }
+                break;
+            }
+            job_unlock();
+            if (drained) {
+                bdrv_drained_begin(drained);
+                bdrv_drained_end(drained);
+            }
+            if (result == 1) {
+                aio_poll(qemu_get_aio_context(), false);
+            }
+        }
+        load_stop(&load);
+        assert_shadow(&load);
+    }
+}
+
+static void test_refused(void)
+{
+    MirrorJobOptions o = { .job_id = "j", .sync = MIRROR_SYNC_MODE_FULL };
+    BlockDriverState *small;
+    Error *err = NULL;
+
+    g_assert_null(mirror_job_create(source, source, &o, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==,
+                    "Can't mirror node into itself");
+    error_free_or_abort(&err);
+    create("small", "raw", SIZE / 2);
+    small = open_node("small", "raw");
+    g_assert_null(mirror_job_create(source, small, &o, &err));
+    error_free_or_abort(&err);
+    bdrv_unref(small);
+    o.job_id = "1";
+    g_assert_null(mirror_job_create(source, target, &o, &err));
+    error_free_or_abort(&err);
+    o.job_id = "j";
+    o.speed = -1;
+    g_assert_null(mirror_job_create(source, target, &o, &err));
+    error_free_or_abort(&err);
+    g_assert_true(blk_bs(blk) == source);
+}
+
+#define ADD(name, fn) \
+    g_test_add("/mirror/" name, int, NULL, (void *)setup, (void *)fn, \
+               (void *)teardown)
+
+static void add_tests(void)
+{
+    ADD("background", test_background);
+    ADD("active", test_active);
+    ADD("finalize", test_finalize);
+    ADD("soft-cancel", test_soft_cancel);
+    ADD("none", test_none);
+    ADD("disturbed", test_disturbed);
+    ADD("refused", test_refused);
+    g_test_add("/mirror/vmdk-native/disturbed", int, NULL,
+               (void *)use_native_vmdk, (void *)test_disturbed,
+               (void *)teardown);
+}
+
+int main(int argc, char **argv)
+{
+    return job_test_main(&argc, &argv, add_tests);
+}
