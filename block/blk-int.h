@@ -11,7 +11,9 @@
 
 struct BlockBackend {
     BdrvChild *root;            /* NULL: no node */
-    AioContext *ctx;
+    AioContext *ctx;            /* its home; atomic; changed while drained */
+    bool allow_aio_context_change;
+    AioContextNotifierList aio_notifiers;
     int refcnt;
     uint64_t perm;
     uint64_t shared_perm;
@@ -29,7 +31,21 @@ struct BlockBackend {
 void blk_inc_in_flight(BlockBackend *blk);
 void blk_dec_in_flight(BlockBackend *blk);
 
-/* The requests, already counted in blk->in_flight. */
+static inline bool blk_is_drained(BlockBackend *blk)
+{
+    return qatomic_load_acquire(&blk->quiesce_counter) > 0;
+}
+
+/*
+ * Wait until the root is no longer drained; blk->in_flight goes down
+ * meanwhile.  The home may be another one afterwards.
+ */
+void coroutine_fn blk_wait_drained_end(BlockBackend *blk);
+
+/*
+ * The requests, counted in blk->in_flight since before the backend was last
+ * seen not to be drained.
+ */
 int coroutine_fn blk_co_do_preadv(BlockBackend *blk, int64_t offset,
                                   int64_t bytes, QEMUIOVector *qiov,
                                   BdrvRequestFlags flags);

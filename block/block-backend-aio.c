@@ -55,8 +55,23 @@ static void blk_aio_complete_bh(void *opaque)
     blk_aio_complete(opaque);
 }
 
+/*
+ * A request that has waited for the end of a drain follows its backend, which
+ * cannot move while the request counts as in flight.
+ */
+static void coroutine_fn blk_aio_wait_drained(BlockBackend *blk)
+{
+    while (blk_is_drained(blk)) {
+        blk_wait_drained_end(blk);
+        aio_co_reschedule_self(blk_get_aio_context(blk));
+    }
+}
+
 static int coroutine_fn blk_aio_do(BlkAioEmAIOCB *acb)
 {
+    if (unlikely(blk_is_drained(acb->blk))) {
+        blk_aio_wait_drained(acb->blk);
+    }
     switch (acb->type) {
     case BLK_AIO_READ:
         return blk_co_do_preadv(acb->blk, acb->offset, acb->bytes, acb->qiov,
@@ -101,11 +116,13 @@ static BlockAIOCB *blk_aio_start(BlockBackend *blk, BlkAioType type,
     acb->ret = -EINPROGRESS;
     acb->ends = 0;
 
-    aio_co_enter(blk->ctx, qemu_coroutine_create(blk_aio_entry, acb));
+    aio_co_enter(blk_get_aio_context(blk),
+                 qemu_coroutine_create(blk_aio_entry, acb));
 
     /* Pairs with the same in blk_aio_entry(). */
     if (qatomic_fetch_or(&acb->ends, BLK_AIO_RETURNED) & BLK_AIO_DONE) {
-        aio_bh_schedule_oneshot(blk->ctx, blk_aio_complete_bh, acb);
+        aio_bh_schedule_oneshot(blk_get_aio_context(blk),
+                                blk_aio_complete_bh, acb);
     }
     return &acb->common;
 }
@@ -193,8 +210,8 @@ static int coroutine_fn blk_truncate_entry(void *opaque)
 {
     BlkSyncArgs *a = opaque;
 
-    return bdrv_co_truncate(a->blk->root, a->offset, a->exact, a->prealloc,
-                            a->flags, a->errp);
+    return blk_co_truncate(a->blk, a->offset, a->exact, a->prealloc,
+                           a->flags, a->errp);
 }
 
 int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
@@ -205,7 +222,7 @@ int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
         .flags = flags,
     };
 
-    return bdrv_run_co(blk->ctx, blk_preadv_entry, &a);
+    return bdrv_run_co(blk_get_aio_context(blk), blk_preadv_entry, &a);
 }
 
 int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
@@ -216,7 +233,7 @@ int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
         .flags = flags,
     };
 
-    return bdrv_run_co(blk->ctx, blk_pwritev_entry, &a);
+    return bdrv_run_co(blk_get_aio_context(blk), blk_pwritev_entry, &a);
 }
 
 int blk_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf,
@@ -251,14 +268,14 @@ int blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes)
 {
     BlkSyncArgs a = { .blk = blk, .offset = offset, .bytes = bytes };
 
-    return bdrv_run_co(blk->ctx, blk_pdiscard_entry, &a);
+    return bdrv_run_co(blk_get_aio_context(blk), blk_pdiscard_entry, &a);
 }
 
 int blk_flush(BlockBackend *blk)
 {
     BlkSyncArgs a = { .blk = blk };
 
-    return bdrv_run_co(blk->ctx, blk_flush_entry, &a);
+    return bdrv_run_co(blk_get_aio_context(blk), blk_flush_entry, &a);
 }
 
 int blk_truncate(BlockBackend *blk, int64_t offset, bool exact,
@@ -269,11 +286,7 @@ int blk_truncate(BlockBackend *blk, int64_t offset, bool exact,
         .flags = flags, .errp = errp,
     };
 
-    if (!blk_is_available(blk)) {
-        error_setg(errp, "No medium inserted");
-        return -ENOMEDIUM;
-    }
-    return bdrv_run_co(blk->ctx, blk_truncate_entry, &a);
+    return bdrv_run_co(blk_get_aio_context(blk), blk_truncate_entry, &a);
 }
 
 int64_t blk_getlength(BlockBackend *blk)

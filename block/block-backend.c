@@ -57,13 +57,68 @@ BlockBackend *blk_new_open(const char *filename, const char *reference,
     return blk;
 }
 
+/* --- the home --- */
+
+static void blk_do_set_aio_context(BlockBackend *blk, AioContext *ctx)
+{
+    aio_context_notifiers_call(&blk->aio_notifiers, NULL);
+    qatomic_set(&blk->ctx, ctx);
+    aio_context_notifiers_call(&blk->aio_notifiers, ctx);
+}
+
+int blk_set_aio_context(BlockBackend *blk, AioContext *new_context,
+                        Error **errp)
+{
+    int ret = 0;
+
+    GLOBAL_STATE_CODE();
+    if (blk->ctx == new_context) {
+        return 0;
+    }
+    bdrv_drain_all_begin();
+    AIO_WAIT_WHILE(NULL, qatomic_read(&blk->in_flight));
+    if (blk->root) {
+        ret = bdrv_try_change_aio_context(blk->root->bs, new_context,
+                                          blk->root, errp);
+    }
+    if (ret == 0) {
+        blk_do_set_aio_context(blk, new_context);
+    }
+    bdrv_drain_all_end();
+    return ret;
+}
+
+void blk_set_allow_aio_context_change(BlockBackend *blk, bool allow)
+{
+    GLOBAL_STATE_CODE();
+    blk->allow_aio_context_change = allow;
+}
+
+void blk_add_aio_context_notifier(BlockBackend *blk,
+                                  void (*attached)(AioContext *new_context,
+                                                   void *opaque),
+                                  void (*detach)(void *opaque), void *opaque)
+{
+    GLOBAL_STATE_CODE();
+    aio_context_notifiers_add(&blk->aio_notifiers, attached, detach, opaque);
+}
+
+void blk_remove_aio_context_notifier(BlockBackend *blk,
+                                     void (*attached)(AioContext *, void *),
+                                     void (*detach)(void *), void *opaque)
+{
+    GLOBAL_STATE_CODE();
+    aio_context_notifiers_remove(&blk->aio_notifiers, attached, detach,
+                                 opaque);
+}
+
 /* --- the root --- */
 
 static void blk_root_drained_begin(BdrvChild *child)
 {
     BlockBackend *blk = child->opaque;
 
-    /* Pairs with the reading in blk_wait_while_drained(). */
+    /* Pairs with the reading in blk_is_drained(). */
     qatomic_inc(&blk->quiesce_counter);
 }
 
@@ -97,6 +152,41 @@ static const char *blk_root_get_name(BdrvChild *child)
     return blk_name(child->opaque);
 }
 
+typedef struct {
+    BlockBackend *blk;
+    AioContext *ctx;
+} BlkMove;
+
+static void blk_move_commit(void *opaque)
+{
+    BlkMove *m = opaque;
+
+    blk_do_set_aio_context(m->blk, m->ctx);
+}
+
+static const TransactionActionDrv blk_move_drv = {
+    .commit = blk_move_commit,
+    .clean = g_free,
+};
+
+static bool blk_root_change_aio_ctx(BdrvChild *child, AioContext *ctx,
+                                    GHashTable *visited, Transaction *tran,
+                                    Error **errp)
+{
+    BlockBackend *blk = child->opaque;
+    BlkMove *m;
+
+    if (!blk->allow_aio_context_change) {
+        error_setg(errp, "Cannot change iothread of active block backend");
+        return false;
+    }
+    m = g_new(BlkMove, 1);
+    m->blk = blk;
+    m->ctx = ctx;
+    tran_add(tran, &blk_move_drv, m);
+    return true;
+}
+
 static AioContext *blk_root_get_parent_aio_context(BdrvChild *child)
 {
     return blk_get_aio_context(child->opaque);
@@ -108,6 +198,7 @@ static const BdrvChildClass child_root = {
     .drained_begin = blk_root_drained_begin,
     .drained_poll = blk_root_drained_poll,
     .drained_end = blk_root_drained_end,
+    .change_aio_ctx = blk_root_change_aio_ctx,
     .get_parent_aio_context = blk_root_get_parent_aio_context,
 };
 
@@ -134,6 +225,11 @@ void blk_remove_bs(BlockBackend *blk)
     bdrv_root_unref_child(root);
 }
 
+BlockBackend *blk_all_next(BlockBackend *blk)
+{
+    return blk ? QTAILQ_NEXT(blk, link) : QTAILQ_FIRST(&all_backends);
+}
+
 void blk_ref(BlockBackend *blk)
 {
     assert(blk->refcnt > 0);
@@ -154,6 +250,7 @@ void blk_unref(BlockBackend *blk)
     /* Requests that drain completes may still look at it. */
     blk_remove_bs(blk);
     assert(blk->refcnt == 1 && !blk->in_flight);
+    assert(QLIST_EMPTY(&blk->aio_notifiers.head));
     blk->refcnt = 0;
     QTAILQ_REMOVE(&all_backends, blk, link);
     qemu_spin_destroy(&blk->queued_lock);
@@ -167,7 +264,7 @@ BlockDriverState *blk_bs(BlockBackend *blk)
 
 AioContext *blk_get_aio_context(BlockBackend *blk)
 {
-    return blk->ctx;
+    return qatomic_read(&blk->ctx);
 }
 
 const char *blk_name(const BlockBackend *blk)
@@ -313,7 +410,8 @@ void blk_drain(BlockBackend *blk)
         bdrv_ref(bs);
         bdrv_drained_begin(bs);
     }
-    AIO_WAIT_WHILE(blk->ctx, qatomic_read(&blk->in_flight));
+    /* Requests may run in any thread: their end must wake us. */
+    AIO_WAIT_WHILE(NULL, qatomic_read(&blk->in_flight));
     if (bs) {
         bdrv_drained_end(bs);
         bdrv_unref(bs);
@@ -343,7 +441,7 @@ void blk_drain_all(void)
  * has been counted before: either it sees that the backend is drained, or the
  * drain sees and awaits it.
  */
-static void coroutine_fn blk_wait_drained_end(BlockBackend *blk)
+void coroutine_fn blk_wait_drained_end(BlockBackend *blk)
 {
     /* The end of the drain finds the request in the queue or gone on. */
     qemu_spin_lock(&blk->queued_lock);
@@ -355,14 +453,15 @@ static void coroutine_fn blk_wait_drained_end(BlockBackend *blk)
     qemu_spin_unlock(&blk->queued_lock);
 }
 
-static inline void coroutine_fn blk_wait_while_drained(BlockBackend *blk)
+static inline void coroutine_fn blk_begin_request(BlockBackend *blk)
 {
-    if (unlikely(qatomic_load_acquire(&blk->quiesce_counter))) {
+    blk_inc_in_flight(blk);
+    if (unlikely(blk_is_drained(blk))) {
         blk_wait_drained_end(blk);
     }
 }
 
-/* --- requests in coroutines; the caller has counted them in flight --- */
+/* --- requests in coroutines; the caller has begun them --- */
 
 static int blk_check_byte_request(BlockBackend *blk, int64_t offset,
                                   int64_t bytes)
@@ -386,10 +485,8 @@ int coroutine_fn blk_co_do_preadv(BlockBackend *blk, int64_t offset,
                                   int64_t bytes, QEMUIOVector *qiov,
                                   BdrvRequestFlags flags)
 {
-    int ret;
+    int ret = blk_check_byte_request(blk, offset, bytes);
 
-    blk_wait_while_drained(blk);
-    ret = blk_check_byte_request(blk, offset, bytes);
     if (ret < 0) {
         return ret;
     }
@@ -400,10 +497,8 @@ int coroutine_fn blk_co_do_pwritev(BlockBackend *blk, int64_t offset,
                                    int64_t bytes, QEMUIOVector *qiov,
                                    BdrvRequestFlags flags)
 {
-    int ret;
+    int ret = blk_check_byte_request(blk, offset, bytes);
 
-    blk_wait_while_drained(blk);
-    ret = blk_check_byte_request(blk, offset, bytes);
     if (ret < 0) {
         return ret;
     }
@@ -419,16 +514,13 @@ int coroutine_fn blk_co_do_pwritev(BlockBackend *blk, int64_t offset,
 int coroutine_fn blk_co_do_pdiscard(BlockBackend *blk, int64_t offset,
                                     int64_t bytes)
 {
-    int ret;
+    int ret = blk_check_byte_request(blk, offset, bytes);
 
-    blk_wait_while_drained(blk);
-    ret = blk_check_byte_request(blk, offset, bytes);
     return ret < 0 ? ret : bdrv_co_pdiscard(blk->root, offset, bytes);
 }
 
 int coroutine_fn blk_co_do_flush(BlockBackend *blk)
 {
-    blk_wait_while_drained(blk);
     return blk_is_available(blk) ? bdrv_co_flush(blk_bs(blk)) : -ENOMEDIUM;
 }
 
@@ -438,7 +530,7 @@ int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset,
 {
     int ret;
 
-    blk_inc_in_flight(blk);
+    blk_begin_request(blk);
     ret = blk_co_do_preadv(blk, offset, bytes, qiov, flags);
     blk_dec_in_flight(blk);
     return ret;
@@ -450,7 +542,7 @@ int coroutine_fn blk_co_pwritev(BlockBackend *blk, int64_t offset,
 {
     int ret;
 
-    blk_inc_in_flight(blk);
+    blk_begin_request(blk);
     ret = blk_co_do_pwritev(blk, offset, bytes, qiov, flags);
     blk_dec_in_flight(blk);
     return ret;
@@ -468,7 +560,7 @@ int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset,
 {
     int ret;
 
-    blk_inc_in_flight(blk);
+    blk_begin_request(blk);
     ret = blk_co_do_pdiscard(blk, offset, bytes);
     blk_dec_in_flight(blk);
     return ret;
@@ -478,8 +570,25 @@ int coroutine_fn blk_co_flush(BlockBackend *blk)
 {
     int ret;
 
-    blk_inc_in_flight(blk);
+    blk_begin_request(blk);
     ret = blk_co_do_flush(blk);
+    blk_dec_in_flight(blk);
+    return ret;
+}
+
+int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
+                                 PreallocMode prealloc,
+                                 BdrvRequestFlags flags, Error **errp)
+{
+    int ret = -ENOMEDIUM;
+
+    blk_begin_request(blk);
+    if (blk_is_available(blk)) {
+        ret = bdrv_co_truncate(blk->root, offset, exact, prealloc, flags,
+                               errp);
+    } else {
+        error_setg(errp, "No medium inserted");
+    }
     blk_dec_in_flight(blk);
     return ret;
 }
@@ -492,8 +601,7 @@ int coroutine_fn blk_co_block_status_above(BlockBackend *blk,
 {
     int ret = -ENOMEDIUM;
 
-    blk_inc_in_flight(blk);
-    blk_wait_while_drained(blk);
+    blk_begin_request(blk);
     if (blk_is_available(blk)) {
         ret = bdrv_co_block_status_above(blk_bs(blk), base, offset, bytes,
                                          pnum, map, file);
@@ -509,8 +617,7 @@ int coroutine_fn blk_co_is_allocated_above(BlockBackend *blk,
 {
     int ret = -ENOMEDIUM;
 
-    blk_inc_in_flight(blk);
-    blk_wait_while_drained(blk);
+    blk_begin_request(blk);
     if (blk_is_available(blk)) {
         ret = bdrv_co_is_allocated_above(blk_bs(blk), base, include_base,
                                          offset, bytes, pnum);

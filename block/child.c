@@ -35,6 +35,13 @@ static void child_of_bds_drained_end(BdrvChild *c)
     bdrv_unquiesce(c->opaque);
 }
 
+static bool child_of_bds_change_aio_ctx(BdrvChild *c, AioContext *ctx,
+                                        GHashTable *visited,
+                                        Transaction *tran, Error **errp)
+{
+    return bdrv_change_aio_context(c->opaque, ctx, visited, tran, errp);
+}
+
 static AioContext *child_of_bds_get_parent_aio_context(BdrvChild *c)
 {
     return bdrv_get_aio_context(c->opaque);
@@ -46,6 +53,7 @@ const BdrvChildClass child_of_bds = {
     .drained_begin = child_of_bds_drained_begin,
     .drained_poll = child_of_bds_drained_poll,
     .drained_end = child_of_bds_drained_end,
+    .change_aio_ctx = child_of_bds_change_aio_ctx,
     .get_parent_aio_context = child_of_bds_get_parent_aio_context,
 };
 
@@ -295,6 +303,14 @@ void bdrv_remove_child_tran(BdrvChild *child, Transaction *tran)
 
 /* --- single edges --- */
 
+int bdrv_join_nodes(BlockDriverState *parent, BlockDriverState *child,
+                    Error **errp)
+{
+    BdrvChild c = { .klass = &child_of_bds, .opaque = parent };
+
+    return bdrv_join_aio_context(&c, child, errp);
+}
+
 BdrvChild *bdrv_attach_child(BlockDriverState *parent,
                              BlockDriverState *child_bs, const char *name,
                              const BdrvChildClass *klass, BdrvChildRole role,
@@ -303,9 +319,15 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent,
     BlockDriverState *nodes[] = { parent, NULL };
     Transaction *tran;
     BdrvChild *c;
-    int ret = -EINVAL;
+    int ret;
 
     GLOBAL_STATE_CODE();
+    ret = bdrv_join_nodes(parent, child_bs, errp);
+    if (ret < 0) {
+        bdrv_unref(child_bs);
+        return NULL;
+    }
+    ret = -EINVAL;
     bdrv_quiesce(parent);
     if (!qemu_in_coroutine()) {
         AIO_WAIT_WHILE(NULL, bdrv_drain_poll(parent));
@@ -365,6 +387,10 @@ BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
 
     GLOBAL_STATE_CODE();
     assert(!klass->parent_is_bds);
+    if (bdrv_join_aio_context(c, child_bs, errp) < 0) {
+        bdrv_child_finish(c, child_bs);
+        return NULL;
+    }
     if (child_bs->quiesce_counter) {
         bdrv_parent_drained_begin_single(c);
         if (!qemu_in_coroutine()) {

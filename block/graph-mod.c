@@ -36,6 +36,14 @@ static void bdrv_change_end(BlockDriverState *a, BlockDriverState *b)
     }
 }
 
+/* @bs is to have the users of @of: it moves to their home. */
+static int bdrv_join_home_of(BlockDriverState *of, BlockDriverState *bs,
+                             Error **errp)
+{
+    return bdrv_try_change_aio_context(bs, bdrv_get_aio_context(of), NULL,
+                                       errp);
+}
+
 /* The limits of @bs and of all nodes above it follow from what is below. */
 static void bdrv_refresh_limits_above(BlockDriverState *bs)
 {
@@ -119,6 +127,10 @@ static int bdrv_replace_node_common(BlockDriverState *from,
     Transaction *tran;
     int ret;
 
+    ret = bdrv_join_home_of(from, to, errp);
+    if (ret < 0) {
+        return ret;
+    }
     bdrv_change_begin(from, to);
     bdrv_graph_wrlock();
     tran = tran_new();
@@ -183,6 +195,9 @@ int bdrv_append(BlockDriverState *bs_new, BlockDriverState *bs_top,
     int ret = -EINVAL;
 
     assert(!bs_new->backing);
+    if (bdrv_join_home_of(bs_top, bs_new, errp) < 0) {
+        return -EPERM;
+    }
     bdrv_change_begin(bs_new, bs_top);
     bdrv_graph_wrlock();
     tran = tran_new();
@@ -264,6 +279,10 @@ int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
         !bdrv_check_cycle(child->opaque, new_bs, child->name, errp)) {
         return -EINVAL;
     }
+    ret = bdrv_join_home_of(old_bs, new_bs, errp);
+    if (ret < 0) {
+        return ret;
+    }
     bdrv_change_begin(old_bs, new_bs);
     bdrv_graph_wrlock();
     tran = tran_new();
@@ -323,6 +342,9 @@ int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
     Transaction *tran;
     int ret;
 
+    if (backing_hd && bdrv_join_nodes(bs, backing_hd, errp) < 0) {
+        return -EPERM;
+    }
     bdrv_change_begin(bs, backing_hd);
     bdrv_graph_wrlock();
     tran = tran_new();

@@ -273,6 +273,7 @@ void bdrv_delete(BlockDriverState *bs)
         QTAILQ_REMOVE(&all_nodes, bs, node_list);
     }
     assert(QLIST_EMPTY(&bs->tracked_requests));
+    assert(QLIST_EMPTY(&bs->aio_notifiers.head));
     qemu_spin_destroy(&bs->reqs_lock);
     bdrv_release_all_dirty_bitmaps(bs);
     qemu_mutex_destroy(&bs->dirty_bitmap_mutex);
@@ -311,11 +312,6 @@ const char *bdrv_get_format_name(BlockDriverState *bs)
 const char *bdrv_get_device_or_node_name(const BlockDriverState *bs)
 {
     return bs->node_name;
-}
-
-AioContext *bdrv_get_aio_context(BlockDriverState *bs)
-{
-    return bs->aio_context;
 }
 
 int bdrv_get_flags(BlockDriverState *bs)

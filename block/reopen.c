@@ -292,6 +292,9 @@ static int reopen_take_reference(ReopenNode *n, const char *name,
                        ref, ref);
             return -EINVAL;
         }
+        if (bdrv_join_nodes(bs, new_bs, errp) < 0) {
+            return -EPERM;
+        }
         bdrv_ref(new_bs);
     }
     n->change_child[is_backing] = true;

@@ -145,7 +145,28 @@ BlockDriverState *bdrv_next_node(BlockDriverState *bs);
 const char *bdrv_get_node_name(const BlockDriverState *bs);
 const char *bdrv_get_format_name(BlockDriverState *bs);
 const char *bdrv_get_device_or_node_name(const BlockDriverState *bs);
+/* The home of @bs (NULL: the main context).  Any thread. */
 AioContext *bdrv_get_aio_context(BlockDriverState *bs);
+/*
+ * Move @bs to @ctx, with all that hold it and all that it holds, or nothing.
+ * @ignore_child is an edge whose parent moves by itself; NULL for none.
+ */
+int bdrv_try_change_aio_context(BlockDriverState *bs, AioContext *ctx,
+                                BdrvChild *ignore_child, Error **errp);
+/*
+ * @detach before and @attached after the node moves, in the main thread while
+ * it is drained.  Removal with the same arguments; callbacks may do that.
+ */
+void bdrv_add_aio_context_notifier(BlockDriverState *bs,
+                                   void (*attached)(AioContext *new_context,
+                                                    void *opaque),
+                                   void (*detach)(void *opaque),
+                                   void *opaque);
+void bdrv_remove_aio_context_notifier(BlockDriverState *bs,
+                                      void (*attached)(AioContext *, void *),
+                                      void (*detach)(void *), void *opaque);
+/* Whether a node or a BlockBackend is at home in @ctx. */
+bool bdrv_aio_context_in_use(AioContext *ctx);
 int bdrv_get_flags(BlockDriverState *bs);
 bool bdrv_is_read_only(BlockDriverState *bs);
 bool bdrv_is_writable(BlockDriverState *bs);

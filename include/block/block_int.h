@@ -150,6 +150,14 @@ struct BlockDriver {
     void (*bdrv_drain_begin)(BlockDriverState *bs);
     void (*bdrv_drain_end)(BlockDriverState *bs);
 
+    /*
+     * The node, which is drained, leaves its AioContext (timers and the like
+     * of the driver must go), and comes to another.
+     */
+    void (*bdrv_detach_aio_context)(BlockDriverState *bs);
+    void (*bdrv_attach_aio_context)(BlockDriverState *bs,
+                                    AioContext *new_context);
+
     /* blkdebug */
     void coroutine_fn (*bdrv_co_debug_event)(BlockDriverState *bs,
                                              BlkdebugEvent event);
@@ -261,10 +269,17 @@ typedef struct BdrvTrackedRequest {
     struct BdrvTrackedRequest *waiting_for;
 } BdrvTrackedRequest;
 
+typedef struct AioContextNotifier AioContextNotifier;
+typedef struct AioContextNotifierList {
+    QLIST_HEAD(, AioContextNotifier) head;
+    int walking;
+} AioContextNotifierList;
+
 struct BlockDriverState {
     BlockDriver *drv;           /* NULL after a failed open */
     void *opaque;               /* the driver's instance */
-    AioContext *aio_context;
+    AioContext *aio_context;    /* its home; atomic; changed while drained */
+    AioContextNotifierList aio_notifiers;
 
     int open_flags;
     int refcnt;
@@ -410,6 +425,34 @@ int GRAPH_WRLOCK bdrv_set_file_or_backing_noperm(BlockDriverState *parent,
 /* False with @errp set if @child is @parent or above it. */
 bool bdrv_check_cycle(BlockDriverState *parent, BlockDriverState *child,
                       const char *name, Error **errp);
+
+/* --- homes: block/context.c --- */
+
+/*
+ * What BdrvChildClass.change_aio_ctx does of a node: add to @tran what moves
+ * @bs to @ctx, with its parents and children but for the edges of @visited.
+ */
+bool bdrv_change_aio_context(BlockDriverState *bs, AioContext *ctx,
+                             GHashTable *visited, Transaction *tran,
+                             Error **errp);
+/*
+ * Before @c leads to @bs: @bs moves to the home of the parent, or the parent
+ * to that of @bs.
+ */
+int bdrv_join_aio_context(BdrvChild *c, BlockDriverState *bs, Error **errp);
+int bdrv_join_nodes(BlockDriverState *parent, BlockDriverState *child,
+                    Error **errp);
+void aio_context_notifiers_add(AioContextNotifierList *list,
+                               void (*attached)(AioContext *new_context,
+                                                void *opaque),
+                               void (*detach)(void *opaque), void *opaque);
+void aio_context_notifiers_remove(AioContextNotifierList *list,
+                                  void (*attached)(AioContext *new_context,
+                                                   void *opaque),
+                                  void (*detach)(void *opaque), void *opaque);
+/* attached(@ctx), or detach() if @ctx is NULL. */
+void aio_context_notifiers_call(AioContextNotifierList *list,
+                                AioContext *ctx);
 
 /* --- permissions: block/permissions.c --- */
 

@@ -28,11 +28,13 @@ extern AioWait global_aio_wait;
                 waited_ = true;                                         \
             }                                                           \
         } else {                                                        \
+            /* aio_wait_kick() wakes the main thread only. */           \
+            GLOBAL_STATE_CODE();                                        \
             /* Pairs with the barrier in aio_wait_kick(). */            \
             qatomic_inc(&global_aio_wait.num_waiters);                  \
             smp_mb__after_rmw();                                        \
             while ((cond)) {                                            \
-                aio_poll(qemu_get_current_aio_context(), true);         \
+                aio_poll(qemu_get_aio_context(), true);                 \
                 waited_ = true;                                         \
             }                                                           \
             qatomic_dec(&global_aio_wait.num_waiters);                  \

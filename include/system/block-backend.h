@@ -56,7 +56,26 @@ void blk_ref(BlockBackend *blk);
 void blk_unref(BlockBackend *blk);
 
 BlockDriverState *blk_bs(BlockBackend *blk);
+/* All backends, one after the other; NULL: the first / no more. */
+BlockBackend *blk_all_next(BlockBackend *blk);
+/* Any thread. */
 AioContext *blk_get_aio_context(BlockBackend *blk);
+/*
+ * Move @blk and its node to @new_context, with all that hold the node and all
+ * that it holds.  A backend follows its node when others move that only if it
+ * was allowed to; new ones are not.
+ */
+int blk_set_aio_context(BlockBackend *blk, AioContext *new_context,
+                        Error **errp);
+void blk_set_allow_aio_context_change(BlockBackend *blk, bool allow);
+/* See bdrv_add_aio_context_notifier(). */
+void blk_add_aio_context_notifier(BlockBackend *blk,
+                                  void (*attached)(AioContext *new_context,
+                                                   void *opaque),
+                                  void (*detach)(void *opaque), void *opaque);
+void blk_remove_aio_context_notifier(BlockBackend *blk,
+                                     void (*attached)(AioContext *, void *),
+                                     void (*detach)(void *), void *opaque);
 const char *blk_name(const BlockBackend *blk);
 bool blk_is_available(BlockBackend *blk);
 bool blk_is_writable(BlockBackend *blk);
@@ -103,6 +122,9 @@ int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset,
 int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset,
                                  int64_t bytes);
 int coroutine_fn blk_co_flush(BlockBackend *blk);
+int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
+                                 PreallocMode prealloc,
+                                 BdrvRequestFlags flags, Error **errp);
 /* See bdrv_co_block_status_above() and bdrv_co_is_allocated_above(). */
 int coroutine_fn blk_co_block_status_above(BlockBackend *blk,
                                            BlockDriverState *base,

@@ -215,9 +215,9 @@ static void test_drain(void)
     while (qatomic_read(&w.left)) {
         aio_poll(qemu_get_aio_context(), true);
     }
-    loops_stop();
     blk_unref(w.blk);
     bdrv_unref(bs);
+    loops_stop();
 }
 
 /* --- each request is called back once --- */
@@ -257,8 +257,8 @@ static void test_callback(void)
     while (qatomic_read(&callbacks) < NUM_CALLBACKS) {
         aio_poll(qemu_get_aio_context(), true);
     }
-    loops_stop();
     blk_unref(blk);
+    loops_stop();
 }
 
 int main(int argc, char **argv)
