@@ -76,7 +76,7 @@ int blk_set_aio_context(BlockBackend *blk, AioContext *new_context,
         return 0;
     }
     bdrv_drain_all_begin();
-    AIO_WAIT_WHILE(NULL, qatomic_read(&blk->in_flight));
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&blk->in_flight));
     if (blk->root) {
         ret = bdrv_try_change_aio_context(blk->root->bs, new_context,
                                           blk->root, errp);
@@ -139,7 +139,8 @@ static bool blk_root_drained_poll(BdrvChild *child)
 {
     BlockBackend *blk = child->opaque;
 
-    return qatomic_read(&blk->in_flight);
+    /* Pairs with blk_dec_in_flight() in another thread. */
+    return qatomic_load_acquire(&blk->in_flight);
 }
 
 static char *blk_root_get_parent_desc(BdrvChild *child)
@@ -411,7 +412,7 @@ void blk_drain(BlockBackend *blk)
         bdrv_drained_begin(bs);
     }
     /* Requests may run in any thread: their end must wake us. */
-    AIO_WAIT_WHILE(NULL, qatomic_read(&blk->in_flight));
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&blk->in_flight));
     if (bs) {
         bdrv_drained_end(bs);
         bdrv_unref(bs);

@@ -78,7 +78,7 @@ static inline int bdrv_check_child_perm(const BdrvChild *child,
         enough = BLK_PERM_RESIZE;
         break;
     }
-    return child->perm & enough ? 0 : -EPERM;
+    return qatomic_read(&child->perm) & enough ? 0 : -EPERM;
 }
 
 #endif

@@ -6,7 +6,9 @@
  * A node has the home of its parents and children.  So it moves with all that
  * hold it and all that it holds, or not at all; a parent may refuse.  All
  * nodes are drained meanwhile: no request sees a home that changes.  Main
- * thread, outside coroutines, but for bdrv_get_aio_context().
+ * thread, outside coroutines, but for bdrv_get_aio_context() and
+ * bdrv_co_enter(), by which a driver that is not made for several threads has
+ * all its requests in its home.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
@@ -16,6 +18,22 @@
 AioContext *bdrv_get_aio_context(BlockDriverState *bs)
 {
     return bs ? qatomic_read(&bs->aio_context) : qemu_get_aio_context();
+}
+
+AioContext *coroutine_fn bdrv_co_enter(BlockDriverState *bs)
+{
+    AioContext *old_ctx = qemu_get_current_aio_context();
+
+    /* The home does not change while this counts. */
+    bdrv_inc_in_flight(bs);
+    aio_co_reschedule_self(bdrv_get_aio_context(bs));
+    return old_ctx;
+}
+
+void coroutine_fn bdrv_co_leave(BlockDriverState *bs, AioContext *old_ctx)
+{
+    aio_co_reschedule_self(old_ctx);
+    bdrv_dec_in_flight(bs);
 }
 
 /* --- notifiers --- */

@@ -33,7 +33,8 @@ bool bdrv_drain_poll(BlockDriverState *bs)
 {
     BdrvChild *c;
 
-    if (qatomic_read(&bs->in_flight)) {
+    /* Pairs with bdrv_dec_in_flight() in another thread. */
+    if (qatomic_load_acquire(&bs->in_flight)) {
         return true;
     }
     QLIST_FOREACH(c, &bs->parents, next_parent) {

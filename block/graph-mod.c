@@ -45,7 +45,7 @@ static int bdrv_join_home_of(BlockDriverState *of, BlockDriverState *bs,
 }
 
 /* The limits of @bs and of all nodes above it follow from what is below. */
-static void bdrv_refresh_limits_above(BlockDriverState *bs)
+static void GRAPH_WRLOCK bdrv_refresh_limits_above(BlockDriverState *bs)
 {
     BdrvChild *c;
 
@@ -152,10 +152,10 @@ static int bdrv_replace_node_common(BlockDriverState *from,
         ret = bdrv_list_refresh_perms(nodes, tran, errp);
     }
     tran_finalize(tran, ret);
-    bdrv_graph_wrunlock();
     if (ret == 0) {
         bdrv_refresh_limits_above(to);
     }
+    bdrv_graph_wrunlock();
     bdrv_change_end(from, to);
     return ret;
 }
@@ -210,7 +210,6 @@ int bdrv_append(BlockDriverState *bs_new, BlockDriverState *bs_top,
         ret = bdrv_list_refresh_perms(nodes, tran, errp);
     }
     tran_finalize(tran, ret);
-    bdrv_graph_wrunlock();
     if (ret == 0) {
         if (bs_new->drv->is_filter && !bs_new->drv->bdrv_co_getlength) {
             qatomic_set(&bs_new->total_sectors,
@@ -218,6 +217,7 @@ int bdrv_append(BlockDriverState *bs_new, BlockDriverState *bs_top,
         }
         bdrv_refresh_limits_above(bs_new);
     }
+    bdrv_graph_wrunlock();
     bdrv_change_end(bs_new, bs_top);
     return ret;
 }
@@ -289,10 +289,10 @@ int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
     bdrv_replace_child_tran(child, new_bs, tran);
     ret = bdrv_list_refresh_perms(nodes, tran, errp);
     tran_finalize(tran, ret);
-    bdrv_graph_wrunlock();
     if (ret == 0 && child->klass->parent_is_bds) {
         bdrv_refresh_limits_above(child->opaque);
     }
+    bdrv_graph_wrunlock();
     bdrv_change_end(old_bs, new_bs);
     return ret;
 }
@@ -353,10 +353,10 @@ int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
         ret = bdrv_list_refresh_perms(nodes, tran, errp);
     }
     tran_finalize(tran, ret);
-    bdrv_graph_wrunlock();
     if (ret == 0) {
         bdrv_refresh_limits_above(bs);
     }
+    bdrv_graph_wrunlock();
     bdrv_change_end(bs, backing_hd);
     return ret;
 }

@@ -139,6 +139,13 @@ static void perm_collect(BlockDriverState *bs, GHashTable *seen,
     g_array_append_val(nodes, node);
 }
 
+/* Requests of other threads look at c->perm meanwhile. */
+static void bdrv_child_set_perm(BdrvChild *c, uint64_t perm, uint64_t shared)
+{
+    qatomic_set(&c->perm, perm);
+    c->shared_perm = shared;
+}
+
 /* Ask of the children what follows from what is asked of @n. */
 static void perm_set_children(const PermNode *n, GArray *edges)
 {
@@ -148,10 +155,13 @@ static void perm_set_children(const PermNode *n, GArray *edges)
         PermEdge old = {
             .child = c, .perm = c->perm, .shared = c->shared_perm,
         };
+        uint64_t perm, shared;
 
-        g_array_append_val(edges, old);
-        bdrv_child_perms(n->bs, c, n->perm, n->shared, &c->perm,
-                         &c->shared_perm);
+        bdrv_child_perms(n->bs, c, n->perm, n->shared, &perm, &shared);
+        if (perm != c->perm || shared != c->shared_perm) {
+            g_array_append_val(edges, old);
+            bdrv_child_set_perm(c, perm, shared);
+        }
     }
 }
 
@@ -216,8 +226,7 @@ static void perm_abort_from(PermUpdate *u, guint first)
     for (i = u->edges->len; i > 0; i--) {
         PermEdge *old = &g_array_index(u->edges, PermEdge, i - 1);
 
-        old->child->perm = old->perm;
-        old->child->shared_perm = old->shared;
+        bdrv_child_set_perm(old->child, old->perm, old->shared);
     }
     for (i = first; i < u->nodes->len; i++) {
         BlockDriverState *bs = g_array_index(u->nodes, PermNode, i).bs;
@@ -308,12 +317,10 @@ int bdrv_child_try_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared,
     uint64_t old_shared = child->shared_perm;
     int ret;
 
-    child->perm = perm;
-    child->shared_perm = shared;
+    bdrv_child_set_perm(child, perm, shared);
     ret = bdrv_refresh_perms(child->bs, errp);
     if (ret < 0) {
-        child->perm = old_perm;
-        child->shared_perm = old_shared;
+        bdrv_child_set_perm(child, old_perm, old_shared);
     }
     return ret;
 }

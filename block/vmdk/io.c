@@ -35,12 +35,11 @@ static VmdkExtent *find_extent(BDRVVmdkState *s, int64_t offset)
     return &s->extents[low];
 }
 
-/* Call @fn for the part of each extent.  The request is within the disk. */
-static int coroutine_fn for_extents(BlockDriverState *bs, int64_t offset,
-                                    int64_t bytes, QEMUIOVector *qiov,
-                                    size_t qiov_offset,
-                                    BdrvRequestFlags flags,
-                                    int coroutine_fn (*fn)(VmdkReq *req))
+static int coroutine_fn do_for_extents(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       size_t qiov_offset,
+                                       BdrvRequestFlags flags,
+                                       int coroutine_fn (*fn)(VmdkReq *req))
 {
     BDRVVmdkState *s = bs->opaque;
 
@@ -66,6 +65,29 @@ static int coroutine_fn for_extents(BlockDriverState *bs, int64_t offset,
         bytes -= done;
     }
     return 0;
+}
+
+/*
+ * Call @fn for the part of each extent.  The request is within the disk.
+ * Tables are looked up without a lock, so all requests run in the node's home.
+ */
+static int coroutine_fn for_extents(BlockDriverState *bs, int64_t offset,
+                                    int64_t bytes, QEMUIOVector *qiov,
+                                    size_t qiov_offset,
+                                    BdrvRequestFlags flags,
+                                    int coroutine_fn (*fn)(VmdkReq *req))
+{
+    AioContext *old_ctx;
+    int ret;
+
+    if (likely(in_aio_context_home_thread(bdrv_get_aio_context(bs)))) {
+        return do_for_extents(bs, offset, bytes, qiov, qiov_offset, flags,
+                              fn);
+    }
+    old_ctx = bdrv_co_enter(bs);
+    ret = do_for_extents(bs, offset, bytes, qiov, qiov_offset, flags, fn);
+    bdrv_co_leave(bs, old_ctx);
+    return ret;
 }
 
 static int coroutine_fn read_run(VmdkReq *req, const VmdkRun *run)
@@ -323,6 +345,7 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
 {
     VmdkExtent *e = find_extent(bs->opaque, offset);
     int64_t in_extent = offset - e->start;
+    AioContext *old_ctx;
     VmdkRun run;
     int ret;
 
@@ -340,7 +363,9 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
         return BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED
                | BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_RECURSE;
     }
+    old_ctx = bdrv_co_enter(bs);
     ret = vmdk_map(e, in_extent, bytes, &run);
+    bdrv_co_leave(bs, old_ctx);
     if (ret < 0) {
         return ret;
     }

@@ -7,8 +7,8 @@
  * extent maps guest grains through a grain directory (GD, kept in memory) to
  * grain tables (GT, cached) of 32 bit little-endian sector numbers.
  *
- * All of this belongs to the home thread of the node.  Three rules keep
- * concurrent requests right:
+ * All of this belongs to the home thread of the node; requests that come from
+ * other threads go there.  Three rules keep concurrent requests right:
  *  - A grain that has data keeps its place until the image is closed, so who
  *    has looked it up may read and write it without any lock.
  *  - Who fills a grain announces it in extent->allocs; others wait there and

@@ -148,6 +148,12 @@ const char *bdrv_get_device_or_node_name(const BlockDriverState *bs);
 /* The home of @bs (NULL: the main context).  Any thread. */
 AioContext *bdrv_get_aio_context(BlockDriverState *bs);
 /*
+ * Go on in the home of @bs, where the coroutine stays until bdrv_co_leave()
+ * with what the first returned.  Counts as a request of @bs meanwhile.
+ */
+AioContext *coroutine_fn bdrv_co_enter(BlockDriverState *bs);
+void coroutine_fn bdrv_co_leave(BlockDriverState *bs, AioContext *old_ctx);
+/*
  * Move @bs to @ctx, with all that hold it and all that it holds, or nothing.
  * @ignore_child is an edge whose parent moves by itself; NULL for none.
  */

@@ -240,7 +240,7 @@ struct BdrvChild {
     const BdrvChildClass *klass;
     BdrvChildRole role;
     void *opaque;               /* the parent; see klass */
-    uint64_t perm;
+    uint64_t perm;              /* atomic in requests */
     uint64_t shared_perm;
     bool frozen;                /* bs cannot change: see bdrv_freeze_*() */
     bool quiesced_parent;       /* the parent is quiesced since bs is */

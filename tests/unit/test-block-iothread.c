@@ -369,7 +369,7 @@ static void do_test_busy(const char *fmt, int flags)
         }
     }
     qatomic_set(&stop, true);
-    AIO_WAIT_WHILE(NULL, qatomic_read(&running));
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&running));
     blk_unref(blk);
     for (i = 0; i < DEPTH; i++) {
         qemu_vfree(slots[i].buf);
@@ -436,7 +436,7 @@ static void do_test_multi_queue(const char *fmt, int flags)
                                                            &w[i]));
     }
     /* Drained, and its graph changed, meanwhile. */
-    while (qatomic_read(&running)) {
+    while (qatomic_load_acquire(&running)) {
         BlockDriverState *filter;
         QOpts *opts;
 
@@ -506,7 +506,7 @@ static void test_graph_lock(void)
         g_assert(!bdrv_find_node("c"));
     }
     qatomic_set(&r.stop, true);
-    AIO_WAIT_WHILE(NULL, qatomic_read(&r.running));
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&r.running));
     bdrv_unref(a);
     bdrv_unref(b);
 }
