@@ -283,7 +283,7 @@ static int coroutine_fn mirror_become_ready(MirrorBlockJob *s)
         mirror_error(s, false, ret);
         return qatomic_read(&s->ret);
     }
-    s->synced = true;
+    qatomic_set(&s->synced, true);
     job_transition_to_ready(&s->common.job);
     return 0;
 }
@@ -508,6 +508,14 @@ void mirror_change_locked(Job *job, MirrorCopyMode copy_mode, Error **errp)
         return;
     }
     qatomic_set(&s->active, true);
+}
+
+bool mirror_is_actively_synced(Job *job)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
+
+    /* run() sets synced once, and this is only for people to see. */
+    return qatomic_read(&s->active) && qatomic_read(&s->synced);
 }
 
 static const BlockJobDriver mirror_job_driver = {

@@ -81,6 +81,53 @@ static void child_job_drained_end(BdrvChild *c)
     job_resume(c->opaque);
 }
 
+typedef struct {
+    BlockJob *job;
+    AioContext *new_ctx;
+} BlockJobChangeContext;
+
+static void child_job_set_aio_ctx_commit(void *opaque)
+{
+    BlockJobChangeContext *data = opaque;
+    const BlockJobDriver *drv = block_job_driver(data->job);
+
+    job_set_aio_context(&data->job->job, data->new_ctx);
+    if (drv->attached_aio_context) {
+        drv->attached_aio_context(data->job, data->new_ctx);
+    }
+}
+
+static const TransactionActionDrv change_child_job_context = {
+    .commit = child_job_set_aio_ctx_commit,
+    .clean = g_free,
+};
+
+static bool child_job_change_aio_ctx(BdrvChild *c, AioContext *ctx,
+                                     GHashTable *visited, Transaction *tran,
+                                     Error **errp)
+{
+    BlockJob *bjob = c->opaque;
+    BlockJobChangeContext *data;
+    GSList *l;
+
+    if (!g_hash_table_add(visited, bjob)) {
+        return true;
+    }
+    for (l = bjob->nodes; l; l = l->next) {
+        BdrvChild *sibling = l->data;
+
+        if (sibling != c && g_hash_table_add(visited, sibling) &&
+            !bdrv_change_aio_context(sibling->bs, ctx, visited, tran, errp)) {
+            return false;
+        }
+    }
+    data = g_new(BlockJobChangeContext, 1);
+    data->job = bjob;
+    data->new_ctx = ctx;
+    tran_add(tran, &change_child_job_context, data);
+    return true;
+}
+
 static AioContext *child_job_get_parent_aio_context(BdrvChild *c)
 {
     BlockJob *bjob = c->opaque;
@@ -93,6 +140,7 @@ static const BdrvChildClass child_job = {
     .drained_begin = child_job_drained_begin,
     .drained_poll = child_job_drained_poll,
     .drained_end = child_job_drained_end,
+    .change_aio_ctx = child_job_change_aio_ctx,
     .stay_at_node = true,
     .get_parent_aio_context = child_job_get_parent_aio_context,
 };
@@ -326,6 +374,10 @@ void *block_job_create(const char *job_id, const BlockJobDriver *driver,
     bool ok;
 
     GLOBAL_STATE_CODE();
+    if (!job_id && !(flags & JOB_INTERNAL)) {
+        /* The name of the device that the node is in: it is in none. */
+        job_id = "";
+    }
     job = job_create(job_id, &driver->job_driver, txn,
                      bdrv_get_aio_context(bs), flags, cb, opaque, errp);
     if (!job) {

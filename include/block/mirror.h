@@ -43,6 +43,8 @@ BlockJob *commit_active_job_create(BlockDriverState *bs,
                                    const MirrorJobOptions *opts,
                                    Error **errp);
 
+/* Of a mirror job: what is written goes to both, and both are equal. */
+bool mirror_is_actively_synced(Job *job);
 /* block-job-change: another copy mode; only to write-blocking. */
 void mirror_change_locked(Job *job, MirrorCopyMode copy_mode, Error **errp);
 
