@@ -4,9 +4,17 @@
  */
 #include "qemu/osdep.h"
 #include "block/raw-aio.h"
+#include "qapi/error.h"
 #include "qemu/notify.h"
+#include "qemu/timer.h"
 
 #ifdef CONFIG_LINUX_AIO
+/*
+ * Each request asks for the engine while there is none.  After a refusal the
+ * kernel is not asked again for that long.
+ */
+#define LAIO_SETUP_RETRY_NS NANOSECONDS_PER_SECOND
+
 static void aio_free_linux_aio(Notifier *notifier, void *opaque)
 {
     AioContext *ctx = opaque;
@@ -17,19 +25,35 @@ static void aio_free_linux_aio(Notifier *notifier, void *opaque)
     g_free(notifier);
 }
 
+/* Make the engine; on failure note why, and until when that holds. */
+static void aio_make_linux_aio(AioContext *ctx)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    Notifier *notifier;
+
+    if (ctx->linux_aio_error && now < ctx->linux_aio_retry_ns) {
+        return;
+    }
+    error_free(ctx->linux_aio_error);
+    ctx->linux_aio_error = NULL;
+    ctx->linux_aio = laio_init(&ctx->linux_aio_error);
+    if (!ctx->linux_aio) {
+        ctx->linux_aio_retry_ns = now + LAIO_SETUP_RETRY_NS;
+        return;
+    }
+    laio_attach_aio_context(ctx->linux_aio, ctx);
+    notifier = g_new0(Notifier, 1);
+    notifier->notify = aio_free_linux_aio;
+    notifier_list_add(&ctx->finalize_notifiers, notifier);
+}
+
 LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp)
 {
     if (unlikely(!ctx->linux_aio)) {
-        Notifier *notifier;
-
-        ctx->linux_aio = laio_init(errp);
+        aio_make_linux_aio(ctx);
         if (!ctx->linux_aio) {
-            return NULL;
+            error_propagate(errp, error_copy(ctx->linux_aio_error));
         }
-        laio_attach_aio_context(ctx->linux_aio, ctx);
-        notifier = g_new0(Notifier, 1);
-        notifier->notify = aio_free_linux_aio;
-        notifier_list_add(&ctx->finalize_notifiers, notifier);
     }
     return ctx->linux_aio;
 }

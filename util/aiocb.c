@@ -103,23 +103,12 @@ void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockCompletionFunc *cb,
     acb->aiocb_info = aiocb_info;
     acb->cb = cb;
     acb->opaque = opaque;
-    acb->refcnt = 1;
     return acb;
-}
-
-void qemu_aio_ref(void *p)
-{
-    BlockAIOCB *acb = p;
-
-    acb->refcnt++;
 }
 
 void qemu_aio_unref(void *p)
 {
     BlockAIOCB *acb = p;
 
-    assert(acb->refcnt > 0);
-    if (--acb->refcnt == 0) {
-        aiocb_free(acb, acb->aiocb_info->aiocb_size);
-    }
+    aiocb_free(acb, acb->aiocb_info->aiocb_size);
 }

@@ -32,16 +32,14 @@ struct BlockAIOCB {
     const AIOCBInfo *aiocb_info;
     BlockCompletionFunc *cb;
     void *opaque;
-    int refcnt;
 };
 
 /*
  * Allocate a request (from a per-thread pool) whose first member is
- * BlockAIOCB, with one reference.  Completion calls cb and drops it.
+ * BlockAIOCB.  Completion calls cb and gives it back with qemu_aio_unref().
  */
 void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockCompletionFunc *cb,
                    void *opaque);
-void qemu_aio_ref(void *p);
 void qemu_aio_unref(void *p);
 
 typedef struct AioHandler AioHandler;
@@ -103,6 +101,8 @@ struct AioContext {
     int64_t aio_max_batch;      /* requests per io_submit; 0: the default */
 
     LinuxAioState *linux_aio;
+    Error *linux_aio_error;     /* why there was none, the last time */
+    int64_t linux_aio_retry_ns; /* not asked for again before */
     NotifierList finalize_notifiers;    /* called with the context */
     ThreadPoolAio *thread_pool;
     int64_t thread_pool_min;
@@ -209,7 +209,8 @@ void aio_timer_init(AioContext *ctx, QEMUTimer *ts, QEMUClockType type,
 
 /*
  * Engines, made on first use in the context's home thread, by block/.  The
- * setup function returns NULL with @errp set on failure.
+ * setup function returns NULL with @errp set on failure; for a second it does
+ * not ask the kernel again.
  */
 LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp);
 LinuxAioState *aio_get_linux_aio(AioContext *ctx);

@@ -158,9 +158,23 @@ static void test_engines(void)
 
 static void test_fallback(void)
 {
+    int64_t start = g_get_monotonic_time();
+
     if (in_own_process()) {
         setup_error = -EAGAIN;
         run_workers();
+        /* No context asks for it twice within a second. */
+        g_assert_cmpuint(setups, >=, 1);
+        g_assert_cmpuint(setups, <=, N_LOOPS *
+                         (1 + (g_get_monotonic_time() - start) /
+                              G_USEC_PER_SEC));
+
+        /* Then it is there. */
+        setup_error = 0;
+        setups = 0;
+        g_usleep(G_USEC_PER_SEC + 100000);
+        run_workers();
+        g_assert_cmpuint(setups, ==, N_LOOPS);
     } else {
         g_test_trap_assert_stderr("*unable to use linux aio, falling back to "
                                   "thread pool: *fs.aio-max-nr*");
