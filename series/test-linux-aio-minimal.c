@@ -57,7 +57,7 @@
 
 static AioContext *ctx;
 
-/* --- laio_co_submit(), which has no flags before QEMU 10.1 --- */
+/* --- laio_co_submit(), which has no flags before QEMU 10.0 --- */
 
 typedef int SubmitFlagsFn(int, uint64_t, QEMUIOVector *, int,
                           BdrvRequestFlags, uint64_t);

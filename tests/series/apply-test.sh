@@ -163,7 +163,7 @@ each_step()
             block/linux-aio.c | cut -f1)" -le 60 ] || return 1
         n=$((n + 1))
     done
-    [ $n -ge 5 ]
+    [ $n -ge 4 ]
 }
 
 # --- one form ---
@@ -271,11 +271,14 @@ form()
 # How many commits a form has on a shape.
 commits_of()
 {
-    local steps=5
+    local steps=4
 
     case $1 in
     full) echo 7; return ;;
     minimal) echo 4; return ;;
+    esac
+    case " ${features[$2]} " in
+    *' fdsync '*) steps=$((steps + 1)) ;;
     esac
     case " ${features[$2]} " in
     *' tails '*) steps=$((steps + 1)) ;;
@@ -335,8 +338,8 @@ allow_cached()
 fixed='full:11.1 split:11.1'
 others=
 for form in full minimal split; do
-    for shape in 8.2 10.0.10 10.0.12 10.1 10.2.4 11.0 11.1; do
-        case " $fixed full:8.2 " in
+    for shape in 8.2 9.2 10.0.10 10.0.12 10.1 10.2.4 11.0 11.1; do
+        case " $fixed full:8.2 full:9.2 " in
         *" $form:$shape "*) ;;
         *) others+=" $form:$shape" ;;
         esac
@@ -405,8 +408,10 @@ for file in VERSION block/linux-aio.c block/meson.build MAINTAINERS \
 done
 spoil 'no interface' 'has no qemu_iovec_concat' \
     'sed -i s/qemu_iovec_concat/x/ include/qemu/iov.h'
-spoil 'no interface, small form' 'has no laio_has_fdsync' \
-    'sed -i s/laio_has_fdsync/x/ include/block/raw-aio.h' --split
+spoil 'no interface, full form' 'has no laio_has_fdsync' \
+    'sed -i s/laio_has_fdsync/x/ include/block/raw-aio.h'
+spoil 'no interface, small form' 'has no laio_co_submit' \
+    'sed -i s/laio_co_submit/x/ include/block/raw-aio.h' --split
 spoil 'no refusal to lift' 'has no single "if"' \
     'sed -i s/cache.direct/direct/ block/file-posix.c' --allow-cached
 spoil 'a refusal that does more' 'has no single "if"' \

@@ -124,10 +124,10 @@ patched()
     done
 }
 if command -v spatch > /dev/null; then
-    patched 8.2 'refused again bound stack probe'
-    patched 10.1 'refused again bound stack probe' flags uninit
+    patched 8.2 'refused again bound stack'
+    patched 10.1 'refused again bound stack probe' fdsync flags uninit
     patched 11.1 'tail refused again wakeup stack two-steps probe' \
-        flags uninit tails bound qemu
+        fdsync flags uninit tails bound qemu
     have_spatch=yes
 else
     echo 'skip results of series/steps/: no spatch, install coccinelle'
