@@ -10,8 +10,10 @@
 #ifndef QEMU_VERSION_H
 #define QEMU_VERSION_H
 
+#define QEMU_PKGVERSION "qemu-laio " QEMU_LAIO_VERSION
+
 #define QEMU_FULL_VERSION \
-    QEMU_VERSION " (qemu-laio " QEMU_LAIO_VERSION ")"
+    QEMU_VERSION " (" QEMU_PKGVERSION ")"
 
 #define QEMU_COPYRIGHT \
     "Copyright (c) 2026 The qemu-laio developers"

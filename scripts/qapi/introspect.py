@@ -17,6 +17,8 @@ class Introspection:
         self.numbers = {}
         self.queue = []
         self.text = ''
+        # What takes no arguments, or returns nothing.
+        self.empty = Object('q_empty', None)
 
     def name(self, entity):
         """What the answer calls @entity; remember to describe it."""
@@ -54,13 +56,13 @@ class Introspection:
 
     def callable(self, callable_):
         arg = (self.name(callable_.arg) if callable_.arg
-               else self._number('q_empty', Object('q_empty')))
+               else self.name(self.empty))
         self.put('{"name":"%s","meta-type":"%s",' % (
             callable_.name, callable_.kind))
         self.features(callable_.features)
         if callable_.kind == 'command':
             ret = (self.name(callable_.ret) if callable_.ret
-                   else self._number('q_empty', Object('q_empty')))
+                   else self.name(self.empty))
             self.put('"ret-type":"%s",' % ret)
             if callable_.expr.get('allow-oob'):
                 self.put('"allow-oob":true,')
@@ -104,15 +106,12 @@ class Introspection:
         self.put('"meta-type":"object",')
         if entity.branches:
             self.put('"tag":"%s","variants":[' % entity.tag.name)
-            empty = Object('q_empty')
             for value in entity.tag.type.values:
                 name = value['name']
-                branch, cond = entity.branches.get(name, (empty,
+                branch, cond = entity.branches.get(name, (self.empty,
                                                           value.get('if')))
                 self.put('{"case":"%s","type":"%s"},'
-                         % (name, self.name(branch)
-                            if branch is not empty
-                            else self._number('q_empty', empty)), cond)
+                         % (name, self.name(branch)), cond)
             self.put('],')
         self.put('"members":[')
         for member in entity.members:
