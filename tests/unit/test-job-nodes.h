@@ -114,7 +114,7 @@ static inline void read_file_all(const char *name, uint8_t *buf)
     memcpy(buf, data, len);
 }
 
-static void assert_frozen(BlockDriverState *bs)
+static inline void assert_frozen(BlockDriverState *bs)
 {
     g_autofree uint8_t *buf = g_malloc(SIZE);
     int64_t i;
@@ -128,7 +128,7 @@ static void assert_frozen(BlockDriverState *bs)
     }
 }
 
-static void job_over(void *opaque, int ret)
+static inline void job_over(void *opaque, int ret)
 {
     result = ret;
 }
@@ -209,7 +209,7 @@ static inline void load_stop(Load *load)
 }
 
 /* Until the job is over and the writers have ended. */
-static void wait_all(Load *load)
+static inline void wait_all(Load *load)
 {
     while (result == 1 || (load && load->left)) {
         aio_poll(qemu_get_aio_context(), true);
