@@ -419,6 +419,10 @@ static int mirror_leave(MirrorBlockJob *s, bool pivot)
     }
     bdrv_drop_filter(top_bs, &error_abort);
     s->mirror_top_bs = NULL;
+    if (s->restore_read_only && (!pivot || ret < 0)) {
+        /* It stays writable where that cannot be: harmless. */
+        bdrv_reopen_set_read_only(target, true, NULL);
+    }
     bdrv_unref(target);
     bdrv_unref(src);
     return ret;
@@ -724,10 +728,23 @@ BlockJob *commit_active_job_create(BlockDriverState *bs,
                                    const MirrorJobOptions *o, Error **errp)
 {
     MirrorJobOptions opts = *o;
+    bool read_only = bdrv_is_read_only(base);
+    BlockJob *job;
 
     opts.sync = MIRROR_SYNC_MODE_TOP;
     opts.replaces = NULL;
     opts.source_backing = false;
-    return mirror_create(&commit_active_job_driver, bs, base, base, true,
-                         &opts, errp);
+    if (read_only && bdrv_reopen_set_read_only(base, false, errp) < 0) {
+        return NULL;
+    }
+    job = mirror_create(&commit_active_job_driver, bs, base, base, true, &opts,
+                        errp);
+    if (!job) {
+        if (read_only) {
+            bdrv_reopen_set_read_only(base, true, &error_abort);
+        }
+        return NULL;
+    }
+    container_of(job, MirrorBlockJob, common)->restore_read_only = read_only;
+    return job;
 }

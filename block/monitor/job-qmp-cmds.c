@@ -240,3 +240,107 @@ void qmp_blockdev_mirror(const char *job_id, const char *device,
         job_start(&job->job);
     }
 }
+
+/* --- commit --- */
+
+/* The node of the chain of @bs that an argument names; NULL with @errp. */
+static BlockDriverState *commit_find(BlockDriverState *bs, const char *node,
+                                     const char *file, const char *what,
+                                     Error **errp)
+{
+    BlockDriverState *found;
+
+    if (node) {
+        found = bdrv_find_node(node);
+        if (!found) {
+            error_setg(errp, "Cannot find device='' nor node-name='%s'", node);
+        } else if (!bdrv_chain_contains(bs, found)) {
+            error_setg(errp, "Node '%s' is not a backing image of '%s'", node,
+                       bdrv_get_node_name(bs));
+            found = NULL;
+        }
+        return found;
+    }
+    found = !strcmp(bs->filename, file) ? bs :
+            bdrv_find_backing_image(bs, file);
+    if (!found) {
+        error_setg(errp, "%s image file %s not found", what, file);
+    }
+    return found;
+}
+
+static bool commit_check_names(const char *base_node, const char *base,
+                               const char *top_node, const char *top,
+                               Error **errp)
+{
+    if (top_node && top) {
+        error_setg(errp, "'top-node' and 'top' are mutually exclusive");
+        return false;
+    }
+    if (base_node && base) {
+        error_setg(errp, "'base-node' and 'base' are mutually exclusive");
+        return false;
+    }
+    return true;
+}
+
+void qmp_block_commit(const char *job_id, const char *device,
+        const char *base_node, const char *base, const char *top_node,
+        const char *top, const char *backing_file,
+        bool has_backing_mask_protocol, bool backing_mask_protocol,
+        bool has_speed, int64_t speed, bool has_on_error,
+        BlockdevOnError on_error, const char *filter_node_name,
+        bool has_auto_finalize, bool auto_finalize, bool has_auto_dismiss,
+        bool auto_dismiss, Error **errp)
+{
+    MirrorJobOptions o = {
+        .job_id = job_id,
+        .speed = has_speed ? speed : 0,
+        .unmap = true,
+        .filter_node_name = filter_node_name,
+        .on_source_error = has_on_error ? on_error : BLOCKDEV_ON_ERROR_REPORT,
+        .on_target_error = has_on_error ? on_error : BLOCKDEV_ON_ERROR_REPORT,
+        .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
+                                     has_auto_dismiss, auto_dismiss),
+    };
+    BlockDriverState *bs = block_qmp_node(device, errp);
+    BlockDriverState *top_bs = bs, *base_bs;
+    BlockJob *job;
+
+    if (!bs || !commit_check_names(base_node, base, top_node, top, errp)) {
+        return;
+    }
+    if (top_node || top) {
+        top_bs = commit_find(bs, top_node, top, "Top", errp);
+    }
+    if (!top_bs) {
+        return;
+    }
+    if (base_node || base) {
+        base_bs = commit_find(top_bs, base_node, base, "Base", errp);
+    } else {
+        base_bs = bdrv_find_base(top_bs);
+    }
+    if (!base_bs) {
+        return;
+    }
+    if (bdrv_skip_filters(top_bs) == bdrv_skip_filters(base_bs)) {
+        error_setg(errp, "cannot commit an image into itself");
+        return;
+    }
+    if (bdrv_skip_filters(top_bs) != bdrv_skip_filters(bs)) {
+        error_setg(errp, "block-commit: only the active layer '%s' can be "
+                   "committed by this version, not '%s' below it", device,
+                   bdrv_get_node_name(top_bs));
+        return;
+    }
+    if (backing_file) {
+        error_setg(errp, "'backing-file' specified, but 'top' is the active "
+                   "layer");
+        return;
+    }
+    job = commit_active_job_create(bs, base_bs, &o, errp);
+    if (job) {
+        job_start(&job->job);
+    }
+}

@@ -218,7 +218,7 @@ static inline void wait_all(Load *load)
 
 static void unlink_all(void)
 {
-    const char *names[] = { "source", "target", "small" };
+    const char *names[] = { "source", "target", "small", "middle", "top" };
     size_t i;
 
     for (i = 0; i < ARRAY_SIZE(names); i++) {
