@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A qemu-storage-daemon under test, and a QMP client of it."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+
+
+class QmpError(Exception):
+    """The daemon answered with an error."""
+
+    def __init__(self, command, error):
+        super().__init__('%s: %s' % (command, error['desc']))
+        self.desc = error['desc']
+        self.error_class = error['class']
+
+
+class Qmp:
+    """One connection to a monitor at a UNIX socket."""
+
+    def __init__(self, path, timeout=60):
+        self.timeout = timeout
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(path)
+        self.pending = b''
+        self.events = []
+        self.greeting = self.receive()
+        self.cmd('qmp_capabilities')
+
+    def receive(self, timeout=None):
+        """The next object, or None after the time."""
+        end = time.monotonic() + (timeout or self.timeout)
+        while b'\n' not in self.pending:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                return None
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError('the daemon has closed the monitor')
+            self.pending += data
+        line, self.pending = self.pending.split(b'\n', 1)
+        return json.loads(line)
+
+    def raw(self, command, arguments=None):
+        """The whole answer; events that come before it are kept."""
+        request = {'execute': command}
+        if arguments:
+            request['arguments'] = arguments
+        self.socket.sendall(json.dumps(request).encode() + b'\n')
+        while True:
+            answer = self.receive()
+            if answer is None:
+                raise TimeoutError('no answer to %s' % command)
+            if 'event' not in answer:
+                return answer
+            self.events.append(answer)
+
+    def cmd(self, command, /, arguments=None, **members):
+        """What the command returns; '_' in a member's name is '-'."""
+        arguments = dict(arguments or {})
+        arguments.update((k.replace('_', '-'), v) for k, v in members.items())
+        answer = self.raw(command, arguments)
+        if 'error' in answer:
+            raise QmpError(command, answer['error'])
+        return answer['return']
+
+    def wait_event(self, name, match=None, timeout=None):
+        """The first event of that name, and with these data, kept or new."""
+        end = time.monotonic() + (timeout or self.timeout)
+        while True:
+            for event in self.events:
+                data = event.get('data', {})
+                if event['event'] == name and all(
+                        data.get(k) == v for k, v in (match or {}).items()):
+                    self.events.remove(event)
+                    return event
+            left = end - time.monotonic()
+            got = self.receive(left) if left > 0 else None
+            if got is None:
+                raise TimeoutError('no event %s %s' % (name, match or ''))
+            self.events.append(got)
+
+    def wait_job(self, job_id, timeout=None):
+        """The end of a block job: its event of completion."""
+        end = time.monotonic() + (timeout or self.timeout)
+        while True:
+            for event in self.events:
+                if (event['event'] in ('BLOCK_JOB_COMPLETED',
+                                       'BLOCK_JOB_CANCELLED') and
+                        event['data']['device'] == job_id):
+                    self.events.remove(event)
+                    return event
+            left = end - time.monotonic()
+            got = self.receive(left) if left > 0 else None
+            if got is None:
+                raise TimeoutError('job %s does not end' % job_id)
+            self.events.append(got)
+
+    def close(self):
+        self.socket.close()
+
+
+class Daemon:
+    """The process, and a first monitor."""
+
+    def __init__(self, program, folder, args=(), env=None, timeout=60):
+        self.path = os.path.join(folder, 'qmp-%d' % os.getpid())
+        self.log = open(os.path.join(folder, 'daemon.log'), 'w+b')
+        self.process = subprocess.Popen(
+            [program, '--chardev',
+             'socket,id=test,path=%s,server=on,wait=off' % self.path,
+             '--monitor', 'chardev=test', *args], env=env,
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.qmp = None
+        end = time.monotonic() + timeout
+        while self.qmp is None:
+            try:
+                self.qmp = Qmp(self.path, timeout)
+            except (FileNotFoundError, ConnectionRefusedError):
+                if (self.process.poll() is not None or
+                        time.monotonic() > end):
+                    raise RuntimeError('the daemon does not start: ' +
+                                       self.output()) from None
+                time.sleep(0.02)
+
+    def cmd(self, command, /, arguments=None, **members):
+        return self.qmp.cmd(command, arguments, **members)
+
+    def output(self):
+        self.log.flush()
+        with open(self.log.name, errors='replace') as file:
+            return file.read()
+
+    def quit(self, timeout=60):
+        """By the command; the exit status."""
+        if self.process.poll() is None:
+            try:
+                self.cmd('quit')
+            except EOFError:
+                pass
+        return self.wait(timeout)
+
+    def wait(self, timeout=60):
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise TimeoutError('the daemon does not end') from None
+
+    def kill(self, sig=signal.SIGKILL):
+        self.process.send_signal(sig)
+        return self.process.wait()
+
+    def cleanup(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        if os.path.exists(self.path):
+            os.unlink(self.path)
