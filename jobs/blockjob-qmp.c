@@ -165,11 +165,10 @@ static BlockJobInfo *block_job_query_locked(BlockJob *bjob)
 BlockJobInfoList *qmp_query_block_jobs(Error **errp)
 {
     BlockJobInfoList *list = NULL, **tail = &list;
-    BlockJob *job;
+    BlockJob *job = NULL;
 
     JOB_LOCK_GUARD();
-    for (job = block_job_next_locked(NULL); job;
-         job = block_job_next_locked(job)) {
+    while ((job = block_job_next_locked(job))) {
         if (!block_job_is_internal(job)) {
             QAPI_LIST_APPEND(tail, block_job_query_locked(job));
         }
