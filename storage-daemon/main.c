@@ -10,15 +10,18 @@
 #include <getopt.h>
 #include <sys/prctl.h>
 #include "block/block.h"
+#include "block/monitor/nodes.h"
 #include "chardev/char.h"
 #include "daemon.h"
 #include "monitor/monitor.h"
 #include "programs/programs.h"
 #include "qapi/error.h"
+#include "qapi/qapi-commands-block-core.h"
 #include "qapi/qapi-commands-control.h"
 #include "qapi/qapi-types-control.h"
 #include "qemu/error-report.h"
 #include "qemu/interrupt.h"
+#include "qemu/job.h"
 #include "qemu/main-loop.h"
 #include "qemu/option.h"
 #include "qemu/trace.h"
@@ -108,6 +111,21 @@ static bool add_monitor(const char *arg, Error **errp)
     return ok;
 }
 
+static bool add_blockdev(const char *arg, Error **errp)
+{
+    BlockdevOptions *opts;
+    Error *local_err = NULL;
+
+    if (!parse_option(&qapi_type_BlockdevOptions, arg, "driver", &opts,
+                      errp)) {
+        return false;
+    }
+    qmp_blockdev_add(opts, &local_err);
+    qapi_free_BlockdevOptions(opts);
+    error_propagate(errp, local_err);
+    return !local_err;
+}
+
 static bool set_name(const char *arg, Error **errp)
 {
     if (prctl(PR_SET_NAME, arg, 0, 0, 0) < 0) {
@@ -128,7 +146,7 @@ static bool carry_out(int c, const char *arg, Error **errp)
 {
     switch (c) {
     case OPTION_BLOCKDEV:
-        return not_built("block devices", errp);
+        return add_blockdev(arg, errp);
     case OPTION_CHARDEV:
         return qemu_chr_new_from_opts(arg, errp);
     case OPTION_EXPORT:
@@ -232,7 +250,9 @@ static bool start(int argc, char *argv[])
 static void stop(void)
 {
     daemon_stopping();
+    job_cancel_sync_all();
     bdrv_drain_all();
+    blockdev_close_all();
     monitor_cleanup();
     qemu_chr_cleanup();
     pidfile_remove();
