@@ -26,7 +26,6 @@ LIMIT='timeout -k 10 150'
 plants='unbounded recursion stack
 released-bound own-wakeup short-9 short-16 late-tail
 v1 own-wakeup
-cancelled-early starved
 blocked-stays again-busy
 lost-rest refused-batch
 stranded-again again again-long
@@ -43,7 +42,6 @@ refused-tail-is-eof refused-tail
 tail-without-fua fua-tail
 probe-swallows pending-error
 no-time-budget starved
-no-yield starved
 slow-batches starved'
 
 # doctor STATUS OPTION...: run it; its JSON is in $work/json.
