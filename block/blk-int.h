@@ -18,10 +18,18 @@ struct BlockBackend {
     uint64_t perm;
     uint64_t shared_perm;
     bool enable_write_cache;
+    char *name;                 /* NULL: none */
+    const BlockDevOps *dev_ops; /* NULL: no device */
+    void *dev_opaque;
+    BlockdevOnError on_read_error;
+    BlockdevOnError on_write_error;
+    bool iostatus_enabled;
+    BlockDeviceIoStatus iostatus;
     BlockAcctStats stats;
 
     unsigned in_flight;         /* atomic */
     int quiesce_counter;        /* atomic; > 0: the root is drained */
+    bool disable_request_queuing;   /* set before requests are made */
     QemuSpin queued_lock;
     CoQueue queued_requests;    /* until quiesce_counter is 0; under the lock */
 

@@ -61,7 +61,7 @@ static void blk_aio_complete_bh(void *opaque)
  */
 static void coroutine_fn blk_aio_wait_drained(BlockBackend *blk)
 {
-    while (blk_is_drained(blk)) {
+    while (blk_is_drained(blk) && !blk->disable_request_queuing) {
         blk_wait_drained_end(blk);
         aio_co_reschedule_self(blk_get_aio_context(blk));
     }

@@ -119,7 +119,10 @@ static void blk_root_drained_begin(BdrvChild *child)
     BlockBackend *blk = child->opaque;
 
     /* Pairs with the reading in blk_is_drained(). */
-    qatomic_inc(&blk->quiesce_counter);
+    if (qatomic_fetch_inc(&blk->quiesce_counter) == 0 && blk->dev_ops &&
+        blk->dev_ops->drained_begin) {
+        blk->dev_ops->drained_begin(blk->dev_opaque);
+    }
 }
 
 static void blk_root_drained_end(BdrvChild *child)
@@ -129,6 +132,9 @@ static void blk_root_drained_end(BdrvChild *child)
 
     assert(old > 0);
     if (old == 1) {
+        if (blk->dev_ops && blk->dev_ops->drained_end) {
+            blk->dev_ops->drained_end(blk->dev_opaque);
+        }
         qemu_spin_lock(&blk->queued_lock);
         qemu_co_enter_all(&blk->queued_requests, &blk->queued_lock);
         qemu_spin_unlock(&blk->queued_lock);
@@ -139,12 +145,30 @@ static bool blk_root_drained_poll(BdrvChild *child)
 {
     BlockBackend *blk = child->opaque;
 
+    if (blk->dev_ops && blk->dev_ops->drained_poll &&
+        blk->dev_ops->drained_poll(blk->dev_opaque)) {
+        return true;
+    }
     /* Pairs with blk_dec_in_flight() in another thread. */
     return qatomic_load_acquire(&blk->in_flight);
 }
 
+static void blk_root_resize(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    if (blk->dev_ops && blk->dev_ops->resize_cb) {
+        blk->dev_ops->resize_cb(blk->dev_opaque);
+    }
+}
+
 static char *blk_root_get_parent_desc(BdrvChild *child)
 {
+    BlockBackend *blk = child->opaque;
+
+    if (blk->name) {
+        return g_strdup_printf("block device '%s'", blk->name);
+    }
     return g_strdup("an unnamed block device");
 }
 
@@ -199,6 +223,7 @@ static const BdrvChildClass child_root = {
     .drained_begin = blk_root_drained_begin,
     .drained_poll = blk_root_drained_poll,
     .drained_end = blk_root_drained_end,
+    .resize = blk_root_resize,
     .change_aio_ctx = blk_root_change_aio_ctx,
     .get_parent_aio_context = blk_root_get_parent_aio_context,
 };
@@ -250,11 +275,12 @@ void blk_unref(BlockBackend *blk)
     }
     /* Requests that drain completes may still look at it. */
     blk_remove_bs(blk);
-    assert(blk->refcnt == 1 && !blk->in_flight);
+    assert(blk->refcnt == 1 && !blk->in_flight && !blk->dev_ops);
     assert(QLIST_EMPTY(&blk->aio_notifiers.head));
     blk->refcnt = 0;
     QTAILQ_REMOVE(&all_backends, blk, link);
     qemu_spin_destroy(&blk->queued_lock);
+    g_free(blk->name);
     g_free(blk);
 }
 
@@ -266,11 +292,6 @@ BlockDriverState *blk_bs(BlockBackend *blk)
 AioContext *blk_get_aio_context(BlockBackend *blk)
 {
     return qatomic_read(&blk->ctx);
-}
-
-const char *blk_name(const BlockBackend *blk)
-{
-    return "";
 }
 
 bool blk_is_available(BlockBackend *blk)
@@ -446,7 +467,8 @@ void coroutine_fn blk_wait_drained_end(BlockBackend *blk)
 {
     /* The end of the drain finds the request in the queue or gone on. */
     qemu_spin_lock(&blk->queued_lock);
-    while (qatomic_read(&blk->quiesce_counter)) {
+    while (qatomic_read(&blk->quiesce_counter) &&
+           !blk->disable_request_queuing) {
         blk_dec_in_flight(blk);
         qemu_co_queue_wait(&blk->queued_requests, &blk->queued_lock);
         blk_inc_in_flight(blk);

@@ -50,9 +50,12 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
                                      BdrvRequestFlags flags);
 
 /* Account for a change of the content, and of the length. */
-void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
-                              int64_t bytes, BdrvTrackedRequestType type,
-                              int ret);
+void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           BdrvTrackedRequestType type,
+                                           int ret);
+/* Data in this range may become zeroes: see block-status.c. */
+void bdrv_status_forget(BlockDriverState *bs, int64_t offset, int64_t bytes);
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);
 int bdrv_check_request(int64_t offset, int64_t bytes);
 /* -EPERM unless the user of @child has asked for what @type does. */

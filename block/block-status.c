@@ -5,12 +5,73 @@
 #include "qemu/osdep.h"
 #include "block-io.h"
 
+/*
+ * The last range of data that the driver of a node without children has told.
+ * Data that becomes zeroes without being told so is still data for those who
+ * read it, so only what this process turns to zeroes has to be forgotten, and
+ * no order with requests in flight is needed.
+ */
+
+/* How much from @offset on is known to be data; 0: not known. */
+static int64_t bdrv_status_known(BlockDriverState *bs, int64_t offset)
+{
+    int64_t n = 0;
+
+    qemu_spin_lock(&bs->status_lock);
+    if (offset >= bs->status_start && offset < bs->status_end) {
+        n = bs->status_end - offset;
+    }
+    qemu_spin_unlock(&bs->status_lock);
+    return n;
+}
+
+static void bdrv_status_remember(BlockDriverState *bs, int64_t offset,
+                                 int64_t bytes)
+{
+    qemu_spin_lock(&bs->status_lock);
+    bs->status_start = offset;
+    bs->status_end = offset + bytes;
+    qemu_spin_unlock(&bs->status_lock);
+}
+
+void bdrv_status_forget(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    qemu_spin_lock(&bs->status_lock);
+    if (offset < bs->status_end && bs->status_start < offset + bytes) {
+        bs->status_end = 0;
+    }
+    qemu_spin_unlock(&bs->status_lock);
+}
+
+/* The driver's answer for an aligned range, or the same from memory. */
+static int coroutine_fn GRAPH_RDLOCK
+bdrv_co_ask_driver(BlockDriverState *bs, bool want_zero, int64_t start,
+                   int64_t bytes, int64_t *pnum, int64_t *map,
+                   BlockDriverState **file)
+{
+    const int data = BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    bool leaf = want_zero && QLIST_EMPTY(&bs->children);
+    int ret;
+
+    *pnum = leaf ? bdrv_status_known(bs, start) : 0;
+    if (*pnum) {
+        *map = start;
+        *file = bs;
+        return data;
+    }
+    ret = bs->drv->bdrv_co_block_status(bs, want_zero, start, bytes, pnum,
+                                        map, file);
+    if (leaf && ret == data && *file == bs && *map == start) {
+        bdrv_status_remember(bs, start, *pnum);
+    }
+    return ret;
+}
+
 /* Ask the driver about an aligned range; 0 < *@pnum <= @bytes. */
-static int coroutine_fn bdrv_co_driver_status(BlockDriverState *bs,
-                                              bool want_zero, int64_t offset,
-                                              int64_t bytes, int64_t *pnum,
-                                              int64_t *map,
-                                              BlockDriverState **file)
+static int coroutine_fn GRAPH_RDLOCK
+bdrv_co_driver_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                      int64_t bytes, int64_t *pnum, int64_t *map,
+                      BlockDriverState **file)
 {
     BlockDriver *drv = bs->drv;
     int64_t align = bs->bl.request_alignment;
@@ -36,8 +97,8 @@ static int coroutine_fn bdrv_co_driver_status(BlockDriverState *bs,
         return ret;
     }
 
-    ret = drv->bdrv_co_block_status(bs, want_zero, start, end - start, pnum,
-                                    map, file);
+    ret = bdrv_co_ask_driver(bs, want_zero, start, end - start, pnum, map,
+                             file);
     if (ret < 0) {
         *pnum = 0;
         return ret;

@@ -8,6 +8,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
+#include "block/dirty-bitmap.h"
 #include "block/graph-lock.h"
 #include "qemu/aio-wait.h"
 
@@ -35,6 +36,19 @@ static void child_of_bds_drained_end(BdrvChild *c)
     bdrv_unquiesce(c->opaque);
 }
 
+/* A filter is as long as its child. */
+static void GRAPH_UNCHECKED child_of_bds_resize(BdrvChild *c)
+{
+    BlockDriverState *parent = c->opaque;
+    int64_t sectors = qatomic_read(&c->bs->total_sectors);
+
+    if ((c->role & BDRV_CHILD_FILTERED) &&
+        qatomic_xchg(&parent->total_sectors, sectors) != sectors) {
+        bdrv_dirty_bitmap_truncate(parent, sectors * BDRV_SECTOR_SIZE);
+        bdrv_do_parent_cb_resize(parent);
+    }
+}
+
 static bool child_of_bds_change_aio_ctx(BdrvChild *c, AioContext *ctx,
                                         GHashTable *visited,
                                         Transaction *tran, Error **errp)
@@ -53,6 +67,7 @@ const BdrvChildClass child_of_bds = {
     .drained_begin = child_of_bds_drained_begin,
     .drained_poll = child_of_bds_drained_poll,
     .drained_end = child_of_bds_drained_end,
+    .resize = child_of_bds_resize,
     .change_aio_ctx = child_of_bds_change_aio_ctx,
     .get_parent_aio_context = child_of_bds_get_parent_aio_context,
 };

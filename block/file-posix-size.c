@@ -312,13 +312,28 @@ static int file_find_allocation(int fd, off_t start, off_t *data, off_t *hole)
     return 0;
 }
 
+typedef struct {
+    int fd;
+    int64_t offset;
+    off_t data;
+    off_t hole;
+} FileStatus;
+
+static int handle_block_status(void *opaque)
+{
+    FileStatus *fs = opaque;
+
+    return file_find_allocation(fs->fd, fs->offset, &fs->data, &fs->hole);
+}
+
+/* lseek() may wait for the file system: a worker thread does that. */
 int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
                                       int64_t offset, int64_t bytes,
                                       int64_t *pnum, int64_t *map,
                                       BlockDriverState **file)
 {
     BDRVFileState *s = bs->opaque;
-    off_t data = 0, hole = 0;
+    FileStatus fs = { .fd = s->fd, .offset = offset };
     int ret;
 
     *map = offset;
@@ -327,7 +342,7 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
     if (!want_zero || s->is_device) {
         return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
     }
-    ret = file_find_allocation(s->fd, offset, &data, &hole);
+    ret = thread_pool_submit_co(handle_block_status, &fs);
     if (ret == -ENXIO) {
         return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
     }
@@ -335,13 +350,13 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
         /* Not told is "data". */
         return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
     }
-    if (data == offset) {
+    if (fs.data == offset) {
         /* The block that the end of the file is in counts as data. */
-        *pnum = MIN(bytes, QEMU_ALIGN_UP((int64_t)hole - offset,
-                                 (int64_t)bs->bl.request_alignment));
+        *pnum = QEMU_ALIGN_UP((int64_t)fs.hole - offset,
+                              (int64_t)bs->bl.request_alignment);
         return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
     }
-    *pnum = MIN(bytes, (int64_t)data - offset);
+    *pnum = (int64_t)fs.data - offset;
     return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
 }
 

@@ -222,6 +222,10 @@ static int file_open_common(BlockDriverState *bs, QOpts *opts, int aio,
     s->has_discard = true;
     bs->supported_write_flags |= BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
+    if (!s->is_device) {
+        /* What a file grows by is a hole, or allocated, and zeroes. */
+        bs->supported_truncate_flags = BDRV_REQ_ZERO_WRITE;
+    }
     return 0;
 }
 

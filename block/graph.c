@@ -14,6 +14,7 @@
 #include "qemu/cutils.h"
 #include "qemu/id.h"
 #include "qemu/main-loop.h"
+#include "system/block-backend.h"
 
 static QLIST_HEAD(, BlockDriver) bdrv_drivers =
     QLIST_HEAD_INITIALIZER(bdrv_drivers);
@@ -201,6 +202,11 @@ int bdrv_check_node_name(BlockDriverState *bs, Error **errp)
                    bs->node_name);
         return -EINVAL;
     }
+    if (blk_by_name(bs->node_name)) {
+        error_setg(errp, "node-name=%s is conflicting with a device id",
+                   bs->node_name);
+        return -EINVAL;
+    }
     return 0;
 }
 
@@ -309,9 +315,25 @@ const char *bdrv_get_format_name(BlockDriverState *bs)
     return bs->drv ? bs->drv->format_name : NULL;
 }
 
+const char *bdrv_get_device_name(const BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        const char *name = c->klass->get_name ? c->klass->get_name(c) : "";
+
+        if (*name) {
+            return name;
+        }
+    }
+    return "";
+}
+
 const char *bdrv_get_device_or_node_name(const BlockDriverState *bs)
 {
-    return bs->node_name;
+    const char *name = bdrv_get_device_name(bs);
+
+    return *name ? name : bs->node_name;
 }
 
 int bdrv_get_flags(BlockDriverState *bs)

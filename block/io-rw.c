@@ -198,6 +198,7 @@ int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
         !(bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK)) {
         return -ENOTSUP;
     }
+    bdrv_status_forget(bs, offset, bytes);
     while (bytes > 0 && ret == 0) {
         int64_t n = bdrv_zero_chunk(bs, offset, bytes, zalign);
 
@@ -236,9 +237,10 @@ static bool bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
     return false;
 }
 
-void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
-                              int64_t bytes, BdrvTrackedRequestType type,
-                              int ret)
+void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           BdrvTrackedRequestType type,
+                                           int ret)
 {
     int64_t end_sector = DIV_ROUND_UP(offset + bytes,
                                       (int64_t)BDRV_SECTOR_SIZE);
@@ -247,10 +249,12 @@ void bdrv_co_write_req_finish(BlockDriverState *bs, int64_t offset,
     if (ret == 0 && type == BDRV_TRACKED_WRITE &&
         bdrv_grow_to(bs, end_sector)) {
         bdrv_dirty_bitmap_truncate(bs, end_sector * BDRV_SECTOR_SIZE);
+        bdrv_co_parent_cb_resize(bs);
     }
     if (ret == 0 && type == BDRV_TRACKED_TRUNCATE) {
         bdrv_dirty_bitmap_truncate(bs, qatomic_read(&bs->total_sectors) *
                                    BDRV_SECTOR_SIZE);
+        bdrv_co_parent_cb_resize(bs);
     }
     /* A write that failed may have written some of it. */
     if (type != BDRV_TRACKED_TRUNCATE) {

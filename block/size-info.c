@@ -24,6 +24,24 @@ int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs)
     return 0;
 }
 
+void bdrv_do_parent_cb_resize(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->klass->resize) {
+            c->klass->resize(c);
+        }
+    }
+}
+
+void coroutine_fn bdrv_co_parent_cb_resize(BlockDriverState *bs)
+{
+    bdrv_graph_co_rdlock();
+    bdrv_do_parent_cb_resize(bs);
+    bdrv_graph_co_rdunlock();
+}
+
 int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs)
 {
     if (!bs->drv) {

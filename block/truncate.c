@@ -5,6 +5,33 @@
 #include "qemu/osdep.h"
 #include "block-io.h"
 
+/*
+ * A driver that cannot make the new area zeroes itself has left it to the
+ * backing file: write the zeroes, or give the area back.
+ */
+static int coroutine_fn bdrv_co_zero_new_area(BdrvChild *child,
+                                              int64_t old_size, Error **errp)
+{
+    BlockDriverState *bs = child->bs;
+    int64_t align = bs->bl.request_alignment;
+    int64_t size = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
+    int64_t start = QEMU_ALIGN_UP(old_size, align);
+    int ret = 0;
+
+    if (start < size) {
+        ret = bdrv_co_do_pwrite_zeroes(bs, start, size - start, 0);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not hide the old data of the "
+                         "backing file");
+        if (bs->drv->bdrv_co_truncate(bs, old_size, true, PREALLOC_MODE_OFF,
+                                      0, NULL) == 0) {
+            qatomic_set(&bs->total_sectors, old_size / BDRV_SECTOR_SIZE);
+        }
+    }
+    return ret;
+}
+
 static int coroutine_fn bdrv_co_do_truncate(BdrvChild *child, int64_t offset,
                                             bool exact,
                                             PreallocMode prealloc,
@@ -13,6 +40,9 @@ static int coroutine_fn bdrv_co_do_truncate(BdrvChild *child, int64_t offset,
 {
     BlockDriverState *bs = child->bs;
     BlockDriver *drv = bs->drv;
+    int64_t old_size = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
+    bool must_zero = flags & BDRV_REQ_ZERO_WRITE &&
+                     !(bs->supported_truncate_flags & BDRV_REQ_ZERO_WRITE);
     int ret;
 
     if (drv->bdrv_co_truncate) {
@@ -31,11 +61,25 @@ static int coroutine_fn bdrv_co_do_truncate(BdrvChild *child, int64_t offset,
     }
     qatomic_set(&bs->total_sectors,
                 DIV_ROUND_UP(offset, (int64_t)BDRV_SECTOR_SIZE));
+    bdrv_status_forget(bs, 0, BDRV_MAX_LENGTH);
     ret = bdrv_co_refresh_total_sectors(bs);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not refresh total sector count");
+        return ret;
+    }
+    if (must_zero && drv->bdrv_co_truncate) {
+        ret = bdrv_co_zero_new_area(child, old_size, errp);
     }
     return ret;
+}
+
+/* Whether the backing file has data where @bs ends. */
+static bool bdrv_backing_is_longer(BlockDriverState *bs, int64_t size)
+{
+    BlockDriverState *cow = bdrv_cow_bs(bs);
+
+    return cow && qatomic_read(&cow->total_sectors) *
+                  (int64_t)BDRV_SECTOR_SIZE > size;
 }
 
 int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
@@ -79,6 +123,10 @@ int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
     if (new_bytes) {
         /* Nobody writes to the new area while it is being prepared. */
         bdrv_make_request_serialising(&req, 1);
+    }
+    /* Data of the backing file must not come to light. */
+    if (new_bytes && bdrv_backing_is_longer(bs, old_size)) {
+        flags |= BDRV_REQ_ZERO_WRITE;
     }
     ret = bdrv_co_do_truncate(child, offset, exact, prealloc, flags, errp);
     bdrv_co_write_req_finish(bs, offset - new_bytes, new_bytes,

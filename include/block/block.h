@@ -144,6 +144,8 @@ BlockDriverState *bdrv_find_node(const char *node_name);
 BlockDriverState *bdrv_next_node(BlockDriverState *bs);
 const char *bdrv_get_node_name(const BlockDriverState *bs);
 const char *bdrv_get_format_name(BlockDriverState *bs);
+/* Of the first user that has a name; "" if none has. */
+const char *bdrv_get_device_name(const BlockDriverState *bs);
 const char *bdrv_get_device_or_node_name(const BlockDriverState *bs);
 /* The home of @bs (NULL: the main context).  Any thread. */
 AioContext *bdrv_get_aio_context(BlockDriverState *bs);

@@ -107,8 +107,8 @@ struct BlockDriver {
                                          BlockDriverInfo *bdi);
     /*
      * Aligned to bl.request_alignment.  With BDRV_BLOCK_OFFSET_VALID sets
-     * *@map and *@file; 0 < *@pnum <= @bytes on success.  @want_zero false:
-     * only allocation is asked for.
+     * *@map and *@file; 0 < *@pnum on success, which may be more than was
+     * asked for.  @want_zero false: only allocation is asked for.
      */
     int coroutine_fn (*bdrv_co_block_status)(BlockDriverState *bs,
                                              bool want_zero, int64_t offset,
@@ -216,7 +216,10 @@ typedef struct BdrvChildClass {
     void (*attach)(BdrvChild *child);
     void (*detach)(BdrvChild *child);
 
-    /* The length of the child has changed; in a coroutine or outside. */
+    /*
+     * The length of the child has changed.  In the coroutine that changed it,
+     * of any thread, with the graph lock held for reading; may not yield.
+     */
     void (*resize)(BdrvChild *child);
 
     /*
@@ -311,6 +314,11 @@ struct BlockDriverState {
     unsigned backing_depth;     /* how many images it was opened below */
 
     int64_t total_sectors;      /* atomic in requests, which change it */
+
+    /* A range of the last answer to a status request: block-status.c. */
+    QemuSpin status_lock;
+    int64_t status_start;
+    int64_t status_end;         /* 0: none */
 
     /* requests: in_flight and write_gen are atomic, lists under reqs_lock */
     unsigned in_flight;
@@ -425,6 +433,10 @@ int GRAPH_WRLOCK bdrv_set_file_or_backing_noperm(BlockDriverState *parent,
 /* False with @errp set if @child is @parent or above it. */
 bool bdrv_check_cycle(BlockDriverState *parent, BlockDriverState *child,
                       const char *name, Error **errp);
+
+/* Tell the parents of @bs that its length has changed. */
+void GRAPH_RDLOCK bdrv_do_parent_cb_resize(BlockDriverState *bs);
+void coroutine_fn bdrv_co_parent_cb_resize(BlockDriverState *bs);
 
 /* --- homes: block/context.c --- */
 

@@ -10,6 +10,20 @@
 #define QEMU_BLOCK_BACKEND_H
 
 #include "block/block.h"
+#include "qapi/qapi-types-block-jobs.h"
+
+/* What a device (an export, say) in front of a BlockBackend does. */
+typedef struct BlockDevOps {
+    /* The length has changed.  In the thread that changed it. */
+    void (*resize_cb)(void *opaque);
+    /*
+     * As those of BdrvChildClass.  drained_poll: whether requests are still
+     * being processed; those that blk counts are waited for in any case.
+     */
+    void (*drained_begin)(void *opaque);
+    bool (*drained_poll)(void *opaque);
+    void (*drained_end)(void *opaque);
+} BlockDevOps;
 
 enum BlockAcctType {
     BLOCK_ACCT_NONE,
@@ -76,7 +90,42 @@ void blk_add_aio_context_notifier(BlockBackend *blk,
 void blk_remove_aio_context_notifier(BlockBackend *blk,
                                      void (*attached)(AioContext *, void *),
                                      void (*detach)(void *), void *opaque);
+/* "" if it has none. */
 const char *blk_name(const BlockBackend *blk);
+/*
+ * The names by which users know backends: no two are equal, nor is one equal
+ * to that of a node.  Add returns false with @errp set if @name cannot be.
+ */
+bool monitor_add_blk(BlockBackend *blk, const char *name, Error **errp);
+void monitor_remove_blk(BlockBackend *blk);
+BlockBackend *blk_by_name(const char *name);
+/* All backends with names; NULL: the first / no more. */
+BlockBackend *blk_next(BlockBackend *blk);
+/* The node of backend @device, else node @node_name; either may be NULL. */
+BlockDriverState *bdrv_lookup_bs(const char *device, const char *node_name,
+                                 Error **errp);
+/* @ops NULL: no device any more. */
+void blk_set_dev_ops(BlockBackend *blk, const BlockDevOps *ops, void *opaque);
+/*
+ * Requests that come while the root is drained do not wait: whoever makes
+ * them knows what it does.
+ */
+void blk_set_disable_request_queuing(BlockBackend *blk, bool disable);
+
+/* What a failed request leads to; @error is an errno. */
+void blk_set_on_error(BlockBackend *blk, BlockdevOnError on_read_error,
+                      BlockdevOnError on_write_error);
+BlockdevOnError blk_get_on_error(BlockBackend *blk, bool is_read);
+BlockErrorAction blk_get_error_action(BlockBackend *blk, bool is_read,
+                                      int error);
+/* Tell those who watch, by BLOCK_IO_ERROR and the status. */
+void blk_error_action(BlockBackend *blk, BlockErrorAction action,
+                      bool is_read, int error);
+void blk_iostatus_enable(BlockBackend *blk);
+bool blk_iostatus_is_enabled(const BlockBackend *blk);
+BlockDeviceIoStatus blk_iostatus(const BlockBackend *blk);
+void blk_iostatus_reset(BlockBackend *blk);
+
 bool blk_is_available(BlockBackend *blk);
 bool blk_is_writable(BlockBackend *blk);
 bool blk_enable_write_cache(BlockBackend *blk);
