@@ -50,7 +50,9 @@ int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs)
     return qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
 }
 
-int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs)
+/* The walk over the children yields. */
+static int64_t coroutine_fn GRAPH_RDLOCK
+bdrv_co_do_allocated_file_size(BlockDriverState *bs)
 {
     BdrvChild *child;
     int64_t sum = 0;
@@ -71,13 +73,23 @@ int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs)
                              BDRV_CHILD_FILTERED))) {
             continue;
         }
-        size = bdrv_co_get_allocated_file_size(child->bs);
+        size = bdrv_co_do_allocated_file_size(child->bs);
         if (size < 0) {
             return size;
         }
         sum += size;
     }
     return sum;
+}
+
+int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs)
+{
+    int64_t size;
+
+    bdrv_graph_co_rdlock();
+    size = bdrv_co_do_allocated_file_size(bs);
+    bdrv_graph_co_rdunlock();
+    return size;
 }
 
 int coroutine_fn bdrv_co_get_info(BlockDriverState *bs, BlockDriverInfo *bdi)
