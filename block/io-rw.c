@@ -237,6 +237,15 @@ static bool bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
     return false;
 }
 
+/* A write within the length of a node that nobody has a bitmap of. */
+static inline bool bdrv_write_is_plain(BlockDriverState *bs, int64_t end,
+                                       int ret)
+{
+    return likely(ret == 0 &&
+                  end <= qatomic_read(&bs->total_sectors) << BDRV_SECTOR_BITS
+                  && !qatomic_read(&QLIST_FIRST(&bs->dirty_bitmaps)));
+}
+
 void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
                                            int64_t offset, int64_t bytes,
                                            BdrvTrackedRequestType type,
@@ -308,6 +317,10 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
                                   flags);
     }
     bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
-    bdrv_co_write_req_finish(bs, offset, bytes, BDRV_TRACKED_WRITE, ret);
+    if (bdrv_write_is_plain(bs, offset + bytes, ret)) {
+        qatomic_inc(&bs->write_gen);
+    } else {
+        bdrv_co_write_req_finish(bs, offset, bytes, BDRV_TRACKED_WRITE, ret);
+    }
     return ret;
 }
