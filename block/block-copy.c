@@ -468,12 +468,18 @@ static bool coroutine_fn block_copy_task_prepare(BlockCopyTask *task,
     return true;
 }
 
-/* Sleep for a while, if the limit of speed wants it.  Whether it slept. */
-static bool coroutine_fn block_copy_limit(BlockCopyCallState *call)
+/*
+ * Sleep for a while, if the limit of speed wants it and there is something to
+ * copy in the @bytes from @offset on.  Whether it slept.
+ */
+static bool coroutine_fn block_copy_limit(BlockCopyCallState *call,
+                                          int64_t offset, int64_t bytes)
 {
     int64_t ns;
 
-    if (call->ignore_ratelimit) {
+    if (call->ignore_ratelimit ||
+        bdrv_dirty_bitmap_next_dirty(call->s->copy_bitmap, offset,
+                                     bytes) < 0) {
         return false;
     }
     ns = ratelimit_calculate_delay(&call->s->rate_limit, 0);
@@ -499,7 +505,7 @@ static int coroutine_fn block_copy_dirty_clusters(BlockCopyCallState *call)
     while (call->ret == 0 && !qatomic_read(&call->cancelled)) {
         BlockCopyTask *task;
 
-        if (block_copy_limit(call)) {
+        if (block_copy_limit(call, offset, end - offset)) {
             continue;
         }
         WITH_QEMU_LOCK_GUARD(&s->lock) {

@@ -229,6 +229,15 @@ static void cbw_set_supported_flags(BlockDriverState *bs)
          file->supported_zero_flags);
 }
 
+/* It shows what its child shows. */
+static void cbw_refresh_filename(BlockDriverState *bs)
+{
+    if (bs->file) {
+        g_free(bs->filename);
+        bs->filename = g_strdup(bs->file->bs->filename);
+    }
+}
+
 static int cbw_open(BlockDriverState *bs, QOpts *options, int flags,
                     Error **errp)
 {
@@ -289,6 +298,7 @@ static BlockDriver bdrv_cbw_filter = {
     .runtime_opts = &cbw_runtime_opts,
 
     .bdrv_open = cbw_open,
+    .bdrv_refresh_filename = cbw_refresh_filename,
     .bdrv_close = cbw_close,
     .bdrv_co_preadv_part = cbw_co_preadv_part,
     .bdrv_co_pwritev_part = cbw_co_pwritev_part,
