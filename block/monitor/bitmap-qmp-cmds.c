@@ -12,10 +12,11 @@ BdrvDirtyBitmap *block_dirty_bitmap_lookup(const char *node, const char *name,
                                            BlockDriverState **pbs,
                                            Error **errp)
 {
-    BlockDriverState *bs = block_qmp_node(node, errp);
+    BlockDriverState *bs = bdrv_find_node(node);
     BdrvDirtyBitmap *bitmap;
 
     if (!bs) {
+        error_setg(errp, "Node '%s' not found", node);
         return NULL;
     }
     bitmap = bdrv_find_dirty_bitmap(bs, name);

@@ -255,8 +255,7 @@ static BlockDriverState *commit_find(BlockDriverState *bs, const char *node,
         if (!found) {
             error_setg(errp, "Cannot find device='' nor node-name='%s'", node);
         } else if (!bdrv_chain_contains(bs, found)) {
-            error_setg(errp, "Node '%s' is not a backing image of '%s'", node,
-                       bdrv_get_node_name(bs));
+            error_setg(errp, "'%s' is not in this backing file chain", node);
             found = NULL;
         }
         return found;
