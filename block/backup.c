@@ -254,6 +254,8 @@ static bool backup_check(BlockDriverState *bs, BlockDriverState *target,
     } else if (!bdrv_is_inserted(target)) {
         error_setg(errp, "Device is not inserted: %s",
                    bdrv_get_device_or_node_name(target));
+    } else if (block_job_blocks(bs, errp) || block_job_blocks(target, errp)) {
+        return false;
     } else if (o->compress && !(target->supported_write_flags &
                                 BDRV_REQ_WRITE_COMPRESSED)) {
         error_setg(errp, "Compression is not supported for this drive %s",

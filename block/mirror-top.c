@@ -207,9 +207,13 @@ static void mirror_top_child_perm(BlockDriverState *bs, BdrvChild *c,
         return;
     }
     if (!(role & BDRV_CHILD_FILTERED)) {
-        /* The target.  Its size must stay. */
+        /*
+         * The target is no one else's while it is not whole, but that of a
+         * commit is the backing file of what is in use.
+         */
         *nperm = BLK_PERM_WRITE;
-        *nshared = BLK_PERM_ALL & ~BLK_PERM_RESIZE;
+        *nshared = top->is_commit ? BLK_PERM_ALL & ~BLK_PERM_RESIZE :
+                   BLK_PERM_WRITE_UNCHANGED;
         return;
     }
     bdrv_default_perms(bs, c, role, perm, shared, nperm, nshared);

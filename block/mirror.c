@@ -569,6 +569,11 @@ static bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
         error_setg(errp, "Invalid parameter 'buf-size'");
     } else if (bs == target) {
         error_setg(errp, "Can't mirror node into itself");
+    } else if (o->replaces && !bdrv_find_node(o->replaces)) {
+        error_setg(errp, "Failed to find node with node-name='%s'",
+                   o->replaces);
+    } else if (block_job_blocks(bs, errp) || block_job_blocks(target, errp)) {
+        return false;
     } else {
         len = bdrv_getlength(bs);
         target_len = bdrv_getlength(target);
@@ -694,7 +699,9 @@ static BlockJob *mirror_create(const BlockJobDriver *driver,
     s->is_commit = is_commit;
     s->len = bdrv_getlength(bs);
     mirror_set_options(s, granularity, o);
-    if (block_job_add_bdrv(&s->common, "target", target, 0, BLK_PERM_ALL,
+    if (block_job_add_bdrv(&s->common, "source", bs, 0, BLK_PERM_ALL,
+                           errp) < 0 ||
+        block_job_add_bdrv(&s->common, "target", target, 0, BLK_PERM_ALL,
                            errp) < 0) {
         mirror_exit(s, false);
         job_early_fail(&s->common.job);

@@ -173,6 +173,23 @@ bool block_job_has_bdrv(BlockJob *job, BlockDriverState *bs)
     return false;
 }
 
+bool block_job_blocks(BlockDriverState *bs, Error **errp)
+{
+    BlockJob *job = NULL;
+
+    GLOBAL_STATE_CODE();
+    JOB_LOCK_GUARD();
+    while ((job = block_job_next_locked(job))) {
+        if (block_job_has_bdrv(job, bs)) {
+            error_setg(errp, "Node '%s' is busy: block device is in use by "
+                       "block job: %s", bdrv_get_device_or_node_name(bs),
+                       job_type_str(&job->job));
+            return true;
+        }
+    }
+    return false;
+}
+
 int block_job_add_bdrv(BlockJob *job, const char *name, BlockDriverState *bs,
                        uint64_t perm, uint64_t shared_perm, Error **errp)
 {

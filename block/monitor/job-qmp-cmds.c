@@ -20,6 +20,24 @@ BlockDriverState *block_qmp_node(const char *name, Error **errp)
     return bs;
 }
 
+/* The same, but no node may be above it: a filter would be beside those. */
+static BlockDriverState *root_node(const char *name, Error **errp)
+{
+    BlockDriverState *bs = block_qmp_node(name, errp);
+    BdrvChild *c;
+
+    if (!bs) {
+        return NULL;
+    }
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->klass->parent_is_bds) {
+            error_setg(errp, "Need a root block node");
+            return NULL;
+        }
+    }
+    return bs;
+}
+
 int block_qmp_job_flags(bool has_auto_finalize, bool auto_finalize,
                         bool has_auto_dismiss, bool auto_dismiss)
 {
@@ -216,7 +234,7 @@ void qmp_blockdev_mirror(const char *job_id, const char *device,
         .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
                                      has_auto_dismiss, auto_dismiss),
     };
-    BlockDriverState *bs = block_qmp_node(device, errp);
+    BlockDriverState *bs = root_node(device, errp);
     BlockDriverState *target_bs = bs ? block_qmp_node(target, errp) : NULL;
     BlockJob *job;
 
@@ -302,7 +320,7 @@ void qmp_block_commit(const char *job_id, const char *device,
         .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
                                      has_auto_dismiss, auto_dismiss),
     };
-    BlockDriverState *bs = block_qmp_node(device, errp);
+    BlockDriverState *bs = root_node(device, errp);
     BlockDriverState *top_bs = bs, *base_bs;
     BlockJob *job;
 

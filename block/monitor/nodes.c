@@ -5,6 +5,7 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "block/block_int.h"
+#include "block/blockjob.h"
 #include "nodes.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-block-core.h"
@@ -76,6 +77,9 @@ void qmp_blockdev_del(const char *node_name, Error **errp)
     BlockDriverState *bs = find_node(node_name, errp);
 
     if (!bs) {
+        return;
+    }
+    if (block_job_blocks(bs, errp)) {
         return;
     }
     if (!monitor_nodes || !g_ptr_array_find(monitor_nodes, bs, NULL)) {

@@ -63,6 +63,12 @@ int block_job_add_bdrv(BlockJob *job, const char *name, BlockDriverState *bs,
 void block_job_remove_all_bdrv(BlockJob *job);
 bool block_job_has_bdrv(BlockJob *job, BlockDriverState *bs);
 
+/*
+ * Whether a job holds @bs, which then is not for another job, nor to be
+ * deleted: @errp says so.  (Two backups of one source hold their filters.)
+ */
+bool block_job_blocks(BlockDriverState *bs, Error **errp);
+
 BlockJob *block_job_next_locked(BlockJob *job);
 BlockJob *block_job_get_locked(const char *id);
 bool block_job_is_internal(BlockJob *job);

@@ -220,10 +220,23 @@ def scenario_mirror(r):
     r('block-job-cancel', device='j', force=True)
     r.events('BLOCK_JOB_CANCELLED')
     r('blockdev-mirror', **backup(replaces='nope'))
-    r.events('BLOCK_JOB_READY')
-    r('job-complete', id='j')
-    r('job-cancel', id='j')
-    r.events('BLOCK_JOB_CANCELLED')
+    r('blockdev-mirror', **backup(sync='incremental'))
+
+
+def scenario_busy(r):
+    """A node that a job has is for no other job, nor to be deleted."""
+    for name in 'abcd':
+        r.add(name, 4 * MIB)
+    r('blockdev-backup', **backup(speed=65536))
+    r('blockdev-backup', **backup(job_id='k', target='c', speed=65536))
+    r('blockdev-backup', **backup(device='d', target='c'))
+    r('blockdev-backup', **backup(job_id='l', device='d', target='c'))
+    r('blockdev-backup', **backup(job_id='l', device='c', target='d'))
+    r('blockdev-mirror', **backup(job_id='m', target='d'))
+    r('blockdev-mirror', **backup(job_id='m', device='d'))
+    r('block-commit', job_id='m', device='a')
+    for name in 'abcd':
+        r('blockdev-del', node_name=name)
 
 
 def scenario_transaction(r):
