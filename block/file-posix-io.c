@@ -1,219 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Protocol driver "file": requests.
- *
- * Reads, writes and flushes go to the native engine if it is in use and the
- * request is aligned as O_DIRECT wants it; everything else to a worker thread.
+ * Protocol driver "file": reads, writes and flushes, which go to the node's
+ * engine; what is not aligned as O_DIRECT wants it, to a worker thread.
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
-#include "qemu/thread-pool.h"
 
-#include <sys/ioctl.h>
-#include <linux/fs.h>
-#include <linux/falloc.h>
+/* Those that this build has. */
+static const FileEngine *const file_engines[] = {
+    &file_engine_threads,
+#ifdef CONFIG_LINUX_AIO
+    &file_engine_native,
+#endif
+};
 
-/* --- in worker threads --- */
-
-/* Read or write it all with @iov as it is; 0 or -errno. */
-static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
+const FileEngine *file_find_engine(const char *name)
 {
-    int64_t done = 0;
-    g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
-    struct iovec *cur = copy;
+    size_t i;
 
-    while (done < a->bytes) {
-        ssize_t n;
-
-        if (a->type & QEMU_AIO_WRITE) {
-            n = RETRY_ON_EINTR(pwritev(a->fd, cur, niov, a->offset + done));
-        } else {
-            n = RETRY_ON_EINTR(preadv(a->fd, cur, niov, a->offset + done));
-        }
-        if (n < 0) {
-            /*
-             * A direct read that went up to an unaligned end of the file
-             * cannot be continued there, and need not be.
-             */
-            if (errno == EINVAL && done && (a->type & QEMU_AIO_READ)) {
-                n = 0;
-            } else {
-                return -errno;
-            }
-        }
-        if (n == 0) {
-            break;
-        }
-        done += n;
-        while (n && (size_t)n >= cur->iov_len) {
-            n -= cur->iov_len;
-            cur++;
-            niov--;
-        }
-        if (n) {
-            cur->iov_base = (char *)cur->iov_base + n;
-            cur->iov_len -= n;
+    for (i = 0; i < ARRAY_SIZE(file_engines); i++) {
+        if (!strcmp(file_engines[i]->name, name)) {
+            return file_engines[i];
         }
     }
-    if (done < a->bytes) {
-        if (a->type & QEMU_AIO_WRITE) {
-            return -ENOSPC;
-        }
-        iov_memset(iov, a->niov, done, 0, a->bytes - done);
-    }
-    return 0;
+    return NULL;
 }
-
-/* Through an aligned buffer. */
-static int handle_rw_bounce(FilePosixAIOData *a)
-{
-    QEMU_AUTO_VFREE char *buf = qemu_try_blockalign(a->bs, a->bytes);
-    struct iovec iov = { .iov_base = buf, .iov_len = a->bytes };
-    int niov = a->niov, ret;
-
-    if (!buf) {
-        return -ENOMEM;
-    }
-    if (a->type & QEMU_AIO_WRITE) {
-        iov_to_buf(a->iov, niov, 0, buf, a->bytes);
-    }
-    a->niov = 1;
-    ret = handle_rw_vector(a, &iov, 1);
-    a->niov = niov;
-    if (ret == 0 && (a->type & QEMU_AIO_READ)) {
-        iov_from_buf(a->iov, niov, 0, buf, a->bytes);
-    }
-    return ret;
-}
-
-static int handle_aiocb_flush(void *opaque)
-{
-    FilePosixAIOData *a = opaque;
-
-    return RETRY_ON_EINTR(fdatasync(a->fd)) < 0 ? -errno : 0;
-}
-
-static int handle_aiocb_rw(void *opaque)
-{
-    FilePosixAIOData *a = opaque;
-    int ret;
-
-    if (a->type & QEMU_AIO_MISALIGNED) {
-        ret = handle_rw_bounce(a);
-    } else {
-        ret = handle_rw_vector(a, a->iov, a->niov);
-    }
-    if (ret == 0 && a->fua) {
-        ret = handle_aiocb_flush(a);
-        a->flush_failed = ret < 0;
-    }
-    return ret;
-}
-
-static int do_fallocate(int fd, int mode, int64_t offset, int64_t len)
-{
-    int ret = RETRY_ON_EINTR(fallocate(fd, mode, offset, len)) < 0 ?
-              -errno : 0;
-
-    /* All of these mean that this way there is nothing to be had. */
-    if (ret == -ENODEV || ret == -ENOSYS || ret == -EOPNOTSUPP ||
-        ret == -ENOTTY || ret == -EINVAL) {
-        return -ENOTSUP;
-    }
-    return ret;
-}
-
-static int handle_aiocb_discard(void *opaque)
-{
-    FilePosixAIOData *a = opaque;
-
-    if (a->type & QEMU_AIO_BLKDEV) {
-        uint64_t range[2] = { a->offset, a->bytes };
-
-        if (RETRY_ON_EINTR(ioctl(a->fd, BLKDISCARD, range)) < 0) {
-            return errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
-        }
-        return 0;
-    }
-    return do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                        a->offset, a->bytes);
-}
-
-static int handle_zeroes_device(FilePosixAIOData *a)
-{
-    uint64_t range[2] = { a->offset, a->bytes };
-
-    /*
-     * A hole in a device is zeroes by the device itself, or -EOPNOTSUPP: the
-     * kernel (since 4.9) does not write them instead.
-     */
-    if (a->type & QEMU_AIO_DISCARD) {
-        int ret = do_fallocate(a->fd,
-                               FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                               a->offset, a->bytes);
-
-        if (ret != -ENOTSUP) {
-            return ret;
-        }
-    }
-    /* Both that keep the space, BLKZEROOUT and ZERO_RANGE, may write. */
-    if (a->type & QEMU_AIO_NO_FALLBACK) {
-        return -ENOTSUP;
-    }
-    if (RETRY_ON_EINTR(ioctl(a->fd, BLKZEROOUT, range)) < 0) {
-        return errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
-    }
-    return 0;
-}
-
-/* type has QEMU_AIO_DISCARD: unmapping is fine. */
-static int handle_aiocb_write_zeroes(void *opaque)
-{
-    FilePosixAIOData *a = opaque;
-    struct stat st;
-    int ret;
-
-    if (a->type & QEMU_AIO_BLKDEV) {
-        return handle_zeroes_device(a);
-    }
-    if (fstat(a->fd, &st) < 0) {
-        return -errno;
-    }
-    /* Beyond the end a punched hole would not extend the file. */
-    if ((a->type & QEMU_AIO_DISCARD) && a->offset + a->bytes <= st.st_size) {
-        ret = do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                           a->offset, a->bytes);
-        if (ret != -ENOTSUP) {
-            return ret;
-        }
-    }
-    ret = do_fallocate(a->fd, FALLOC_FL_ZERO_RANGE, a->offset, a->bytes);
-    if (ret != -ENOTSUP) {
-        return ret;
-    }
-    if (a->offset >= st.st_size) {
-        /* New space is zeroes anyway. */
-        return do_fallocate(a->fd, 0, a->offset, a->bytes);
-    }
-    if (a->offset + a->bytes <= st.st_size) {
-        /* Without ZERO_RANGE (tmpfs): make a hole, and fill it again. */
-        ret = do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                           a->offset, a->bytes);
-        if (ret == 0) {
-            ret = do_fallocate(a->fd, 0, a->offset, a->bytes);
-        }
-        return ret;
-    }
-    return -ENOTSUP;
-}
-
-/* --- in coroutines --- */
 
 /*
  * The kernel reports a failed write-back once and may drop the pages: that a
  * later flush succeeds does not mean that the data is there.  Any thread.
  */
-static void file_note_flush_failure(BDRVFileState *s, int ret)
+void file_note_flush_failure(BDRVFileState *s, int ret)
 {
     qatomic_set(&s->flush_failed, true);
     if (!(s->open_flags & O_DIRECT) && ret != -EAGAIN) {
@@ -221,116 +38,16 @@ static void file_note_flush_failure(BDRVFileState *s, int ret)
     }
 }
 
-static int coroutine_fn file_thread_rw(BlockDriverState *bs, int64_t offset,
-                                       int64_t bytes, QEMUIOVector *qiov,
-                                       int type, bool fua)
+int coroutine_fn file_do_flush(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
-    FilePosixAIOData a = {
-        .bs = bs,
-        .fd = s->fd,
-        .type = type,
-        .offset = offset,
-        .bytes = bytes,
-        .iov = qiov->iov,
-        .niov = qiov->niov,
-        .fua = fua,
-    };
-    int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
+    int ret = s->engine->flush(bs);
 
-    if (a.flush_failed) {
+    if (ret < 0) {
         file_note_flush_failure(s, ret);
     }
     return ret;
 }
-
-#ifdef CONFIG_LINUX_AIO
-/*
- * A context's native engine is made by the first request in it.  Where that
- * fails worker threads do the work, and a warning says so once per node.
- */
-static bool file_make_linux_aio(BlockDriverState *bs, AioContext *ctx)
-{
-    BDRVFileState *s = bs->opaque;
-    Error *local_err = NULL;
-
-    if (aio_setup_linux_aio(ctx, &local_err)) {
-        return true;
-    }
-    if (!qatomic_xchg(&s->fallback_told, true)) {
-        warn_reportf_err(local_err, "'%s': unable to use linux aio, falling "
-                         "back to thread pool: ", bs->filename);
-    } else {
-        error_free(local_err);
-    }
-    return false;
-}
-
-static inline bool coroutine_fn file_has_linux_aio(BlockDriverState *bs)
-{
-    AioContext *ctx = qemu_get_current_aio_context();
-
-    return likely(ctx->linux_aio) || file_make_linux_aio(bs, ctx);
-}
-
-#endif
-
-/* In the engine or in a worker thread; 0 or -errno. */
-static int coroutine_fn file_fdatasync(BlockDriverState *bs)
-{
-    BDRVFileState *s = bs->opaque;
-    FilePosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
-
-#ifdef CONFIG_LINUX_AIO
-    if (s->use_linux_aio && qatomic_read(&s->linux_aio_fdsync) &&
-        file_has_linux_aio(bs)) {
-        int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
-
-        if (ret != -EINVAL) {
-            return ret;
-        }
-        /*
-         * The kernel (before 4.18) or the file cannot flush asynchronously.
-         * A refused flush has taken no error from the file.
-         */
-        qatomic_set(&s->linux_aio_fdsync, false);
-    }
-#endif
-    return thread_pool_submit_co(handle_aiocb_flush, &a);
-}
-
-static int coroutine_fn file_do_flush(BlockDriverState *bs)
-{
-    int ret = file_fdatasync(bs);
-
-    if (ret < 0) {
-        file_note_flush_failure(bs->opaque, ret);
-    }
-    return ret;
-}
-
-#ifdef CONFIG_LINUX_AIO
-static int coroutine_fn file_linux_aio_rw(BlockDriverState *bs, int64_t offset,
-                                          QEMUIOVector *qiov, int type,
-                                          BdrvRequestFlags flags)
-{
-    BDRVFileState *s = bs->opaque;
-    bool flush = false;
-    int ret;
-
-    /*
-     * With a page cache a failed RWF_DSYNC write does not say whether the
-     * write has failed, or a write-back that others were promised, too.
-     */
-    if ((flags & BDRV_REQ_FUA) &&
-        (!(s->open_flags & O_DIRECT) || !laio_has_fua())) {
-        flags &= ~BDRV_REQ_FUA;
-        flush = true;
-    }
-    ret = laio_co_submit(s->fd, offset, qiov, type, flags, s->aio_max_batch);
-    return ret == 0 && flush ? file_do_flush(bs) : ret;
-}
-#endif
 
 /* @qiov has just the request. */
 static int coroutine_fn file_co_prw_exact(BlockDriverState *bs, int64_t offset,
@@ -341,14 +58,10 @@ static int coroutine_fn file_co_prw_exact(BlockDriverState *bs, int64_t offset,
 
     if (s->needs_alignment &&
         !bdrv_qiov_is_aligned(bs, qiov, 0, bytes)) {
-        type |= QEMU_AIO_MISALIGNED;
-#ifdef CONFIG_LINUX_AIO
-    } else if (s->use_linux_aio && file_has_linux_aio(bs)) {
-        return file_linux_aio_rw(bs, offset, qiov, type, flags);
-#endif
+        return file_engine_threads.submit(bs, offset, bytes, qiov, type |
+                                          QEMU_AIO_MISALIGNED, flags);
     }
-    return file_thread_rw(bs, offset, bytes, qiov, type,
-                          flags & BDRV_REQ_FUA);
+    return s->engine->submit(bs, offset, bytes, qiov, type, flags);
 }
 
 static int coroutine_fn file_co_prw(BlockDriverState *bs, int64_t offset,
@@ -393,45 +106,4 @@ int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs)
 
     return qatomic_read(&s->page_cache_inconsistent) ? -EIO :
            file_do_flush(bs);
-}
-
-int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
-                                       int64_t bytes, BdrvRequestFlags flags)
-{
-    BDRVFileState *s = bs->opaque;
-    FilePosixAIOData a = {
-        .bs = bs,
-        .fd = s->fd,
-        .type = QEMU_AIO_WRITE_ZEROES,
-        .offset = offset,
-        .bytes = bytes,
-    };
-
-    a.type |= s->is_device ? QEMU_AIO_BLKDEV : 0;
-    a.type |= flags & BDRV_REQ_MAY_UNMAP ? QEMU_AIO_DISCARD : 0;
-    a.type |= flags & BDRV_REQ_NO_FALLBACK ? QEMU_AIO_NO_FALLBACK : 0;
-    return thread_pool_submit_co(handle_aiocb_write_zeroes, &a);
-}
-
-int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
-                                  int64_t bytes)
-{
-    BDRVFileState *s = bs->opaque;
-    FilePosixAIOData a = {
-        .bs = bs,
-        .fd = s->fd,
-        .type = QEMU_AIO_DISCARD | (s->is_device ? QEMU_AIO_BLKDEV : 0),
-        .offset = offset,
-        .bytes = bytes,
-    };
-    int ret;
-
-    if (!s->has_discard) {
-        return -ENOTSUP;
-    }
-    ret = thread_pool_submit_co(handle_aiocb_discard, &a);
-    if (ret == -ENOTSUP) {
-        s->has_discard = false;
-    }
-    return ret;
 }

@@ -63,39 +63,18 @@ static int file_flags_for(int bdrv_flags)
 
 /* --- engines --- */
 
-static int file_set_linux_aio(BlockDriverState *bs, BDRVFileState *s,
-                              int bdrv_flags, Error **errp)
-{
-#ifdef CONFIG_LINUX_AIO
-    s->use_linux_aio = true;
-    s->linux_aio_fdsync = true;
-    if (!(bdrv_flags & BDRV_O_NOCACHE)) {
-        warn_report("'%s': aio=native without cache.direct=on: requests "
-                    "complete synchronously", bs->filename);
-    }
-    return 0;
-#else
-    error_setg(errp, "aio=native was specified, but is not supported in this "
-               "build.");
-    return -EINVAL;
-#endif
-}
-
 static int file_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
                          Error **errp)
 {
     BDRVFileState *s = bs->opaque;
 
-    switch (aio) {
-    case RAW_AIO_NATIVE:
-        return file_set_linux_aio(bs, s, bdrv_flags, errp);
-    case RAW_AIO_IO_URING:
-        error_setg(errp, "aio=io_uring was specified, but is not supported "
-                   "in this build (threads and native are).");
+    s->engine = file_find_engine(aio_names[aio]);
+    if (!s->engine) {
+        error_setg(errp, "aio=%s was specified, but is not supported in this "
+                   "build.", aio_names[aio]);
         return -EINVAL;
-    default:
-        return 0;
     }
+    return s->engine->open ? s->engine->open(bs, bdrv_flags, errp) : 0;
 }
 
 /* --- open --- */

@@ -3,7 +3,8 @@
  * Protocol drivers "file" and "host_device": what their files share.
  *
  *   file-posix.c        open, close, reopen, limits, the driver tables
- *   file-posix-io.c     requests, in the engines and in worker threads
+ *   file-posix-io.c     reads, writes and flushes, to the engine
+ *   file-posix-threads.c, file-posix-native.c     the engines
  *   file-posix-size.c   create, truncate, length, block status
  *   file-posix-lock.c   locks that other programs see
  */
@@ -13,17 +14,42 @@
 #include "block/block_int.h"
 #include "block/raw-aio.h"
 
+/*
+ * How reads, writes and flushes get to the kernel.  In coroutines of any
+ * AioContext, several at once, unless told otherwise; 0 or -errno.
+ */
+typedef struct FileEngine {
+    const char *name;           /* as in the option "aio" */
+    /* Optional.  Main thread; the file is open. */
+    int (*open)(BlockDriverState *bs, int bdrv_flags, Error **errp);
+    /*
+     * @type is QEMU_AIO_READ or _WRITE, with QEMU_AIO_MISALIGNED for threads
+     * only.  @flags: BDRV_REQ_FUA.  A short read at the end of the file has
+     * been filled with zeroes.  Batches requests by defer_call().
+     */
+    int coroutine_fn (*submit)(BlockDriverState *bs, int64_t offset,
+                               int64_t bytes, QEMUIOVector *qiov, int type,
+                               BdrvRequestFlags flags);
+    /* fdatasync() of what has been written. */
+    int coroutine_fn (*flush)(BlockDriverState *bs);
+} FileEngine;
+
+extern const FileEngine file_engine_threads;
+extern const FileEngine file_engine_native;     /* with CONFIG_LINUX_AIO */
+/* NULL if this build has no such engine. */
+const FileEngine *file_find_engine(const char *name);
+
 typedef struct BDRVFileState {
     int fd;
     int open_flags;             /* of open(2) */
     bool is_device;             /* block or character */
-    bool use_linux_aio;
+    const FileEngine *engine;
     bool linux_aio_fdsync;      /* not known to fail; atomic */
     bool fallback_told;         /* a warning was given; atomic */
     bool needs_alignment;       /* O_DIRECT */
     bool page_cache_inconsistent;   /* after a failed flush; atomic */
     bool flush_failed;          /* one of them; atomic */
-    bool has_discard;           /* cleared by the first refusal */
+    bool has_discard;           /* cleared by the first refusal; atomic */
     uint64_t aio_max_batch;
 
     bool use_lock;
@@ -49,6 +75,10 @@ typedef struct FilePosixAIOData {
 } FilePosixAIOData;
 
 /* file-posix-io.c */
+/* Flush by the engine, and note a failure. */
+int coroutine_fn file_do_flush(BlockDriverState *bs);
+/* Any thread. */
+void file_note_flush_failure(BDRVFileState *s, int ret);
 int coroutine_fn file_co_preadv_part(BlockDriverState *bs, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
@@ -57,11 +87,13 @@ int coroutine_fn file_co_pwritev_part(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, QEMUIOVector *qiov,
                                       size_t qiov_offset,
                                       BdrvRequestFlags flags);
+int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs);
+
+/* file-posix-threads.c */
 int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
                                        int64_t bytes, BdrvRequestFlags flags);
 int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
                                   int64_t bytes);
-int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs);
 
 /* file-posix-size.c */
 extern const QemuOptsList file_create_opts;

@@ -487,6 +487,11 @@ bool bdrv_qiov_is_aligned(BlockDriverState *bs, QEMUIOVector *qiov,
     size_t len = bs->bl.request_alignment;
     int i;
 
+    if (likely(qiov->niov == 1)) {
+        uintptr_t base = (uintptr_t)qiov->iov[0].iov_base + qiov_offset;
+
+        return !(base & (align - 1)) && !(bytes & (len - 1));
+    }
     for (i = 0; i < qiov->niov && bytes; i++) {
         size_t elem = qiov->iov[i].iov_len, n;
         uintptr_t base = (uintptr_t)qiov->iov[i].iov_base;

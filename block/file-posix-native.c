@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": the engine "native", Linux AIO.
+ *
+ * Requests go to the engine of the AioContext that they come from, so that a
+ * file can be used from several at once.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+
+static int native_open(BlockDriverState *bs, int bdrv_flags, Error **errp)
+{
+    BDRVFileState *s = bs->opaque;
+
+    s->linux_aio_fdsync = true;
+    if (!(bdrv_flags & BDRV_O_NOCACHE)) {
+        warn_report("'%s': aio=native without cache.direct=on: requests "
+                    "complete synchronously", bs->filename);
+    }
+    return 0;
+}
+
+/*
+ * A context's native engine is made by the first request in it.  Where that
+ * fails worker threads do the work, and a warning says so once per node.
+ */
+static bool native_make(BlockDriverState *bs, AioContext *ctx)
+{
+    BDRVFileState *s = bs->opaque;
+    Error *local_err = NULL;
+
+    if (aio_setup_linux_aio(ctx, &local_err)) {
+        return true;
+    }
+    if (!qatomic_xchg(&s->fallback_told, true)) {
+        warn_reportf_err(local_err, "'%s': unable to use linux aio, falling "
+                         "back to thread pool: ", bs->filename);
+    } else {
+        error_free(local_err);
+    }
+    return false;
+}
+
+static inline bool coroutine_fn native_is_ready(BlockDriverState *bs)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    return likely(ctx->linux_aio) || native_make(bs, ctx);
+}
+
+static int coroutine_fn native_flush(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+
+    if (qatomic_read(&s->linux_aio_fdsync) && native_is_ready(bs)) {
+        int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
+
+        if (ret != -EINVAL) {
+            return ret;
+        }
+        /*
+         * The kernel (before 4.18) or the file cannot flush asynchronously.
+         * A refused flush has taken no error from the file.
+         */
+        qatomic_set(&s->linux_aio_fdsync, false);
+    }
+    return file_engine_threads.flush(bs);
+}
+
+/*
+ * With a page cache a failed RWF_DSYNC write does not say whether the write
+ * has failed, or a write-back that others were promised, too.
+ */
+static int coroutine_fn native_submit_fua(BlockDriverState *bs,
+                                          int64_t offset, QEMUIOVector *qiov,
+                                          int type, BdrvRequestFlags flags)
+{
+    BDRVFileState *s = bs->opaque;
+    bool flush = !(s->open_flags & O_DIRECT) || !laio_has_fua();
+    int ret;
+
+    if (flush) {
+        flags &= ~BDRV_REQ_FUA;
+    }
+    ret = laio_co_submit(s->fd, offset, qiov, type, flags, s->aio_max_batch);
+    return ret == 0 && flush ? file_do_flush(bs) : ret;
+}
+
+static int coroutine_fn native_submit(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      int type, BdrvRequestFlags flags)
+{
+    BDRVFileState *s = bs->opaque;
+
+    if (unlikely(!native_is_ready(bs))) {
+        return file_engine_threads.submit(bs, offset, bytes, qiov, type,
+                                          flags);
+    }
+    if (unlikely(flags & BDRV_REQ_FUA)) {
+        return native_submit_fua(bs, offset, qiov, type, flags);
+    }
+    return laio_co_submit(s->fd, offset, qiov, type, flags, s->aio_max_batch);
+}
+
+const FileEngine file_engine_native = {
+    .name = "native",
+    .open = native_open,
+    .submit = native_submit,
+    .flush = native_flush,
+};

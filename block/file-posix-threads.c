@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": the engine "threads", and requests that only worker
+ * threads can do, whatever the engine.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+#include "qemu/thread-pool.h"
+
+#include <sys/ioctl.h>
+#include <linux/fs.h>
+#include <linux/falloc.h>
+
+/* Read or write it all with @iov as it is; 0 or -errno. */
+static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
+{
+    int64_t done = 0;
+    g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
+    struct iovec *cur = copy;
+
+    while (done < a->bytes) {
+        ssize_t n;
+
+        if (a->type & QEMU_AIO_WRITE) {
+            n = RETRY_ON_EINTR(pwritev(a->fd, cur, niov, a->offset + done));
+        } else {
+            n = RETRY_ON_EINTR(preadv(a->fd, cur, niov, a->offset + done));
+        }
+        if (n < 0) {
+            /*
+             * A direct read that went up to an unaligned end of the file
+             * cannot be continued there, and need not be.
+             */
+            if (errno == EINVAL && done && (a->type & QEMU_AIO_READ)) {
+                n = 0;
+            } else {
+                return -errno;
+            }
+        }
+        if (n == 0) {
+            break;
+        }
+        done += n;
+        while (n && (size_t)n >= cur->iov_len) {
+            n -= cur->iov_len;
+            cur++;
+            niov--;
+        }
+        if (n) {
+            cur->iov_base = (char *)cur->iov_base + n;
+            cur->iov_len -= n;
+        }
+    }
+    if (done < a->bytes) {
+        if (a->type & QEMU_AIO_WRITE) {
+            return -ENOSPC;
+        }
+        iov_memset(iov, a->niov, done, 0, a->bytes - done);
+    }
+    return 0;
+}
+
+/* Through an aligned buffer. */
+static int handle_rw_bounce(FilePosixAIOData *a)
+{
+    QEMU_AUTO_VFREE char *buf = qemu_try_blockalign(a->bs, a->bytes);
+    struct iovec iov = { .iov_base = buf, .iov_len = a->bytes };
+    int niov = a->niov, ret;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    if (a->type & QEMU_AIO_WRITE) {
+        iov_to_buf(a->iov, niov, 0, buf, a->bytes);
+    }
+    a->niov = 1;
+    ret = handle_rw_vector(a, &iov, 1);
+    a->niov = niov;
+    if (ret == 0 && (a->type & QEMU_AIO_READ)) {
+        iov_from_buf(a->iov, niov, 0, buf, a->bytes);
+    }
+    return ret;
+}
+
+static int handle_aiocb_flush(void *opaque)
+{
+    FilePosixAIOData *a = opaque;
+
+    return RETRY_ON_EINTR(fdatasync(a->fd)) < 0 ? -errno : 0;
+}
+
+static int handle_aiocb_rw(void *opaque)
+{
+    FilePosixAIOData *a = opaque;
+    int ret;
+
+    if (a->type & QEMU_AIO_MISALIGNED) {
+        ret = handle_rw_bounce(a);
+    } else {
+        ret = handle_rw_vector(a, a->iov, a->niov);
+    }
+    if (ret == 0 && a->fua) {
+        ret = handle_aiocb_flush(a);
+        a->flush_failed = ret < 0;
+    }
+    return ret;
+}
+
+static int do_fallocate(int fd, int mode, int64_t offset, int64_t len)
+{
+    int ret = RETRY_ON_EINTR(fallocate(fd, mode, offset, len)) < 0 ?
+              -errno : 0;
+
+    /* All of these mean that this way there is nothing to be had. */
+    if (ret == -ENODEV || ret == -ENOSYS || ret == -EOPNOTSUPP ||
+        ret == -ENOTTY || ret == -EINVAL) {
+        return -ENOTSUP;
+    }
+    return ret;
+}
+
+static int handle_aiocb_discard(void *opaque)
+{
+    FilePosixAIOData *a = opaque;
+
+    if (a->type & QEMU_AIO_BLKDEV) {
+        uint64_t range[2] = { a->offset, a->bytes };
+
+        if (RETRY_ON_EINTR(ioctl(a->fd, BLKDISCARD, range)) < 0) {
+            return errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
+        }
+        return 0;
+    }
+    return do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        a->offset, a->bytes);
+}
+
+static int handle_zeroes_device(FilePosixAIOData *a)
+{
+    uint64_t range[2] = { a->offset, a->bytes };
+
+    /*
+     * A hole in a device is zeroes by the device itself, or -EOPNOTSUPP: the
+     * kernel (since 4.9) does not write them instead.
+     */
+    if (a->type & QEMU_AIO_DISCARD) {
+        int ret = do_fallocate(a->fd,
+                               FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               a->offset, a->bytes);
+
+        if (ret != -ENOTSUP) {
+            return ret;
+        }
+    }
+    /* Both that keep the space, BLKZEROOUT and ZERO_RANGE, may write. */
+    if (a->type & QEMU_AIO_NO_FALLBACK) {
+        return -ENOTSUP;
+    }
+    if (RETRY_ON_EINTR(ioctl(a->fd, BLKZEROOUT, range)) < 0) {
+        return errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
+    }
+    return 0;
+}
+
+/* type has QEMU_AIO_DISCARD: unmapping is fine. */
+static int handle_aiocb_write_zeroes(void *opaque)
+{
+    FilePosixAIOData *a = opaque;
+    struct stat st;
+    int ret;
+
+    if (a->type & QEMU_AIO_BLKDEV) {
+        return handle_zeroes_device(a);
+    }
+    if (fstat(a->fd, &st) < 0) {
+        return -errno;
+    }
+    /* Beyond the end a punched hole would not extend the file. */
+    if ((a->type & QEMU_AIO_DISCARD) && a->offset + a->bytes <= st.st_size) {
+        ret = do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           a->offset, a->bytes);
+        if (ret != -ENOTSUP) {
+            return ret;
+        }
+    }
+    ret = do_fallocate(a->fd, FALLOC_FL_ZERO_RANGE, a->offset, a->bytes);
+    if (ret != -ENOTSUP) {
+        return ret;
+    }
+    if (a->offset >= st.st_size) {
+        /* New space is zeroes anyway. */
+        return do_fallocate(a->fd, 0, a->offset, a->bytes);
+    }
+    if (a->offset + a->bytes <= st.st_size) {
+        /* Without ZERO_RANGE (tmpfs): make a hole, and fill it again. */
+        ret = do_fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           a->offset, a->bytes);
+        if (ret == 0) {
+            ret = do_fallocate(a->fd, 0, a->offset, a->bytes);
+        }
+        return ret;
+    }
+    return -ENOTSUP;
+}
+
+/* --- in coroutines --- */
+
+static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       int type, BdrvRequestFlags flags)
+{
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
+        .bs = bs,
+        .fd = s->fd,
+        .type = type,
+        .offset = offset,
+        .bytes = bytes,
+        .iov = qiov->iov,
+        .niov = qiov->niov,
+        .fua = flags & BDRV_REQ_FUA,
+    };
+    int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
+
+    if (a.flush_failed) {
+        file_note_flush_failure(s, ret);
+    }
+    return ret;
+}
+
+static int coroutine_fn threads_flush(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = { .bs = bs, .fd = s->fd, .type = QEMU_AIO_FLUSH };
+
+    return thread_pool_submit_co(handle_aiocb_flush, &a);
+}
+
+const FileEngine file_engine_threads = {
+    .name = "threads",
+    .submit = threads_submit,
+    .flush = threads_flush,
+};
+
+int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, BdrvRequestFlags flags)
+{
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
+        .bs = bs,
+        .fd = s->fd,
+        .type = QEMU_AIO_WRITE_ZEROES,
+        .offset = offset,
+        .bytes = bytes,
+    };
+
+    a.type |= s->is_device ? QEMU_AIO_BLKDEV : 0;
+    a.type |= flags & BDRV_REQ_MAY_UNMAP ? QEMU_AIO_DISCARD : 0;
+    a.type |= flags & BDRV_REQ_NO_FALLBACK ? QEMU_AIO_NO_FALLBACK : 0;
+    return thread_pool_submit_co(handle_aiocb_write_zeroes, &a);
+}
+
+int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                  int64_t bytes)
+{
+    BDRVFileState *s = bs->opaque;
+    FilePosixAIOData a = {
+        .bs = bs,
+        .fd = s->fd,
+        .type = QEMU_AIO_DISCARD | (s->is_device ? QEMU_AIO_BLKDEV : 0),
+        .offset = offset,
+        .bytes = bytes,
+    };
+    int ret;
+
+    if (!qatomic_read(&s->has_discard)) {
+        return -ENOTSUP;
+    }
+    ret = thread_pool_submit_co(handle_aiocb_discard, &a);
+    if (ret == -ENOTSUP) {
+        qatomic_set(&s->has_discard, false);
+    }
+    return ret;
+}
