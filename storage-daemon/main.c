@@ -18,6 +18,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-block-core.h"
 #include "qapi/qapi-commands-control.h"
+#include "qapi/qapi-commands-qom.h"
 #include "qapi/qapi-types-control.h"
 #include "qemu/error-report.h"
 #include "qemu/interrupt.h"
@@ -26,6 +27,7 @@
 #include "qemu/option.h"
 #include "qemu/trace.h"
 #include "qemu/version.h"
+#include "qom/objects.h"
 
 enum {
     OPTION_BLOCKDEV = 256,
@@ -82,6 +84,9 @@ static const char help_text[] =
 "\n"
 "  --name <name>          the name of the process\n"
 "\n"
+"  --object <type>,id=<id>[,...]\n"
+"                         make an object; \"help\" lists the types\n"
+"\n"
 "  --pidfile <path>       write the process id to a file after startup\n"
 "\n"
 "Options are carried out in the order given.\n"
@@ -126,6 +131,53 @@ static bool add_blockdev(const char *arg, Error **errp)
     return !local_err;
 }
 
+static void G_GNUC_NORETURN list_object_types(void)
+{
+    int i;
+
+    printf("List of user creatable objects:\n");
+    for (i = 0; i < OBJECT_TYPE__MAX; i++) {
+        printf("  %s\n", ObjectType_str(i));
+    }
+    exit(EXIT_SUCCESS);
+}
+
+/* "TYPE,help"; what is no type gets its error from the schema. */
+static void help_for_object(const char *arg)
+{
+    g_autofree char *name = g_strndup(arg, strcspn(arg, ","));
+    int kind = qapi_enum_parse(&ObjectType_lookup, name, -1, NULL);
+    const ObjectProperty *p;
+
+    if (kind < 0 || !qopts_has_help(arg)) {
+        return;
+    }
+    printf("%s properties:\n", name);
+    for (p = user_object_type(kind)->properties; p->name; p++) {
+        printf("  %s=<%s>\n", p->name, p->type);
+    }
+    exit(EXIT_SUCCESS);
+}
+
+static bool add_object(const char *arg, Error **errp)
+{
+    ObjectOptions *opts;
+    Error *local_err = NULL;
+
+    if (qopts_is_help(arg)) {
+        list_object_types();
+    }
+    help_for_object(arg);
+    if (!parse_option(&qapi_type_ObjectOptions, arg, "qom-type", &opts,
+                      errp)) {
+        return false;
+    }
+    qmp_object_add(opts, &local_err);
+    qapi_free_ObjectOptions(opts);
+    error_propagate(errp, local_err);
+    return !local_err;
+}
+
 static bool set_name(const char *arg, Error **errp)
 {
     if (prctl(PR_SET_NAME, arg, 0, 0, 0) < 0) {
@@ -158,7 +210,7 @@ static bool carry_out(int c, const char *arg, Error **errp)
     case OPTION_NBD_SERVER:
         return not_built("NBD server", errp);
     case OPTION_OBJECT:
-        return not_built("objects", errp);
+        return add_object(arg, errp);
     case 'T':
         return trace_opt_parse(arg, errp);
     default:
@@ -251,8 +303,10 @@ static void stop(void)
 {
     daemon_stopping();
     job_cancel_sync_all();
+    user_objects_cleanup(true);
     bdrv_drain_all();
     blockdev_close_all();
+    user_objects_cleanup(false);
     monitor_cleanup();
     qemu_chr_cleanup();
     pidfile_remove();
