@@ -260,8 +260,10 @@ ObjectTypeInfoList *qmp_qom_list_types(const char *name, bool has_abstract,
             QAPI_LIST_APPEND(tail, info);
         }
     }
-    for (i = 0; has_abstract && abstract && i < ARRAY_SIZE(abstract_types);
-         i++) {
+    if (!has_abstract || !abstract) {
+        return list;
+    }
+    for (i = 0; i < ARRAY_SIZE(abstract_types); i++) {
         if (!name || !strcmp(name, abstract_types[i]) ||
             !strcmp(name, "object")) {
             ObjectTypeInfo *info = g_new0(ObjectTypeInfo, 1);

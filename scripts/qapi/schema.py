@@ -392,6 +392,12 @@ class Schema:
                                    implicit=True)
             self._add(callable_.arg)
             self._check_object(callable_.arg, [])
+        if not callable_.boxed and isinstance(callable_.arg, Object):
+            for member in callable_.arg.members:
+                if member.cond:
+                    raise SchemaError(info, "conditional argument '%s' "
+                                      "requires 'boxed': true"
+                                      % member.name)
         if 'returns' in expr:
             callable_.ret = self._lookup(expr['returns'], info, "'returns'")
             # Other results could not grow members in a later release.
