@@ -89,7 +89,6 @@ static bool parse_inet(QOpts *opts, InetSocketAddress *addr, Error **errp)
 static bool parse_address(QOpts *opts, SocketAddressLegacy *addr,
                           Error **errp)
 {
-    g_autofree char *fd = NULL;
     char *path = NULL;
 
     if (qopts_has(opts, "path") + qopts_has(opts, "host") +

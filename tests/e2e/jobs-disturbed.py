@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Block jobs that are disturbed at random moments, and killed.
+
+usage: jobs-disturbed.py DAEMON IMG IO FOLDER CYCLES KILLS [SEED]
+
+CYCLES jobs, backups and mirrors in turn, on a disk under load, are paused,
+resumed, slowed down, moved to an iothread, completed and cancelled at random;
+afterwards the graph must be as before.  KILLS times for each kind of job the
+daemon is killed while it runs: the source must be what was flushed, and a
+target whose job was told to have completed must be whole.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+from qsd import Daemon, QmpError
+
+DAEMON, IMG, IO, FOLDER = sys.argv[1:5]
+CYCLES, KILLS = int(sys.argv[5]), int(sys.argv[6])
+SEED = int(sys.argv[7]) if len(sys.argv) > 7 else random.randrange(1 << 31)
+MIB = 16
+rng = random.Random(SEED)
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def run(*command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          check=False)
+    if done.returncode:
+        raise RuntimeError('%s: %s' % (' '.join(command[:4]),
+                                       done.stdout.decode(errors='replace')))
+
+
+def make_images(fmt):
+    run(IMG, 'create', '-q', '-f', fmt, path('source'), '%dM' % MIB)
+    commands = []
+    for i in range(0, MIB, 2):
+        commands += ['-c', 'write -q -P %d %dM 1M' % (i + 1, i)]
+    run(IO, '-f', fmt, *commands, path('source'))
+    run(IMG, 'create', '-q', '-f', fmt, path('target'), '%dM' % MIB)
+
+
+def open_nodes(daemon, fmt):
+    for name in ('source', 'target'):
+        daemon.cmd('blockdev-add', {
+            'driver': fmt, 'node-name': name, 'discard': 'unmap',
+            'file': {'driver': 'file', 'filename': path(name),
+                     'aio': 'native', 'node-name': name + '-file'}})
+
+
+def graph(daemon):
+    """Who uses what with which permissions, by names."""
+    answer = daemon.cmd('x-debug-query-block-graph')
+    names = {n['id']: (n['type'], n['name']) for n in answer['nodes']}
+    return sorted((names[e['parent']], names[e['child']], e['name'],
+                   sorted(e['perm']), sorted(e['shared-perm']))
+                  for e in answer['edges'])
+
+
+def start(daemon, kind):
+    arguments = {'job-id': 'job', 'device': 'source', 'target': 'target',
+                 'sync': 'full', 'speed': rng.choice((0, 1 << 22, 1 << 24)),
+                 'auto-finalize': rng.random() < 0.8}
+    if kind == 'mirror':
+        arguments['copy-mode'] = rng.choice(('background', 'write-blocking'))
+    daemon.cmd('blockdev-' + kind, arguments)
+
+
+def disturb(daemon, kind):
+    what = rng.randrange(10)
+    if what == 0:
+        daemon.cmd('job-pause', id='job')
+    elif what == 1:
+        daemon.cmd('block-job-set-speed', device='job',
+                   speed=rng.choice((0, 1 << 20, 1 << 26)))
+    elif what == 2:
+        daemon.cmd('block-job-cancel', device='job',
+                   force=kind == 'mirror' or rng.random() < 0.5)
+    elif what == 3:
+        daemon.cmd('job-cancel', id='job')
+    elif what == 4 and kind == 'backup':
+        daemon.cmd('job-complete', id='job')
+    elif what == 5:
+        daemon.cmd('x-blockdev-set-iothread', {
+            'node-name': 'source',
+            'iothread': rng.choice(('thread', None))})
+    elif what == 6:
+        daemon.cmd('job-finalize', id='job')
+    else:
+        daemon.cmd('job-resume', id='job')
+
+
+def let_end(daemon):
+    """Whatever it waits for, it gets."""
+    end = time.monotonic() + 60
+    while daemon.cmd('query-jobs'):
+        if time.monotonic() > end:
+            raise TimeoutError('%s does not end' % daemon.cmd('query-jobs'))
+        for command, arguments in (
+                ('job-resume', {'id': 'job'}), ('job-finalize', {'id': 'job'}),
+                ('block-job-set-speed', {'device': 'job', 'speed': 0})):
+            daemon.qmp.raw(command, arguments)
+        if any(j['status'] == 'ready' for j in daemon.cmd('query-jobs')):
+            daemon.qmp.raw('block-job-cancel', {'device': 'job'})
+        time.sleep(0.005)
+
+
+def cycles(fmt):
+    make_images(fmt)
+    daemon = Daemon(DAEMON, FOLDER)
+    try:
+        daemon.cmd('object-add', qom_type='iothread', id='thread')
+        open_nodes(daemon, fmt)
+        daemon.cmd('object-add', qom_type='load', id='load',
+                   node_name='source', iodepth=8, read_percent=40,
+                   seed=SEED)
+        before = graph(daemon)
+        nodes = {n['node-name'] for n in daemon.cmd('query-named-block-nodes',
+                                                    flat=True)}
+        for i in range(CYCLES):
+            kind = ('backup', 'mirror')[i % 2]
+            start(daemon, kind)
+            for _ in range(rng.randrange(8)):
+                time.sleep(rng.random() * 0.02)
+                try:
+                    disturb(daemon, kind)
+                except QmpError:
+                    pass
+            let_end(daemon)
+            daemon.qmp.events.clear()
+            if graph(daemon) != before:
+                raise RuntimeError('cycle %d, %s: the graph was\n%s\nand is\n'
+                                   '%s' % (i, kind, before, graph(daemon)))
+        after = {n['node-name'] for n in daemon.cmd('query-named-block-nodes',
+                                                    flat=True)}
+        if nodes != after:
+            raise RuntimeError('nodes %s' % (nodes ^ after))
+        for name in ('errors', 'mismatches'):
+            count = daemon.cmd('qom-get', path='/objects/load', property=name)
+            if count:
+                raise RuntimeError('the load has %d %s: %s' % (
+                    count, name, daemon.cmd('qom-get', path='/objects/load',
+                                            property='first-error')))
+        status = daemon.quit()
+        if status:
+            raise RuntimeError('exit status %d: %s' % (status,
+                                                       daemon.output()))
+    finally:
+        daemon.cleanup()
+
+
+def compare(fmt, name):
+    run(IMG, 'compare', '-q', '-f', fmt, '-F', fmt, path('reference'),
+        path(name))
+
+
+def kill(fmt, kind):
+    """The number of jobs that had completed."""
+    completed = 0
+    for _ in range(KILLS):
+        make_images(fmt)
+        run('cp', path('source'), path('reference'))
+        daemon = Daemon(DAEMON, FOLDER)
+        try:
+            open_nodes(daemon, fmt)
+            start(daemon, kind)
+            time.sleep(rng.random() * 0.1)
+            told = [e for e in iter(lambda: daemon.qmp.receive(0.0001), None)
+                    if e['event'] in ('BLOCK_JOB_COMPLETED',
+                                      'BLOCK_JOB_READY')]
+            daemon.kill()
+        finally:
+            daemon.cleanup()
+        if fmt == 'vmdk':
+            run(IMG, 'check', '-q', '-f', fmt, path('source'))
+        compare(fmt, 'source')
+        if told:
+            completed += 1
+            compare(fmt, 'target')
+    return '%d of %d had ended' % (completed, KILLS)
+
+
+def report(name, function, *arguments):
+    try:
+        seen = function(*arguments)
+    except Exception as error:
+        print('FAIL', name, '(seed %d)' % SEED)
+        print('   ', '%s: %s' % (type(error).__name__, str(error)[:3000]),
+              flush=True)
+        return True
+    print('ok', name, seen or '', flush=True)
+    return False
+
+
+def main():
+    failed = False
+    for fmt in ('raw', 'vmdk'):
+        if CYCLES:
+            failed |= report('%d cycles, %s' % (CYCLES, fmt), cycles, fmt)
+        for kind in ('backup', 'mirror'):
+            if KILLS:
+                failed |= report('kill -9, %s, %s' % (kind, fmt), kill, fmt,
+                                 kind)
+    sys.exit(failed)
+
+
+main()
