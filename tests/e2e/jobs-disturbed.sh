@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ -x "$QSD" ] || skip_all "no '$QSD'"
 command -v python3 > /dev/null || skip_all 'no python3'
 [ -x "$ORACLE_IMG" ] || skip_all "no '$ORACLE_IMG' to compare images with"
-make_work "${TMPDIR:-/tmp}"
+if [ -w /dev/shm ]; then make_work /dev/shm; else make_work "${TMPDIR:-/tmp}"; fi
 python_test 3000 "$here/jobs-disturbed.py" "$QSD" "$ORACLE_IMG" "$IO" "$work" \
     "${JOB_CYCLES:-20}" "${JOB_KILLS:-5}" ${SEED:+"$SEED"}
 summary
