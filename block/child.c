@@ -318,14 +318,6 @@ void bdrv_remove_child_tran(BdrvChild *child, Transaction *tran)
 
 /* --- single edges --- */
 
-int bdrv_join_nodes(BlockDriverState *parent, BlockDriverState *child,
-                    Error **errp)
-{
-    BdrvChild c = { .klass = &child_of_bds, .opaque = parent };
-
-    return bdrv_join_aio_context(&c, child, errp);
-}
-
 BdrvChild *bdrv_attach_child(BlockDriverState *parent,
                              BlockDriverState *child_bs, const char *name,
                              const BdrvChildClass *klass, BdrvChildRole role,
@@ -333,11 +325,12 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent,
 {
     BlockDriverState *nodes[] = { parent, NULL };
     Transaction *tran;
+    BdrvHomes old;
     BdrvChild *c;
     int ret;
 
     GLOBAL_STATE_CODE();
-    ret = bdrv_join_nodes(parent, child_bs, errp);
+    ret = bdrv_join_nodes(&old, parent, child_bs, errp);
     if (ret < 0) {
         bdrv_unref(child_bs);
         return NULL;
@@ -357,6 +350,9 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent,
     tran_finalize(tran, ret);
     bdrv_graph_wrunlock();
     bdrv_unquiesce(parent);
+    if (ret < 0) {
+        bdrv_join_undo(&old);
+    }
     bdrv_unref(child_bs);
     return ret < 0 ? NULL : c;
 }
@@ -398,11 +394,12 @@ BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
                                   Error **errp)
 {
     BdrvChild *c = bdrv_child_new(name, klass, role, opaque);
+    BdrvHomes old;
     int ret;
 
     GLOBAL_STATE_CODE();
     assert(!klass->parent_is_bds);
-    if (bdrv_join_aio_context(c, child_bs, errp) < 0) {
+    if (bdrv_join_aio_context(&old, c, child_bs, errp) < 0) {
         bdrv_child_finish(c, child_bs);
         return NULL;
     }
@@ -420,6 +417,7 @@ BdrvChild *bdrv_root_attach_child(BlockDriverState *child_bs,
     }
     bdrv_graph_wrunlock();
     if (ret < 0) {
+        bdrv_join_undo(&old);
         bdrv_child_finish(c, child_bs);
         return NULL;
     }

@@ -250,23 +250,47 @@ static int bdrv_move_parent(BdrvChild *c, AioContext *ctx, Error **errp)
     return ret;
 }
 
-int bdrv_join_aio_context(BdrvChild *c, BlockDriverState *bs, Error **errp)
+int bdrv_join_aio_context(BdrvHomes *old, BdrvChild *c, BlockDriverState *bs,
+                          Error **errp)
 {
-    AioContext *parent_ctx = c->klass->get_parent_aio_context(c);
     Error *local_err = NULL;
 
-    if (bdrv_get_aio_context(bs) == parent_ctx) {
+    old->edge = *c;
+    old->bs = bs;
+    old->parent_ctx = c->klass->get_parent_aio_context(c);
+    old->bs_ctx = bdrv_get_aio_context(bs);
+    if (old->bs_ctx == old->parent_ctx) {
         return 0;
     }
-    if (bdrv_try_change_aio_context(bs, parent_ctx, NULL, &local_err) == 0) {
+    if (bdrv_try_change_aio_context(bs, old->parent_ctx, NULL,
+                                    &local_err) == 0) {
         return 0;
     }
-    if (bdrv_move_parent(c, bdrv_get_aio_context(bs), NULL) == 0) {
+    if (bdrv_move_parent(c, old->bs_ctx, NULL) == 0) {
         error_free(local_err);
         return 0;
     }
     error_propagate(errp, local_err);
     return -EPERM;
+}
+
+int bdrv_join_nodes(BdrvHomes *old, BlockDriverState *parent,
+                    BlockDriverState *child, Error **errp)
+{
+    BdrvChild c = { .klass = &child_of_bds, .opaque = parent };
+
+    return bdrv_join_aio_context(old, &c, child, errp);
+}
+
+void bdrv_join_undo(BdrvHomes *old)
+{
+    BdrvChild *c = &old->edge;
+
+    if (bdrv_get_aio_context(old->bs) != old->bs_ctx) {
+        bdrv_try_change_aio_context(old->bs, old->bs_ctx, NULL, NULL);
+    } else if (c->klass->get_parent_aio_context(c) != old->parent_ctx) {
+        bdrv_move_parent(c, old->parent_ctx, NULL);
+    }
 }
 
 bool bdrv_aio_context_in_use(AioContext *ctx)

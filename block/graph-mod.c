@@ -36,12 +36,21 @@ static void bdrv_change_end(BlockDriverState *a, BlockDriverState *b)
     }
 }
 
-/* @bs is to have the users of @of: it moves to their home. */
+/*
+ * @bs is to have the users of @of: it moves to their home.  *@old is where it
+ * was, for bdrv_go_home() if nothing comes of it.
+ */
 static int bdrv_join_home_of(BlockDriverState *of, BlockDriverState *bs,
-                             Error **errp)
+                             AioContext **old, Error **errp)
 {
+    *old = bdrv_get_aio_context(bs);
     return bdrv_try_change_aio_context(bs, bdrv_get_aio_context(of), NULL,
                                        errp);
+}
+
+static void bdrv_go_home(BlockDriverState *bs, AioContext *old)
+{
+    bdrv_try_change_aio_context(bs, old, NULL, NULL);
 }
 
 /* The limits of @bs and of all nodes above it follow from what is below. */
@@ -124,10 +133,11 @@ static int bdrv_replace_node_common(BlockDriverState *from,
 {
     BlockDriverState *nodes[] = { to, from, NULL };
     BdrvChild *link = NULL;
+    AioContext *old_ctx;
     Transaction *tran;
     int ret;
 
-    ret = bdrv_join_home_of(from, to, errp);
+    ret = bdrv_join_home_of(from, to, &old_ctx, errp);
     if (ret < 0) {
         return ret;
     }
@@ -157,6 +167,9 @@ static int bdrv_replace_node_common(BlockDriverState *from,
     }
     bdrv_graph_wrunlock();
     bdrv_change_end(from, to);
+    if (ret < 0) {
+        bdrv_go_home(to, old_ctx);
+    }
     return ret;
 }
 
@@ -191,11 +204,12 @@ int bdrv_append(BlockDriverState *bs_new, BlockDriverState *bs_top,
                 Error **errp)
 {
     BlockDriverState *nodes[] = { bs_new, NULL };
+    AioContext *old_ctx;
     Transaction *tran;
     int ret = -EINVAL;
 
     assert(!bs_new->backing);
-    if (bdrv_join_home_of(bs_top, bs_new, errp) < 0) {
+    if (bdrv_join_home_of(bs_top, bs_new, &old_ctx, errp) < 0) {
         return -EPERM;
     }
     bdrv_change_begin(bs_new, bs_top);
@@ -219,6 +233,9 @@ int bdrv_append(BlockDriverState *bs_new, BlockDriverState *bs_top,
     }
     bdrv_graph_wrunlock();
     bdrv_change_end(bs_new, bs_top);
+    if (ret < 0) {
+        bdrv_go_home(bs_new, old_ctx);
+    }
     return ret;
 }
 
@@ -264,6 +281,7 @@ int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
 {
     BlockDriverState *old_bs = child->bs;
     BlockDriverState *nodes[] = { new_bs, old_bs, NULL };
+    AioContext *old_ctx;
     Transaction *tran;
     int ret;
 
@@ -279,7 +297,7 @@ int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
         !bdrv_check_cycle(child->opaque, new_bs, child->name, errp)) {
         return -EINVAL;
     }
-    ret = bdrv_join_home_of(old_bs, new_bs, errp);
+    ret = bdrv_join_home_of(old_bs, new_bs, &old_ctx, errp);
     if (ret < 0) {
         return ret;
     }
@@ -294,6 +312,9 @@ int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
     }
     bdrv_graph_wrunlock();
     bdrv_change_end(old_bs, new_bs);
+    if (ret < 0) {
+        bdrv_go_home(new_bs, old_ctx);
+    }
     return ret;
 }
 
@@ -340,9 +361,10 @@ int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
     BlockDriverState *old = child_bs(bs->backing);
     BlockDriverState *nodes[] = { bs, old, NULL };
     Transaction *tran;
+    BdrvHomes homes;
     int ret;
 
-    if (backing_hd && bdrv_join_nodes(bs, backing_hd, errp) < 0) {
+    if (backing_hd && bdrv_join_nodes(&homes, bs, backing_hd, errp) < 0) {
         return -EPERM;
     }
     bdrv_change_begin(bs, backing_hd);
@@ -358,5 +380,8 @@ int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
     }
     bdrv_graph_wrunlock();
     bdrv_change_end(bs, backing_hd);
+    if (ret < 0 && backing_hd) {
+        bdrv_join_undo(&homes);
+    }
     return ret;
 }

@@ -26,6 +26,7 @@ typedef struct {
     /* [0] is "file", [1] is "backing" */
     bool change_child[2];
     BlockDriverState *new_child[2];     /* NULL: none; else with a reference */
+    BdrvHomes homes[2];         /* if there is a new child */
 } ReopenNode;
 
 typedef struct {
@@ -292,7 +293,7 @@ static int reopen_take_reference(ReopenNode *n, const char *name,
                        ref, ref);
             return -EINVAL;
         }
-        if (bdrv_join_nodes(bs, new_bs, errp) < 0) {
+        if (bdrv_join_nodes(&n->homes[is_backing], bs, new_bs, errp) < 0) {
             return -EPERM;
         }
         bdrv_ref(new_bs);
@@ -538,6 +539,14 @@ static int GRAPH_WRLOCK reopen_change_graph(BlockReopenQueue *queue,
             if (old) {
                 g_ptr_array_add(concerned, old->bs);
             }
+            /* One that another new edge has moved away again. */
+            if (n->new_child[k] && n->new_child[k]->aio_context !=
+                                   bs->aio_context) {
+                error_setg(errp, "Nodes '%s' and '%s' cannot be in the same "
+                           "iothread", bs->node_name,
+                           n->new_child[k]->node_name);
+                return -EPERM;
+            }
             ret = bdrv_set_file_or_backing_noperm(bs, n->new_child[k], k,
                                                   tran, errp);
             if (ret < 0) {
@@ -584,7 +593,13 @@ static void reopen_commit(ReopenNode *n)
 static void reopen_abort(ReopenNode *n)
 {
     BlockDriverState *bs = n->state.bs;
+    int k;
 
+    for (k = 1; k >= 0; k--) {
+        if (n->new_child[k]) {
+            bdrv_join_undo(&n->homes[k]);
+        }
+    }
     bs->open_flags = n->old_flags;
     bs->force_share = n->old_force_share;
     if (n->prepared && bs->drv->bdrv_reopen_abort) {
@@ -628,12 +643,12 @@ static int reopen_drained(BlockReopenQueue *queue, Error **errp)
     }
     tran_finalize(tran, ret);
     bdrv_graph_wrunlock();
-    for (i = 0; i < queue->nodes->len; i++) {
-        if (ret == 0) {
-            reopen_commit(queue->nodes->pdata[i]);
-        } else {
-            reopen_abort(queue->nodes->pdata[i]);
-        }
+    for (i = 0; ret == 0 && i < queue->nodes->len; i++) {
+        reopen_commit(queue->nodes->pdata[i]);
+    }
+    /* The last first: a home may have changed several times. */
+    for (i = queue->nodes->len; ret < 0 && i > 0; i--) {
+        reopen_abort(queue->nodes->pdata[i - 1]);
     }
     return ret;
 }

@@ -447,13 +447,24 @@ void coroutine_fn bdrv_co_parent_cb_resize(BlockDriverState *bs);
 bool bdrv_change_aio_context(BlockDriverState *bs, AioContext *ctx,
                              GHashTable *visited, Transaction *tran,
                              Error **errp);
+/* Where the ends of an edge that is to be were at home. */
+typedef struct BdrvHomes {
+    BdrvChild edge;             /* its class and parent */
+    BlockDriverState *bs;
+    AioContext *parent_ctx;
+    AioContext *bs_ctx;
+} BdrvHomes;
+
 /*
  * Before @c leads to @bs: @bs moves to the home of the parent, or the parent
- * to that of @bs.
+ * to that of @bs.  bdrv_join_undo() when @c does not come about after all.
  */
-int bdrv_join_aio_context(BdrvChild *c, BlockDriverState *bs, Error **errp);
-int bdrv_join_nodes(BlockDriverState *parent, BlockDriverState *child,
-                    Error **errp);
+int bdrv_join_aio_context(BdrvHomes *old, BdrvChild *c, BlockDriverState *bs,
+                          Error **errp);
+/* The same for an edge between two nodes. */
+int bdrv_join_nodes(BdrvHomes *old, BlockDriverState *parent,
+                    BlockDriverState *child, Error **errp);
+void bdrv_join_undo(BdrvHomes *old);
 void aio_context_notifiers_add(AioContextNotifierList *list,
                                void (*attached)(AioContext *new_context,
                                                 void *opaque),
