@@ -250,11 +250,20 @@ typedef struct {
     BdrvChild *child;
     int begun, ended;
     int busy;                   /* how often the poll says so */
+    bool expect_no_child;
 } Job;
 
 static void job_drained_begin(BdrvChild *c)
 {
-    ((Job *)c->opaque)->begun++;
+    Job *job = c->opaque;
+
+    g_assert(!job->expect_no_child || !c->bs);
+    job->begun++;
+}
+
+static void nothing_bh(void *opaque)
+{
+    /* The drain polls again. */
 }
 
 static bool job_drained_poll(BdrvChild *c)
@@ -263,7 +272,7 @@ static bool job_drained_poll(BdrvChild *c)
 
     if (job->busy > 0) {
         job->busy--;
-        aio_bh_schedule_oneshot(qemu_get_aio_context(), slow_release, c->bs);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), nothing_bh, NULL);
         return true;
     }
     return false;
@@ -297,7 +306,7 @@ static void test_job(void)
 {
     BlockDriverState *base = new_slow("base"), *top = new_slow("top");
     BlockDriverState *other = new_slow("other");
-    Job job = { .busy = 2 };
+    Job job = { .busy = 2 }, late = { .busy = 2 };
     Error *err = NULL;
 
     bdrv_ref(top);
@@ -329,6 +338,19 @@ static void test_job(void)
         error_free_or_abort(&err);
         blk_unref(blk);
     }
+    /* One that comes to a drained node is quiet before it holds it. */
+    bdrv_drained_begin(top);
+    bdrv_ref(top);
+    late.expect_no_child = true;
+    late.child = bdrv_root_attach_child(top, "late", &child_test_job, 0, 0,
+                                        BLK_PERM_ALL, &late, &error_abort);
+    g_assert_cmpint(late.begun, ==, 1);
+    g_assert_cmpint(late.busy, ==, 0);
+    late.expect_no_child = false;
+    bdrv_drained_end(top);
+    g_assert_cmpint(late.ended, ==, 1);
+    bdrv_root_unref_child(late.child);
+
     /* A drained section that the edge's end lets go. */
     bdrv_drained_begin(top);
     job.ended = 0;

@@ -37,7 +37,18 @@ static void test_run(void)
     iothread_destroy(t);
 }
 
-/* What is scheduled before the end runs. */
+static void schedule_more_bh(void *opaque)
+{
+    aio_bh_schedule_oneshot(qemu_get_current_aio_context(), see_bh, opaque);
+}
+
+static void schedule_much_more_bh(void *opaque)
+{
+    aio_bh_schedule_oneshot(qemu_get_current_aio_context(), schedule_more_bh,
+                            opaque);
+}
+
+/* What is scheduled before the end runs, and what that schedules. */
 static void test_destroy(void)
 {
     Seen seen = { NULL };
@@ -47,8 +58,9 @@ static void test_destroy(void)
     for (i = 0; i < 200; i++) {
         t = iothread_create("io0", &error_abort);
         aio_bh_schedule_oneshot(t->ctx, see_bh, &seen);
+        aio_bh_schedule_oneshot(t->ctx, schedule_much_more_bh, &seen);
         iothread_destroy(t);
-        g_assert_cmpuint(qatomic_read(&seen.runs), ==, i + 1);
+        g_assert_cmpuint(qatomic_read(&seen.runs), ==, 2 * (i + 1));
     }
     iothread_destroy(NULL);
 }
