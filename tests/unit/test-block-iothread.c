@@ -386,7 +386,7 @@ static void test_busy(void)
 /* --- one node from several contexts at once --- */
 
 #define WORKERS 12
-#define ROUNDS 60
+#define ROUNDS 300
 
 typedef struct {
     BlockBackend *blk;
@@ -423,7 +423,7 @@ static void coroutine_fn worker_entry(void *opaque)
     aio_wait_kick();
 }
 
-static void do_test_multi_queue(const char *fmt, int flags)
+static void do_test_multi_queue(const char *fmt, int flags, bool disturb)
 {
     BlockBackend *blk = open_image(fmt, 16 * MiB, flags, home(0));
     unsigned running = WORKERS;
@@ -436,7 +436,7 @@ static void do_test_multi_queue(const char *fmt, int flags)
                                                            &w[i]));
     }
     /* Drained, and its graph changed, meanwhile. */
-    while (qatomic_load_acquire(&running)) {
+    while (disturb && qatomic_load_acquire(&running)) {
         BlockDriverState *filter;
         QOpts *opts;
 
@@ -451,6 +451,7 @@ static void do_test_multi_queue(const char *fmt, int flags)
         bdrv_unref(filter);
         aio_poll(qemu_get_aio_context(), false);
     }
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&running));
     blk_unref(blk);
 }
 
@@ -458,10 +459,12 @@ static void test_multi_queue(void)
 {
     int i;
 
-    do_test_multi_queue("raw", BDRV_O_NATIVE_AIO);
-    /* Where two threads fill one grain, they must meet to be seen. */
+    do_test_multi_queue("raw", BDRV_O_NATIVE_AIO, true);
+    do_test_multi_queue("vmdk", 0, true);
+    do_test_multi_queue("vmdk", BDRV_O_NATIVE_AIO, true);
+    /* Two threads that fill one grain have to meet to be seen. */
     for (i = 0; i < 10; i++) {
-        do_test_multi_queue("vmdk", i % 2 ? BDRV_O_NATIVE_AIO : 0);
+        do_test_multi_queue("vmdk", i % 2 ? BDRV_O_NATIVE_AIO : 0, false);
     }
 }
 
