@@ -237,6 +237,25 @@ static bool bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
     return false;
 }
 
+/* What all writes are counted in, whether they succeed or not. */
+static inline void bdrv_note_write(BlockDriverState *bs, uint64_t end)
+{
+    uint64_t old = qatomic_read(&bs->wr_highest_offset);
+    uint64_t threshold = qatomic_read(&bs->write_threshold);
+
+    while (old < end) {
+        uint64_t seen = qatomic_cmpxchg(&bs->wr_highest_offset, old, end);
+
+        if (seen == old) {
+            break;
+        }
+        old = seen;
+    }
+    if (unlikely(threshold && end > threshold)) {
+        bdrv_write_threshold_exceeded(bs, end);
+    }
+}
+
 /* A write within the length of a node that nobody has a bitmap of. */
 static inline bool bdrv_write_is_plain(BlockDriverState *bs, int64_t end,
                                        int ret)
@@ -307,6 +326,7 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
         return -EPERM;
     }
 
+    bdrv_note_write(bs, offset + bytes);
     flags = bdrv_detect_zeroes(bs, qiov, qiov_offset, bytes, flags);
     if (flags & BDRV_REQ_ZERO_WRITE) {
         bdrv_co_debug_event(bs, BLKDBG_PWRITEV_ZERO);

@@ -198,3 +198,15 @@ void qmp_x_blockdev_set_iothread(const char *node_name, StrOrNull *iothread,
     }
     bdrv_try_change_aio_context(bs, ctx, NULL, errp);
 }
+
+void qmp_block_set_write_threshold(const char *node_name,
+                                   uint64_t write_threshold, Error **errp)
+{
+    BlockDriverState *bs = bdrv_find_node(node_name);
+
+    if (!bs) {
+        error_setg(errp, "Device '%s' not found", node_name);
+        return;
+    }
+    qatomic_set(&bs->write_threshold, write_threshold);
+}

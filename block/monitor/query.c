@@ -183,6 +183,7 @@ static BlockDeviceInfo *query_node(BlockBackend *blk, BlockDriverState *bs,
     info->backing_file_depth = backing_depth(bs);
     info->children = query_children(bs);
     info->active = true;
+    info->write_threshold = qatomic_read(&bs->write_threshold);
     info->detect_zeroes = bs->detect_zeroes;
     info->cache = g_new0(BlockdevCacheInfo, 1);
     info->cache->writeback = !blk || blk_enable_write_cache(blk);
@@ -274,6 +275,7 @@ static BlockStats *node_stats(BlockDriverState *bs)
 
     s->node_name = g_strdup(bs->node_name);
     s->stats = g_new0(BlockDeviceStats, 1);
+    s->stats->wr_highest_offset = qatomic_read(&bs->wr_highest_offset);
     if (bs->file) {
         s->parent = node_stats(bs->file->bs);
     }

@@ -324,6 +324,8 @@ struct BlockDriverState {
     unsigned in_flight;
     unsigned serialising_in_flight;
     unsigned write_gen;         /* grows with every write */
+    uint64_t wr_highest_offset; /* bytes; atomic */
+    uint64_t write_threshold;   /* bytes; atomic; 0: none */
     unsigned flushed_gen;       /* the write_gen of the last flush */
     bool active_flush_req;
     CoQueue flush_queue;
@@ -370,6 +372,9 @@ void bdrv_unquiesce(BlockDriverState *bs);
 void bdrv_drain_all_join(BlockDriverState *bs);
 /* @bs has been listed: its driver is told if it is drained already. */
 void bdrv_driver_drain_begin(BlockDriverState *bs);
+
+/* A write up to @end: send the event once if it goes beyond the threshold. */
+void bdrv_write_threshold_exceeded(BlockDriverState *bs, uint64_t end);
 
 /* Pass a blkdebug event to bs; cheap where there is no blkdebug. */
 static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
