@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "block/block-copy.h"
+#include "block/buffer-pool.h"
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "qemu/ratelimit.h"
@@ -45,6 +46,7 @@ struct BlockCopyState {
     int64_t task_bytes;         /* of all tasks */
     QLIST_HEAD(, BlockCopyTask) tasks;
     ProgressMeter *progress;
+    BufferPool buffers;
 
     BdrvDirtyBitmap *copy_bitmap;
     RateLimit rate_limit;
@@ -146,6 +148,8 @@ BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
     qemu_mutex_init(&s->lock);
     qemu_co_queue_init(&s->memory_queue);
     QLIST_INIT(&s->tasks);
+    s->buffers.size = MAX(MIN(s->max_transfer, BLOCK_COPY_MAX_CHUNK),
+                          s->cluster_size);
     ratelimit_init(&s->rate_limit);
     return s;
 }
@@ -159,6 +163,7 @@ void block_copy_state_free(BlockCopyState *s)
     assert(QLIST_EMPTY(&s->tasks));
     ratelimit_destroy(&s->rate_limit);
     bdrv_release_dirty_bitmap(s->copy_bitmap);
+    buffer_pool_destroy(&s->buffers);
     qemu_mutex_destroy(&s->lock);
     g_free(s);
 }
@@ -296,8 +301,9 @@ static bool coroutine_fn block_copy_wait_one(BlockCopyState *s, int64_t offset,
 
 /* --- memory --- */
 
-static void coroutine_fn block_copy_get_memory(BlockCopyState *s,
-                                               int64_t bytes)
+/* NULL without memory; block_copy_put_memory() always follows. */
+static void *coroutine_fn block_copy_get_memory(BlockCopyState *s,
+                                                int64_t bytes)
 {
     QEMU_LOCK_GUARD(&s->lock);
     /* One request is let in whatever it wants. */
@@ -306,12 +312,14 @@ static void coroutine_fn block_copy_get_memory(BlockCopyState *s,
         qemu_co_queue_wait(&s->memory_queue, &s->lock);
     }
     s->in_flight_bytes += bytes;
+    return buffer_pool_get(&s->buffers, s->source->bs, bytes);
 }
 
-static void coroutine_fn block_copy_put_memory(BlockCopyState *s,
+static void coroutine_fn block_copy_put_memory(BlockCopyState *s, void *buf,
                                                int64_t bytes)
 {
     QEMU_LOCK_GUARD(&s->lock);
+    buffer_pool_put(&s->buffers, buf, bytes);
     s->in_flight_bytes -= bytes;
     qemu_co_queue_restart_all(&s->memory_queue);
 }
@@ -321,19 +329,19 @@ static void coroutine_fn block_copy_put_memory(BlockCopyState *s,
 static int coroutine_fn block_copy_data(BlockCopyState *s, int64_t offset,
                                         int64_t bytes, bool *error_is_read)
 {
-    QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(s->source->bs, bytes);
-    int ret;
+    void *buf = block_copy_get_memory(s, bytes);
+    int ret = buf ? 0 : -ENOMEM;
 
     *error_is_read = false;
-    if (!buf) {
-        return -ENOMEM;
+    if (ret == 0) {
+        ret = bdrv_co_pread(s->source, offset, bytes, buf, 0);
+        *error_is_read = ret < 0;
     }
-    ret = bdrv_co_pread(s->source, offset, bytes, buf, 0);
-    if (ret < 0) {
-        *error_is_read = true;
-        return ret;
+    if (ret == 0) {
+        ret = bdrv_co_pwrite(s->target, offset, bytes, buf, s->write_flags);
     }
-    return bdrv_co_pwrite(s->target, offset, bytes, buf, s->write_flags);
+    block_copy_put_memory(s, buf, bytes);
+    return ret;
 }
 
 /* A new image is zero: asking costs less than writing. */
@@ -353,21 +361,16 @@ static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
 {
     BlockCopyState *s = task->s;
     int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
-    int ret;
 
-    if (task->zeroes) {
-        *error_is_read = false;
-        if (block_copy_target_is_zero(s, task->offset, bytes)) {
-            return 0;
-        }
-        return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes,
-                                     s->write_flags &
-                                     ~BDRV_REQ_WRITE_COMPRESSED);
+    if (!task->zeroes) {
+        return block_copy_data(s, task->offset, bytes, error_is_read);
     }
-    block_copy_get_memory(s, bytes);
-    ret = block_copy_data(s, task->offset, bytes, error_is_read);
-    block_copy_put_memory(s, bytes);
-    return ret;
+    *error_is_read = false;
+    if (block_copy_target_is_zero(s, task->offset, bytes)) {
+        return 0;
+    }
+    return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes,
+                                 s->write_flags & ~BDRV_REQ_WRITE_COMPRESSED);
 }
 
 static void coroutine_fn block_copy_task_entry(void *opaque)

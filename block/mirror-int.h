@@ -6,6 +6,7 @@
 #define MIRROR_INT_H
 
 #include "block/blockjob.h"
+#include "block/buffer-pool.h"
 #include "block/dirty-bitmap.h"
 #include "block/mirror.h"
 
@@ -59,6 +60,7 @@ struct MirrorBlockJob {
     int in_flight;              /* atomic for readers elsewhere */
     int64_t bytes_in_flight;
     int64_t iter_offset;
+    BufferPool buffers;
     bool waiting_for_io;
     bool synced;                /* READY was told */
 };

@@ -82,21 +82,20 @@ static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
 {
     MirrorBlockJob *s = op->s;
     BdrvChild *source = s->mirror_top_bs->backing;
-    QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(source->bs, bytes);
-    QEMUIOVector qiov;
-    int ret;
+    void *buf = buffer_pool_get(&s->buffers, source->bs, bytes);
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, bytes);
+    int ret = buf ? 0 : -ENOMEM;
 
     *is_read = false;
-    if (!buf) {
-        return -ENOMEM;
+    if (ret == 0) {
+        ret = bdrv_co_preadv(source, op->offset, bytes, &qiov, 0);
+        *is_read = ret < 0;
     }
-    qemu_iovec_init_buf(&qiov, buf, bytes);
-    ret = bdrv_co_preadv(source, op->offset, bytes, &qiov, 0);
-    if (ret < 0) {
-        *is_read = true;
-        return ret;
+    if (ret == 0) {
+        ret = bdrv_co_pwritev(s->target, op->offset, bytes, &qiov, 0);
     }
-    return bdrv_co_pwritev(s->target, op->offset, bytes, &qiov, 0);
+    buffer_pool_put(&s->buffers, buf, bytes);
+    return ret;
 }
 
 static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes)
@@ -466,6 +465,7 @@ static void mirror_free(Job *job)
 
     g_free(s->replaces);
     bdrv_unref(s->to_replace);
+    buffer_pool_destroy(&s->buffers);
     if (s->granularity) {
         /* It was not the creation that failed. */
         qemu_mutex_destroy(&s->lock);
@@ -652,6 +652,7 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     s->max_io = MAX(QEMU_ALIGN_DOWN(MIN(buf_size, MIRROR_MAX_IO_BYTES),
                                     (int64_t)granularity),
                     (int64_t)granularity);
+    s->buffers.size = s->max_io;
     s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
 }

@@ -123,7 +123,6 @@ char *qmp_ringbuf_read(const char *device, int64_t size, bool has_format,
                        DataFormat format, Error **errp)
 {
     Chardev *chr = find_ringbuf(device, errp);
-    g_autofree char *valid = NULL;
     GString *data;
     char *text;
 
