@@ -15,8 +15,12 @@
 #include "qemu/ratelimit.h"
 
 #define BLOCK_COPY_CLUSTER_SIZE_DEFAULT (64 * KiB)
-/* One request, where the caller sets no limit. */
-#define BLOCK_COPY_MAX_CHUNK (1 * MiB)
+/*
+ * One request, where the caller sets no limit: what has been read is still in
+ * the processor's cache when it is written.
+ */
+#define BLOCK_COPY_CHUNK (256 * KiB)
+#define BLOCK_COPY_MAX_CHUNK (16 * MiB)
 #define BLOCK_COPY_SLICE_NS (100 * SCALE_MS)
 
 typedef struct BlockCopyTask {
@@ -148,7 +152,7 @@ BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
     qemu_mutex_init(&s->lock);
     qemu_co_queue_init(&s->memory_queue);
     QLIST_INIT(&s->tasks);
-    s->buffers.size = MAX(MIN(s->max_transfer, BLOCK_COPY_MAX_CHUNK),
+    s->buffers.size = MAX(MIN(s->max_transfer, BLOCK_COPY_CHUNK),
                           s->cluster_size);
     ratelimit_init(&s->rate_limit);
     return s;
@@ -577,7 +581,8 @@ BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
     call->offset = offset;
     call->bytes = bytes;
     call->max_workers = max_workers;
-    call->max_chunk = MIN_NON_ZERO(max_chunk, BLOCK_COPY_MAX_CHUNK);
+    call->max_chunk = max_chunk ? MIN(max_chunk, BLOCK_COPY_MAX_CHUNK) :
+                      BLOCK_COPY_CHUNK;
     call->cb = cb;
     call->cb_opaque = cb_opaque;
     call->co = qemu_coroutine_create(block_copy_co_entry, call);
@@ -625,7 +630,7 @@ int coroutine_fn block_copy(BlockCopyState *s, int64_t offset, int64_t bytes,
     call->offset = offset;
     call->bytes = bytes;
     call->max_workers = BLOCK_COPY_MAX_WORKERS;
-    call->max_chunk = BLOCK_COPY_MAX_CHUNK;
+    call->max_chunk = BLOCK_COPY_CHUNK;
     call->ignore_ratelimit = ignore_ratelimit;
     if (!timeout_ns) {
         call->co = qemu_coroutine_self();

@@ -10,7 +10,7 @@
 
 #include "block/block.h"
 
-#define BUFFER_POOL_MAX 16
+#define BUFFER_POOL_MAX 64
 
 typedef struct BufferPool {
     size_t size;                /* of each, bytes */
