@@ -17,6 +17,8 @@ struct BlockBackend {
     int refcnt;
     uint64_t perm;
     uint64_t shared_perm;
+    bool disable_perm;          /* the node is inactive: none is asked for */
+    bool force_allow_inactivate;
     bool enable_write_cache;
     char *name;                 /* NULL: none */
     const BlockDevOps *dev_ops; /* NULL: no device */

@@ -153,6 +153,43 @@ static bool blk_root_drained_poll(BdrvChild *child)
     return qatomic_load_acquire(&blk->in_flight);
 }
 
+/* The permissions that it has asked for come back with the node. */
+static int blk_root_inactivate(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    if ((blk->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) &&
+        !blk->force_allow_inactivate) {
+        return -EPERM;
+    }
+    if (bdrv_child_try_set_perm(child, 0, BLK_PERM_ALL, NULL) < 0) {
+        return -EPERM;
+    }
+    blk->disable_perm = true;
+    return 0;
+}
+
+static int blk_root_activate(BdrvChild *child, Error **errp)
+{
+    BlockBackend *blk = child->opaque;
+    int ret;
+
+    if (!blk->disable_perm) {
+        return 0;
+    }
+    ret = bdrv_child_try_set_perm(child, blk->perm, blk->shared_perm, errp);
+    if (ret == 0) {
+        blk->disable_perm = false;
+    }
+    return ret;
+}
+
+void blk_set_force_allow_inactivate(BlockBackend *blk)
+{
+    GLOBAL_STATE_CODE();
+    blk->force_allow_inactivate = true;
+}
+
 static void blk_root_resize(BdrvChild *child)
 {
     BlockBackend *blk = child->opaque;
@@ -223,6 +260,8 @@ static const BdrvChildClass child_root = {
     .drained_begin = blk_root_drained_begin,
     .drained_poll = blk_root_drained_poll,
     .drained_end = blk_root_drained_end,
+    .inactivate = blk_root_inactivate,
+    .activate = blk_root_activate,
     .resize = blk_root_resize,
     .change_aio_ctx = blk_root_change_aio_ctx,
     .get_parent_aio_context = blk_root_get_parent_aio_context,
@@ -248,6 +287,7 @@ void blk_remove_bs(BlockBackend *blk)
     }
     blk_drain(blk);
     blk->root = NULL;
+    blk->disable_perm = false;
     bdrv_root_unref_child(root);
 }
 
@@ -317,7 +357,7 @@ void blk_set_enable_write_cache(BlockBackend *blk, bool wce)
 int blk_set_perm(BlockBackend *blk, uint64_t perm, uint64_t shared_perm,
                  Error **errp)
 {
-    if (blk->root) {
+    if (blk->root && !blk->disable_perm) {
         int ret = bdrv_child_try_set_perm(blk->root, perm, shared_perm, errp);
 
         if (ret < 0) {
@@ -467,8 +507,7 @@ void coroutine_fn blk_wait_drained_end(BlockBackend *blk)
 {
     /* The end of the drain finds the request in the queue or gone on. */
     qemu_spin_lock(&blk->queued_lock);
-    while (qatomic_read(&blk->quiesce_counter) &&
-           !blk->disable_request_queuing) {
+    while (blk_is_drained(blk) && !blk->disable_request_queuing) {
         blk_dec_in_flight(blk);
         qemu_co_queue_wait(&blk->queued_requests, &blk->queued_lock);
         blk_inc_in_flight(blk);

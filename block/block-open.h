@@ -38,6 +38,9 @@ void bdrv_warn_probed_raw(BlockDriverState *bs, const char *filename);
 int bdrv_take_flag_options(QOpts *options, int *flags, bool *force_share,
                            Error **errp);
 
+/* active.c: false with @errp set if @bs, which is open, must be active. */
+bool bdrv_can_be_inactive(BlockDriverState *bs, Error **errp);
+
 /*
  * filename.c: set the names of @bs, which has a file: those of the file, or
  * empty ones if they would not be enough.

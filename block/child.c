@@ -244,6 +244,11 @@ BdrvChild *bdrv_attach_child_noperm(BlockDriverState *parent,
     if (!bdrv_check_cycle(parent, child_bs, name, errp)) {
         return NULL;
     }
+    if (bdrv_is_inactive(child_bs) && !bdrv_is_inactive(parent)) {
+        error_setg(errp, "Inactive '%s' can't be a %s child of active '%s'",
+                   child_bs->node_name, name, parent->node_name);
+        return NULL;
+    }
     c = bdrv_child_new(name, klass, role, parent);
     bdrv_ref(child_bs);
     bdrv_child_set_bs(c, child_bs);

@@ -348,7 +348,7 @@ bool bdrv_is_read_only(BlockDriverState *bs)
 
 bool bdrv_is_writable(BlockDriverState *bs)
 {
-    return !bdrv_is_read_only(bs);
+    return !bdrv_is_read_only(bs) && !bdrv_is_inactive(bs);
 }
 
 bool bdrv_is_inserted(BlockDriverState *bs)

@@ -65,6 +65,7 @@ static int bdrv_take_common_options(BlockDriverState *bs, QOpts *options,
                                     int *flags, Error **errp)
 {
     int detect_zeroes, ret;
+    bool active;
 
     if (!qopts_take_enum(options, "detect-zeroes",
                          BlockdevDetectZeroesOptions_lookup.array,
@@ -76,6 +77,11 @@ static int bdrv_take_common_options(BlockDriverState *bs, QOpts *options,
     if (ret < 0) {
         return ret;
     }
+    if (!qopts_take_bool(options, "active", !(*flags & BDRV_O_INACTIVE),
+                         &active, errp)) {
+        return -EINVAL;
+    }
+    *flags = active ? *flags & ~BDRV_O_INACTIVE : *flags | BDRV_O_INACTIVE;
     if (detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP &&
         !(*flags & BDRV_O_UNMAP)) {
         error_setg(errp, "setting detect-zeroes to unmap is not allowed "
@@ -167,6 +173,9 @@ static int bdrv_open_driver(BlockDriverState *bs, BlockDriver *drv,
         goto close_driver;
     }
     ret = bdrv_check_leftover(drv, options, errp);
+    if (ret == 0 && bdrv_is_inactive(bs) && !bdrv_can_be_inactive(bs, errp)) {
+        ret = -ENOTSUP;
+    }
     if (ret == 0) {
         /* A child may have been opened with this name meanwhile. */
         ret = bdrv_check_node_name(bs, errp);

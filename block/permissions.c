@@ -64,7 +64,7 @@ void bdrv_default_perms(BlockDriverState *bs, BdrvChild *c,
             }
         }
     }
-    if (bs->force_share) {
+    if (bs->force_share || bdrv_is_inactive(bs)) {
         *nshared = BLK_PERM_ALL;
     }
 }
@@ -201,7 +201,8 @@ static int perm_check_node(PermNode *n, GArray *edges, Error **errp)
     }
     if ((n->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) &&
         !bdrv_is_writable(bs)) {
-        error_setg(errp, "Block node is read-only");
+        error_setg(errp, bdrv_is_inactive(bs) ? "Block node is inactive" :
+                   "Block node is read-only");
         return -EPERM;
     }
     ret = bdrv_check_resize_perm(bs, n->perm, bs->bl.request_alignment, errp);

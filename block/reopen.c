@@ -49,7 +49,8 @@ struct BlockReopenQueue {
 /* Options of every node.  They are in its flags, and in bs->options. */
 static const char *const generic_options[] = {
     "driver", "node-name", "cache.direct", "cache.no-flush", "read-only",
-    "auto-read-only", "force-share", "discard", "detect-zeroes", NULL
+    "auto-read-only", "force-share", "discard", "detect-zeroes", "active",
+    NULL
 };
 
 static bool is_in_list(const char *const *list, const char *name)

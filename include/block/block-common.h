@@ -28,6 +28,7 @@
 #define BDRV_O_NO_BACKING   0x0100
 #define BDRV_O_NO_FLUSH     0x0200  /* cache.no-flush=on */
 #define BDRV_O_COPY_ON_READ 0x0400
+#define BDRV_O_INACTIVE     0x0800  /* another process may write: active.c */
 #define BDRV_O_CHECK        0x1000  /* open for an image check only */
 #define BDRV_O_UNMAP        0x4000  /* discard=unmap */
 #define BDRV_O_PROTOCOL     0x8000  /* no format probing: a protocol layer */

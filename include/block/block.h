@@ -180,6 +180,17 @@ bool bdrv_is_read_only(BlockDriverState *bs);
 bool bdrv_is_writable(BlockDriverState *bs);
 bool bdrv_is_inserted(BlockDriverState *bs);
 /*
+ * An inactive node is not written to, and other processes may do what they
+ * want with the image; see block/active.c.  Activate: the children first.
+ * Inactivate: the children as well that no active node uses.  0 or -errno with
+ * @errp set; a failure may leave some nodes as they were to be.
+ */
+bool bdrv_is_inactive(const BlockDriverState *bs);
+int bdrv_activate(BlockDriverState *bs, Error **errp);
+int bdrv_inactivate(BlockDriverState *bs, Error **errp);
+int bdrv_activate_all(Error **errp);
+int bdrv_inactivate_all(Error **errp);
+/*
  * For drivers: turn a node that was to be writable into a read-only one if
  * BDRV_O_AUTO_RDONLY allows, else -EACCES with @errmsg in @errp.
  */

@@ -223,6 +223,13 @@ typedef struct BdrvChildClass {
     void (*resize)(BdrvChild *child);
 
     /*
+     * The child becomes inactive: stop writing, or return -errno; NULL: cannot.
+     * activate undoes it; 0 or -errno with @errp set.
+     */
+    int (*inactivate)(BdrvChild *child);
+    int (*activate)(BdrvChild *child, Error **errp);
+
+    /*
      * The child is to move to @ctx, with its parents that follow.  Return
      * false with @errp set to refuse; otherwise add what is to be done to
      * @tran, and what was seen to @visited.  NULL: the parent refuses.
