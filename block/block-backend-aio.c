@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * BlockBackend: requests with callbacks, and requests that wait.
+ * BlockBackend: requests with callbacks.
  *
  * A request with a callback is a coroutine.  When the coroutine ends after
  * the call that started it has returned, it calls back itself; when it ends
@@ -163,130 +163,6 @@ BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb,
                           void *opaque)
 {
     return blk_aio_start(blk, BLK_AIO_FLUSH, 0, 0, NULL, 0, cb, opaque);
-}
-
-/* --- requests that wait --- */
-
-typedef struct {
-    BlockBackend *blk;
-    int64_t offset;
-    int64_t bytes;
-    QEMUIOVector *qiov;
-    BdrvRequestFlags flags;
-    bool exact;
-    PreallocMode prealloc;
-    Error **errp;
-} BlkSyncArgs;
-
-static int coroutine_fn blk_preadv_entry(void *opaque)
-{
-    BlkSyncArgs *a = opaque;
-
-    return blk_co_preadv(a->blk, a->offset, a->bytes, a->qiov, a->flags);
-}
-
-static int coroutine_fn blk_pwritev_entry(void *opaque)
-{
-    BlkSyncArgs *a = opaque;
-
-    return blk_co_pwritev(a->blk, a->offset, a->bytes, a->qiov, a->flags);
-}
-
-static int coroutine_fn blk_pdiscard_entry(void *opaque)
-{
-    BlkSyncArgs *a = opaque;
-
-    return blk_co_pdiscard(a->blk, a->offset, a->bytes);
-}
-
-static int coroutine_fn blk_flush_entry(void *opaque)
-{
-    BlkSyncArgs *a = opaque;
-
-    return blk_co_flush(a->blk);
-}
-
-static int coroutine_fn blk_truncate_entry(void *opaque)
-{
-    BlkSyncArgs *a = opaque;
-
-    return blk_co_truncate(a->blk, a->offset, a->exact, a->prealloc,
-                           a->flags, a->errp);
-}
-
-int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
-               QEMUIOVector *qiov, BdrvRequestFlags flags)
-{
-    BlkSyncArgs a = {
-        .blk = blk, .offset = offset, .bytes = bytes, .qiov = qiov,
-        .flags = flags,
-    };
-
-    return bdrv_run_co(blk_get_aio_context(blk), blk_preadv_entry, &a);
-}
-
-int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
-                QEMUIOVector *qiov, BdrvRequestFlags flags)
-{
-    BlkSyncArgs a = {
-        .blk = blk, .offset = offset, .bytes = bytes, .qiov = qiov,
-        .flags = flags,
-    };
-
-    return bdrv_run_co(blk_get_aio_context(blk), blk_pwritev_entry, &a);
-}
-
-int blk_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf,
-              BdrvRequestFlags flags)
-{
-    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, bytes);
-
-    return blk_preadv(blk, offset, bytes, &qiov, flags);
-}
-
-int blk_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
-               const void *buf, BdrvRequestFlags flags)
-{
-    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, (void *)buf, bytes);
-
-    return blk_pwritev(blk, offset, bytes, &qiov, flags);
-}
-
-int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
-                      BdrvRequestFlags flags)
-{
-    return blk_pwritev(blk, offset, bytes, NULL, flags | BDRV_REQ_ZERO_WRITE);
-}
-
-int blk_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
-                          const void *buf)
-{
-    return blk_pwrite(blk, offset, bytes, buf, BDRV_REQ_WRITE_COMPRESSED);
-}
-
-int blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes)
-{
-    BlkSyncArgs a = { .blk = blk, .offset = offset, .bytes = bytes };
-
-    return bdrv_run_co(blk_get_aio_context(blk), blk_pdiscard_entry, &a);
-}
-
-int blk_flush(BlockBackend *blk)
-{
-    BlkSyncArgs a = { .blk = blk };
-
-    return bdrv_run_co(blk_get_aio_context(blk), blk_flush_entry, &a);
-}
-
-int blk_truncate(BlockBackend *blk, int64_t offset, bool exact,
-                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
-{
-    BlkSyncArgs a = {
-        .blk = blk, .offset = offset, .exact = exact, .prealloc = prealloc,
-        .flags = flags, .errp = errp,
-    };
-
-    return bdrv_run_co(blk_get_aio_context(blk), blk_truncate_entry, &a);
 }
 
 int64_t blk_getlength(BlockBackend *blk)

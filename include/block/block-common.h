@@ -8,6 +8,9 @@
 
 #include "qapi/qapi-types-block-core.h"
 
+/* Run the coroutine function NAME_co_... and wait for it: a generated one. */
+#define co_wrapper
+
 #define BDRV_SECTOR_BITS 9
 #define BDRV_SECTOR_SIZE (1ULL << BDRV_SECTOR_BITS)
 

@@ -300,33 +300,41 @@ int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
 /* The same for the whole node. */
 int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs);
 
-/* The same outside coroutines (or inside). */
-int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
-               BdrvRequestFlags flags);
-int bdrv_pwrite(BdrvChild *child, int64_t offset, int64_t bytes,
-                const void *buf, BdrvRequestFlags flags);
-int bdrv_pwrite_sync(BdrvChild *child, int64_t offset, int64_t bytes,
-                     const void *buf, BdrvRequestFlags flags);
-int bdrv_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
-                       BdrvRequestFlags flags);
-int bdrv_flush(BlockDriverState *bs);
-int bdrv_truncate(BdrvChild *child, int64_t offset, bool exact,
-                  PreallocMode prealloc, BdrvRequestFlags flags,
-                  Error **errp);
+/*
+ * The same outside coroutines (or inside): scripts/block-coroutine-wrapper.py
+ * writes the functions with "co_wrapper".
+ */
+int co_wrapper bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes,
+                          void *buf, BdrvRequestFlags flags);
+int co_wrapper bdrv_pwrite(BdrvChild *child, int64_t offset, int64_t bytes,
+                           const void *buf, BdrvRequestFlags flags);
+int co_wrapper bdrv_pwrite_sync(BdrvChild *child, int64_t offset,
+                                int64_t bytes, const void *buf,
+                                BdrvRequestFlags flags);
+int co_wrapper bdrv_pwrite_zeroes(BdrvChild *child, int64_t offset,
+                                  int64_t bytes, BdrvRequestFlags flags);
+int co_wrapper bdrv_flush(BlockDriverState *bs);
+int co_wrapper bdrv_truncate(BdrvChild *child, int64_t offset, bool exact,
+                             PreallocMode prealloc, BdrvRequestFlags flags,
+                             Error **errp);
 int64_t bdrv_getlength(BlockDriverState *bs);
-int64_t bdrv_get_allocated_file_size(BlockDriverState *bs);
-int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
-int bdrv_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix);
-int bdrv_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                      int64_t *pnum, int64_t *map, BlockDriverState **file);
-int bdrv_block_status_above(BlockDriverState *bs, BlockDriverState *base,
-                            int64_t offset, int64_t bytes, int64_t *pnum,
-                            int64_t *map, BlockDriverState **file);
-int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                      int64_t *pnum);
-int bdrv_is_allocated_above(BlockDriverState *top, BlockDriverState *base,
-                            bool include_base, int64_t offset, int64_t bytes,
-                            int64_t *pnum);
+int64_t co_wrapper bdrv_get_allocated_file_size(BlockDriverState *bs);
+int co_wrapper bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+int co_wrapper bdrv_check(BlockDriverState *bs, BdrvCheckResult *res,
+                          BdrvCheckMode fix);
+int co_wrapper bdrv_block_status(BlockDriverState *bs, int64_t offset,
+                                 int64_t bytes, int64_t *pnum, int64_t *map,
+                                 BlockDriverState **file);
+int co_wrapper bdrv_block_status_above(BlockDriverState *bs,
+                                       BlockDriverState *base, int64_t offset,
+                                       int64_t bytes, int64_t *pnum,
+                                       int64_t *map, BlockDriverState **file);
+int co_wrapper bdrv_is_allocated(BlockDriverState *bs, int64_t offset,
+                                 int64_t bytes, int64_t *pnum);
+int co_wrapper bdrv_is_allocated_above(BlockDriverState *top,
+                                       BlockDriverState *base,
+                                       bool include_base, int64_t offset,
+                                       int64_t bytes, int64_t *pnum);
 /*
  * Format specific information as a JSON object {"type":..., "data":{...}}, a
  * reference for the caller; NULL if the driver has none.

@@ -172,6 +172,13 @@ int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset,
                                       int64_t bytes, BdrvRequestFlags flags);
 int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset,
                                  int64_t bytes);
+int coroutine_fn blk_co_pread(BlockBackend *blk, int64_t offset, int64_t bytes,
+                              void *buf, BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwrite(BlockBackend *blk, int64_t offset,
+                               int64_t bytes, const void *buf,
+                               BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwrite_compressed(BlockBackend *blk, int64_t offset,
+                                          int64_t bytes, const void *buf);
 int coroutine_fn blk_co_flush(BlockBackend *blk);
 int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
                                  PreallocMode prealloc,
@@ -188,22 +195,23 @@ int coroutine_fn blk_co_is_allocated_above(BlockBackend *blk,
                                            int64_t bytes, int64_t *pnum);
 
 /* Outside coroutines or inside; 0 or -errno. */
-int blk_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf,
-              BdrvRequestFlags flags);
-int blk_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
-               const void *buf, BdrvRequestFlags flags);
-int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
-               QEMUIOVector *qiov, BdrvRequestFlags flags);
-int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
-                QEMUIOVector *qiov, BdrvRequestFlags flags);
-int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
-                      BdrvRequestFlags flags);
-int blk_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
-                          const void *buf);
-int blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
-int blk_flush(BlockBackend *blk);
-int blk_truncate(BlockBackend *blk, int64_t offset, bool exact,
-                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp);
+int co_wrapper blk_pread(BlockBackend *blk, int64_t offset, int64_t bytes,
+                         void *buf, BdrvRequestFlags flags);
+int co_wrapper blk_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
+                          const void *buf, BdrvRequestFlags flags);
+int co_wrapper blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
+                          QEMUIOVector *qiov, BdrvRequestFlags flags);
+int co_wrapper blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
+                           QEMUIOVector *qiov, BdrvRequestFlags flags);
+int co_wrapper blk_pwrite_zeroes(BlockBackend *blk, int64_t offset,
+                                 int64_t bytes, BdrvRequestFlags flags);
+int co_wrapper blk_pwrite_compressed(BlockBackend *blk, int64_t offset,
+                                     int64_t bytes, const void *buf);
+int co_wrapper blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
+int co_wrapper blk_flush(BlockBackend *blk);
+int co_wrapper blk_truncate(BlockBackend *blk, int64_t offset, bool exact,
+                            PreallocMode prealloc, BdrvRequestFlags flags,
+                            Error **errp);
 int64_t blk_getlength(BlockBackend *blk);
 
 /* Wait for the requests of this backend / of all backends. */
