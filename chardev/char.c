@@ -349,10 +349,15 @@ ChardevBackendInfoList *qmp_query_chardev_backends(Error **errp)
 ChardevReturn *qmp_chardev_add(const char *id, ChardevBackend *backend,
                                Error **errp)
 {
+    ERRP_GUARD();
+    bool is_new = !qemu_chr_find(id);
     Chardev *chr = qemu_chardev_new(id, backend, errp);
     ChardevReturn *ret;
 
     if (!chr) {
+        if (is_new) {
+            error_prepend(errp, "Failed to add chardev '%s': ", id);
+        }
         return NULL;
     }
     ret = g_new0(ChardevReturn, 1);

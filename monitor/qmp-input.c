@@ -26,6 +26,9 @@ struct QmpInput {
     bool skipping;
 };
 
+static const char control_error[] =
+    "JSON parse error, stray control character";
+
 QmpInput *qmp_input_new(QmpMessageFunc *func, void *opaque)
 {
     QmpInput *in = g_new0(QmpInput, 1);
@@ -82,8 +85,11 @@ static void fail_parse(QmpInput *in)
     fail(in, message);
 }
 
-/* Each value but the first has a comma, or what it is in, before it. */
-static void count(QmpInput *in, const char *buf, size_t size)
+/*
+ * Each value but the first has a comma, or what it is in, before it.  Returns
+ * where a string has a control character, which json-c lets pass, or @size.
+ */
+static size_t count(QmpInput *in, const char *buf, size_t size)
 {
     size_t i;
 
@@ -98,6 +104,8 @@ static void count(QmpInput *in, const char *buf, size_t size)
                 in->escape = true;
             } else if (c == in->quote) {
                 in->quote = 0;
+            } else if ((unsigned char)c < 0x20) {
+                return i;
             }
         } else if (c == '"' || c == '\'') {
             in->quote = c;
@@ -105,6 +113,7 @@ static void count(QmpInput *in, const char *buf, size_t size)
             in->values++;
         }
     }
+    return size;
 }
 
 /* Skip to where a message can begin; returns the bytes skipped. */
@@ -142,19 +151,23 @@ static size_t parse(QmpInput *in, const char *buf, size_t size)
 {
     size_t plain = plain_bytes(buf, size);
     struct json_object *message;
-    size_t used;
+    size_t used, good;
 
     if (!plain) {
         if (*buf == '\xff' && !in->bytes) {
             return 1;
         }
-        fail(in, "JSON parse error, stray control character");
+        fail(in, control_error);
         return *buf == '\xff' ? 0 : 1;
     }
     message = json_tokener_parse_ex(in->tok, buf, plain);
     switch (json_tokener_get_error(in->tok)) {
     case json_tokener_continue:
-        count(in, buf, plain);
+        good = count(in, buf, plain);
+        if (good < plain) {
+            fail(in, control_error);
+            return good;
+        }
         if (in->bytes > QMP_MAX_BYTES) {
             fail(in, "JSON token size limit exceeded");
         } else if (in->values > QMP_MAX_VALUES) {
@@ -163,13 +176,19 @@ static size_t parse(QmpInput *in, const char *buf, size_t size)
         return plain;
     case json_tokener_success:
         used = json_tokener_get_parse_end(in->tok);
+        good = count(in, buf, used);
+        if (good < used) {
+            json_object_put(message);
+            fail(in, control_error);
+            return good;
+        }
         next_message(in);
         in->func(in->opaque, message, NULL);
         return used;
     default:
-        used = json_tokener_get_parse_end(in->tok);
+        used = MIN(json_tokener_get_parse_end(in->tok), plain);
         fail_parse(in);
-        return MIN(used, plain);
+        return used;
     }
 }
 

@@ -75,7 +75,8 @@ static struct json_object *parse_json(const char *text, Error **errp)
     code = json_tokener_get_error(tok);
     if (code != json_tokener_success) {
         error_setg(errp, "JSON parse error, %s",
-                   code == json_tokener_continue ? "premature EOI" :
+                   code == json_tokener_continue ||
+                   code == json_tokener_error_parse_eof ? "premature EOI" :
                    json_tokener_error_desc(code));
         json_object_put(json);
         json = NULL;

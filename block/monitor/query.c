@@ -180,7 +180,8 @@ static BlockDeviceInfo *query_node(BlockBackend *blk, BlockDriverState *bs,
     info->drv = g_strdup(bdrv_get_format_name(bs));
     info->backing_file = bs->backing ? g_strdup(bs->backing->bs->filename) :
                                        NULL;
-    info->backing_file_depth = backing_depth(bs);
+    /* QEMU counts on the way down, which "flat" does not go. */
+    info->backing_file_depth = flat ? 0 : backing_depth(bs);
     info->children = query_children(bs);
     info->active = true;
     info->write_threshold = qatomic_read(&bs->write_threshold);
@@ -269,7 +270,8 @@ static void device_stats(BlockDeviceStats *ds, const BlockAcctStats *stats)
     ds->account_failed = ds->account_invalid = true;
 }
 
-static BlockStats *node_stats(BlockDriverState *bs)
+/* Of a device (@backing), also those of its backing nodes. */
+static BlockStats *node_stats(BlockDriverState *bs, bool backing)
 {
     BlockStats *s = g_new0(BlockStats, 1);
 
@@ -277,10 +279,10 @@ static BlockStats *node_stats(BlockDriverState *bs)
     s->stats = g_new0(BlockDeviceStats, 1);
     s->stats->wr_highest_offset = qatomic_read(&bs->wr_highest_offset);
     if (bs->file) {
-        s->parent = node_stats(bs->file->bs);
+        s->parent = node_stats(bs->file->bs, backing);
     }
-    if (bs->backing) {
-        s->backing = node_stats(bs->backing->bs);
+    if (backing && bs->backing) {
+        s->backing = node_stats(bs->backing->bs, true);
     }
     return s;
 }
@@ -294,7 +296,7 @@ BlockStatsList *qmp_query_blockstats(bool has_query_nodes, bool query_nodes,
 
     if (has_query_nodes && query_nodes) {
         while ((bs = bdrv_next_node(bs))) {
-            QAPI_LIST_APPEND(tail, node_stats(bs));
+            QAPI_LIST_APPEND(tail, node_stats(bs, false));
         }
         return list;
     }
@@ -302,7 +304,7 @@ BlockStatsList *qmp_query_blockstats(bool has_query_nodes, bool query_nodes,
         BlockStats *s;
 
         if (blk_bs(blk)) {
-            s = node_stats(blk_bs(blk));
+            s = node_stats(blk_bs(blk), true);
         } else {
             s = g_new0(BlockStats, 1);
             s->stats = g_new0(BlockDeviceStats, 1);

@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The same QMP requests to two daemons; compare the answers and the schemas.
+
+usage: qmp_oracle.py OURS STOCK QEMU-IMG DIFFERENCES FOLDER
+"""
+
+import fnmatch
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from qsd import Daemon
+
+OURS, STOCK, IMG, DIFFERENCES, FOLDER = sys.argv[1:]
+
+# Each with a fresh daemon: requests in order.  DIR is a folder with a.img (raw,
+# 1 MiB), b.vmdk (4 MiB) and c.vmdk (backed by b.vmdk).  A string is a request
+# as it stands.
+GROUPS = {
+    'requests': [
+        '[]', '5', '"x"', '{}', '{"execute":5}', '{"execut":"x"}',
+        '{"execute":"quit","argument":5}',
+        '{"execute":"quit","arguments":5}', '{"execute":"nope"}',
+        '{"execute":"query-version","id":{"a":[1,null,"x"]}}',
+        '{"execute":"query-version","arguments":{"x":1}}',
+        '{"exec-oob":"query-version"}', "{'execute':'query-status-x'}",
+        '{"execute":"qmp_capabilities"}',
+        '{"execute":"query-version","arguments":{},"id":1.5}',
+        '{"execute":"block_resize","arguments":{"node-name":"\\u00e9x",'
+        '"size":1}}',
+        ('query-version', {}),
+        ('query-commands', {'a': 1}),
+        ('query-qmp-schema', {'a': 1}),
+    ],
+    'arguments': [
+        ('blockdev-add', x) for x in (
+            {}, {'driver': 5}, {'driver': 'nope'}, {'driver': 'raw'},
+            {'driver': 'raw', 'file': 7}, {'driver': 'raw', 'file': None},
+            {'driver': 'raw', 'file': {'driver': 'file'}},
+            {'driver': 'raw', 'file': {'driver': 'file', 'filename': 5}},
+            {'driver': 'raw', 'file': {'driver': 'file', 'filename': '/x',
+                                       'foo': 1}},
+            {'driver': 'raw', 'file': 'x', 'offset': 'x'},
+            {'driver': 'raw', 'file': 'x', 'offset': 1.5},
+            {'driver': 'raw', 'file': 'x', 'read-only': 1},
+            {'driver': 'raw', 'file': 'x', 'node-name': 'r'},
+            {'driver': 'raw', 'file': 'x'},
+            {'driver': 'null-co', 'node-name': 'a/b'},
+            {'driver': 'null-co', 'node-name': ''},
+            {'driver': 'null-co', 'node-name': 'x' * 40},
+            {'driver': 'null-co', 'node-name': 'n', 'latency-ns': 'x'},
+            {'driver': 'null-co', 'node-name': 'n', 'cache': {'x': True}},
+            {'driver': 'null-co', 'node-name': 'n', 'discard': 'on'},
+            {'driver': 'file', 'filename': 'DIR/none', 'node-name': 'f'},
+            {'driver': 'vmdk', 'file': {'driver': 'file',
+                                        'filename': 'DIR/a.img'},
+             'node-name': 'v'},
+        )
+    ] + [
+        ('block_resize', {'node-name': 'a', 'size': 2 ** 63}),
+        ('block_resize', {'node-name': 'a', 'size': '1'}),
+        ('blockdev-reopen', {'options': {}}),
+        ('blockdev-reopen', {'options': ['a']}),
+        ('blockdev-reopen', {'options': [{'driver': 'raw'}]}),
+        ('transaction', {'actions': []}),
+        ('transaction', {'actions': [{'type': 'abort', 'data': {}}]}),
+        ('transaction', {'actions': [{'type': 'abort'}]}),
+        ('transaction', {'actions': [{'type': 'abort', 'data': {}, 'x': 1}]}),
+        ('transaction', {'actions': [
+            {'type': 'block-dirty-bitmap-add', 'data': {'node': 'x'}}]}),
+    ],
+    'nodes': [
+        ('blockdev-add', {'driver': 'file', 'filename': 'DIR/a.img',
+                          'node-name': 'f'}),
+        ('blockdev-add', {'driver': 'raw', 'file': 'f', 'node-name': 'r'}),
+        ('blockdev-add', {'driver': 'raw', 'file': 'f', 'node-name': 'r'}),
+        ('blockdev-add', {'driver': 'raw', 'file': 'nn', 'node-name': 'x'}),
+        ('blockdev-add', {'driver': 'file', 'filename': 'DIR/b.vmdk',
+                          'node-name': 'vf', 'read-only': True}),
+        ('blockdev-add', {'driver': 'vmdk', 'file': 'vf', 'node-name': 'v',
+                          'read-only': True, 'detect-zeroes': 'on'}),
+        ('blockdev-add', {'driver': 'vmdk', 'node-name': 'c',
+                          'file': {'driver': 'file', 'node-name': 'cf',
+                                   'filename': 'DIR/c.vmdk'},
+                          'backing': 'v', 'cache': {'no-flush': True}}),
+        ('blockdev-add', {'driver': 'raw', 'node-name': 'r2',
+                          'read-only': True, 'force-share': True,
+                          'file': {'driver': 'file', 'node-name': 'f2',
+                                   'filename': 'DIR/a.img'}}),
+        ('query-block', {}),
+        ('query-blockstats', {}),
+        ('query-blockstats', {'query-nodes': True}),
+        ('query-named-block-nodes', {}),
+        ('query-named-block-nodes', {'flat': True}),
+        ('x-debug-query-block-graph', {}),
+        ('block_resize', {'node-name': 'r', 'size': 2097152}),
+        ('block_resize', {'node-name': 'c', 'size': 8388608}),
+        ('block_resize', {'node-name': 'r', 'size': -1}),
+        ('block_resize', {'node-name': 'f', 'size': 1048576}),
+        ('block_resize', {'node-name': 'r2', 'size': 1048576}),
+        ('block_resize', {'size': 1048576}),
+        ('block_resize', {'device': 'x', 'size': 1048576}),
+        ('blockdev-del', {'node-name': 'f'}),
+        ('blockdev-del', {'node-name': 'f2'}),
+        ('blockdev-del', {'node-name': 'zz'}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'raw', 'file': 'f', 'node-name': 'r',
+             'read-only': True}]}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'file', 'filename': 'DIR/a.img', 'node-name': 'r'}]}),
+        ('blockdev-reopen', {'options': [{'driver': 'raw', 'file': 'f'}]}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'raw', 'file': 'f', 'node-name': 'q'}]}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'file', 'filename': '/x', 'node-name': 'f'}]}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'raw', 'file': 'f', 'node-name': 'r',
+             'offset': 4096}]}),
+        ('block-set-write-threshold', {'node-name': 'r',
+                                       'write-threshold': 65536}),
+        ('block-set-write-threshold', {'node-name': 'rx',
+                                       'write-threshold': 65536}),
+        ('query-named-block-nodes', {'flat': True}),
+        ('x-blockdev-set-iothread', {'node-name': 'r', 'iothread': 'io'}),
+        ('x-blockdev-set-iothread', {'node-name': 'x', 'iothread': None}),
+        ('x-blockdev-set-iothread', {'node-name': 'r', 'iothread': None}),
+        ('x-blockdev-set-iothread', {'node-name': 'r', 'iothread': 5}),
+        ('blockdev-del', {'node-name': 'r'}),
+        ('blockdev-del', {'node-name': 'f'}),
+        ('query-named-block-nodes', {'flat': True}),
+    ],
+    'create': [
+        ('blockdev-create', {'job-id': 'j', 'options': {
+            'driver': 'file', 'filename': 'DIR/new.img', 'size': 65536,
+            'preallocation': 'full'}}),
+        'wait',
+        ('query-jobs', {}),
+        ('blockdev-create', {'job-id': 'j', 'options': {
+            'driver': 'file', 'filename': 'DIR/new.img', 'size': 65536}}),
+        ('job-dismiss', {'id': 'j'}),
+        ('job-dismiss', {'id': 'j'}),
+        ('blockdev-create', {'job-id': 'k', 'options': {
+            'driver': 'file', 'filename': 'DIR/no/new.img', 'size': 65536}}),
+        'wait',
+        ('query-jobs', {}),
+        ('job-dismiss', {'id': 'k'}),
+        ('blockdev-create', {'job-id': 'l', 'options': {
+            'driver': 'null-co'}}),
+        ('blockdev-create', {'job-id': '1', 'options': {
+            'driver': 'file', 'filename': 'DIR/new.img', 'size': 65536}}),
+        ('blockdev-create', {'job-id': 'm', 'options': {
+            'driver': 'file', 'filename': 'DIR/new.img', 'size': 65536,
+            'preallocation': 'nope'}}),
+    ],
+    'objects': [
+        ('object-add', {'qom-type': 'iothread', 'id': 'io0'}),
+        ('object-add', {'qom-type': 'iothread', 'id': 'io0'}),
+        ('object-add', {'qom-type': 'iothread', 'id': 'io 1'}),
+        ('object-add', {'qom-type': 'iothread'}),
+        ('object-add', {'qom-type': 'nope', 'id': 'x'}),
+        ('object-add', {'qom-type': 'iothread', 'id': 'io1',
+                        'poll-max-ns': -1}),
+        ('object-add', {'qom-type': 'secret', 'id': 's0', 'data': 'abc'}),
+        ('object-add', {'qom-type': 'secret', 'id': 's1'}),
+        ('object-add', {'qom-type': 'secret', 'id': 's1', 'data': 'x',
+                        'file': '/x'}),
+        ('object-add', {'qom-type': 'secret', 'id': 's1', 'file': '/no'}),
+        ('object-add', {'qom-type': 'secret', 'id': 's1', 'data': '!!',
+                        'format': 'base64'}),
+        ('object-add', {'qom-type': 'secret', 'id': 's3', 'data': 'YWJj',
+                        'format': 'base64'}),
+        ('qom-list', {'path': '/'}),
+        ('qom-list', {'path': '/objects'}),
+        ('qom-list', {'path': '/objects/io0'}),
+        ('qom-list', {'path': '/nope'}),
+        ('qom-get', {'path': '/objects/io0', 'property': 'poll-max-ns'}),
+        ('qom-get', {'path': 'io0', 'property': 'type'}),
+        ('qom-get', {'path': '/objects/io0', 'property': 'x'}),
+        ('qom-get', {'path': '/objects/s0', 'property': 'data'}),
+        ('qom-get', {'path': '/objects/s0', 'property': 'format'}),
+        ('qom-set', {'path': '/objects/io0', 'property': 'poll-max-ns',
+                     'value': 5}),
+        ('qom-get', {'path': '/objects/io0', 'property': 'poll-max-ns'}),
+        ('qom-set', {'path': '/objects/io0', 'property': 'poll-max-ns',
+                     'value': 'x'}),
+        ('qom-set', {'path': '/objects/io0', 'property': 'poll-max-ns',
+                     'value': -1}),
+        ('qom-set', {'path': '/objects/io0', 'property': 'type',
+                     'value': 'x'}),
+        ('qom-set', {'path': '/objects/x', 'property': 'type',
+                     'value': 'x'}),
+        ('qom-list-types', {'implements': 'nope'}),
+        ('qom-list-properties', {'typename': 'iothread'}),
+        ('qom-list-properties', {'typename': 'nope'}),
+        ('object-del', {'id': 's0'}),
+        ('object-del', {'id': 's0'}),
+        ('blockdev-add', {'driver': 'null-co', 'node-name': 'n'}),
+        ('x-blockdev-set-iothread', {'node-name': 'n', 'iothread': 'io0'}),
+        ('x-blockdev-set-iothread', {'node-name': 'n', 'iothread': None}),
+        ('object-del', {'id': 'io0'}),
+    ],
+    'chardevs': [
+        ('chardev-add', {'id': 'n', 'backend': {'type': 'null',
+                                                'data': {}}}),
+        ('chardev-add', {'id': 'n', 'backend': {'type': 'null',
+                                                'data': {}}}),
+        ('chardev-add', {'id': 'm', 'backend': {'type': 'null'}}),
+        ('chardev-add', {'id': 'r', 'backend': {'type': 'ringbuf',
+                                                'data': {'size': 8}}}),
+        ('chardev-add', {'id': 'r2', 'backend': {'type': 'ringbuf',
+                                                 'data': {'size': 7}}}),
+        ('chardev-add', {'id': 'f', 'backend': {
+            'type': 'file', 'data': {'out': 'DIR/log'}}}),
+        ('chardev-add', {'id': 'f2', 'backend': {
+            'type': 'file', 'data': {'out': 'DIR/no/log'}}}),
+        ('chardev-add', {'id': 's', 'backend': {'type': 'socket', 'data': {
+            'addr': {'type': 'unix', 'data': {'path': 'DIR/s'}},
+            'wait': False}}}),
+        ('chardev-add', {'id': 's2', 'backend': {'type': 'socket', 'data': {
+            'addr': {'type': 'unix', 'data': {'path': 'DIR/none'}},
+            'server': False}}}),
+        ('chardev-add', {'id': 's3', 'backend': {'type': 'socket', 'data': {
+            'addr': {'type': 'unix', 'data': {'path': 'DIR/no/s'}},
+            'wait': False}}}),
+        ('query-chardev', {}),
+        ('ringbuf-write', {'device': 'r', 'data': 'abcdefghijk'}),
+        ('ringbuf-read', {'device': 'r', 'size': 3}),
+        ('ringbuf-read', {'device': 'r', 'size': 30, 'format': 'base64'}),
+        ('ringbuf-read', {'device': 'r', 'size': 30}),
+        ('ringbuf-write', {'device': 'r', 'data': 'AP8=',
+                           'format': 'base64'}),
+        ('ringbuf-read', {'device': 'r', 'size': 30, 'format': 'base64'}),
+        ('ringbuf-read', {'device': 'r', 'size': 0}),
+        ('ringbuf-read', {'device': 'n', 'size': 1}),
+        ('ringbuf-read', {'device': 'x', 'size': 1}),
+        ('chardev-remove', {'id': 'n'}),
+        ('chardev-remove', {'id': 'n'}),
+        ('chardev-remove', {'id': 'test'}),
+        ('chardev-remove', {'id': 's'}),
+    ],
+    'bitmaps': [
+        ('blockdev-add', {'driver': 'null-co', 'node-name': 'n',
+                          'size': 1048576}),
+        ('block-dirty-bitmap-add', {'node': 'n', 'name': 'b'}),
+        ('block-dirty-bitmap-add', {'node': 'n', 'name': 'b'}),
+        ('block-dirty-bitmap-add', {'node': 'n', 'name': ''}),
+        ('block-dirty-bitmap-add', {'node': 'x', 'name': 'b'}),
+        ('block-dirty-bitmap-add', {'node': 'n', 'name': 'c',
+                                    'granularity': 3}),
+        ('block-dirty-bitmap-add', {'node': 'n', 'name': 'c',
+                                    'granularity': 4096,
+                                    'disabled': True}),
+        ('query-named-block-nodes', {'flat': True}),
+        ('block-dirty-bitmap-enable', {'node': 'n', 'name': 'c'}),
+        ('block-dirty-bitmap-disable', {'node': 'n', 'name': 'b'}),
+        ('block-dirty-bitmap-clear', {'node': 'n', 'name': 'x'}),
+        ('block-dirty-bitmap-clear', {'node': 'n', 'name': 'b'}),
+        ('block-dirty-bitmap-merge', {'node': 'n', 'target': 'b',
+                                      'bitmaps': ['c']}),
+        ('block-dirty-bitmap-merge', {'node': 'n', 'target': 'b',
+                                      'bitmaps': ['x']}),
+        ('x-debug-block-dirty-bitmap-sha256', {'node': 'n', 'name': 'b'}),
+        ('block-dirty-bitmap-remove', {'node': 'n', 'name': 'b'}),
+        ('block-dirty-bitmap-remove', {'node': 'n', 'name': 'b'}),
+        ('job-pause', {'id': 'x'}),
+        ('job-dismiss', {'id': 'x'}),
+        ('block-job-cancel', {'device': 'x'}),
+        ('block-job-set-speed', {'device': 'x', 'speed': 5}),
+        ('query-block-jobs', {}),
+    ],
+}
+
+
+class Differences:
+    """The file: each line "PATTERN | reason"; all must be of use."""
+
+    def __init__(self, path):
+        self.entries = []
+        with open(path, encoding='utf-8') as file:
+            for line in file:
+                line = line.strip()
+                if line and not line.startswith('#'):
+                    pattern, reason = line.split(' | ', 1)
+                    self.entries.append([pattern.strip(), reason, 0])
+
+    def known(self, difference):
+        for entry in self.entries:
+            if fnmatch.fnmatchcase(difference, entry[0].replace('[', '[[]')):
+                entry[2] += 1
+                return True
+        return False
+
+    def unused(self):
+        return [x[0] for x in self.entries if not x[2]]
+
+
+def compare(ours, stock, path):
+    """All differences, as lines."""
+    if isinstance(ours, dict) and isinstance(stock, dict):
+        for name in sorted(set(ours) | set(stock)):
+            here = '%s.%s' % (path, name)
+            if name not in stock:
+                yield '%s: only ours' % here
+            elif name not in ours:
+                yield '%s: not ours' % here
+            else:
+                yield from compare(ours[name], stock[name], here)
+    elif isinstance(ours, list) and isinstance(stock, list):
+        if len(ours) != len(stock):
+            yield '%s: %d elements, stock %d' % (path, len(ours), len(stock))
+        for number, pair in enumerate(zip(ours, stock)):
+            yield from compare(*pair, '%s[%d]' % (path, number))
+    elif ours != stock or isinstance(ours, bool) != isinstance(stock, bool):
+        yield '%s: %s, stock %s' % (path, json.dumps(ours),
+                                    json.dumps(stock))
+
+
+def normal(answer, folder):
+    """Without what differs from run to run, and in an order of its own."""
+    text = json.dumps(answer).replace(folder, 'DIR')
+    text = re.sub(r'#block\d+', '#block', text)
+    text = re.sub(r'"(parent-)?cid": \d+', r'"\1cid": 1', text)
+    answer = json.loads(text)
+    value = answer.get('return')
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        for key in ('node-name', 'label', 'name'):
+            if key in value[0]:
+                value.sort(key=lambda x: x.get(key, ''))
+                break
+    if isinstance(value, dict) and 'edges' in value:
+        names = {x['id']: x['name'] for x in value['nodes']}
+        for edge in value['edges']:
+            edge['parent'] = names[edge['parent']]
+            edge['child'] = names[edge['child']]
+            edge['perm'].sort()
+            edge['shared-perm'].sort()
+        value['edges'].sort(key=lambda x: (x['parent'], x['child']))
+        value['nodes'] = sorted((x['name'], x['type'])
+                                for x in value['nodes'])
+    return answer
+
+
+def make_folder(name):
+    folder = os.path.join(FOLDER, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.mkdir(folder)
+    with open(os.path.join(folder, 'a.img'), 'wb') as file:
+        file.truncate(1 << 20)
+    for args in (['b.vmdk', '4M'], ['-b', 'b.vmdk', '-F', 'vmdk', 'c.vmdk']):
+        subprocess.run([IMG, 'create', '-q', '-f', 'vmdk', *args],
+                       check=True, cwd=folder)
+    return folder
+
+
+def run_group(program, requests, name):
+    """The answers of a fresh daemon."""
+    folder = make_folder(name)
+    daemon = Daemon(program, folder)
+    answers = []
+    try:
+        for request in requests:
+            if request == 'wait':
+                daemon.qmp.wait_event('JOB_STATUS_CHANGE',
+                                      {'status': 'concluded'})
+                continue
+            if isinstance(request, tuple):
+                request = json.dumps({'execute': request[0],
+                                      'arguments': request[1]})
+            daemon.qmp.socket.sendall(
+                request.replace('DIR', folder).encode() + b'\n')
+            while True:
+                try:
+                    answer = daemon.qmp.receive(20)
+                except (EOFError, ConnectionError):
+                    raise RuntimeError('%s died of %s: %s' % (
+                        program, request, daemon.output())) from None
+                if answer is None:
+                    answer = {'none': True}
+                if 'event' not in answer:
+                    break
+                daemon.qmp.events.append(answer)
+            answers.append(normal(answer, folder))
+        if daemon.quit() != 0:
+            answers.append({'exit': daemon.process.returncode})
+    finally:
+        daemon.cleanup()
+    return answers
+
+
+def check_group(name, requests, differences):
+    ours = run_group(OURS, requests, 'ours')
+    stock = run_group(STOCK, requests, 'stock')
+    sent = [x for x in requests if x != 'wait'] + ['quit'] * 9
+    found = []
+    if len(ours) != len(stock):
+        found.append('%d answers, stock %d' % (len(ours), len(stock)))
+    for request, a, b in zip(sent, ours, stock):
+        what = request[0] if isinstance(request, tuple) else 'request'
+        for line in compare(a, b, what):
+            if not differences.known(line):
+                found.append('%s\n    for %s' % (line, json.dumps(request)))
+    print('%s answers: %s' % ('FAIL' if found else 'ok', name))
+    for line in found:
+        print('    ' + line)
+
+
+class Introspection:
+    """A schema, expanded into lines "PATH: what"."""
+
+    def __init__(self, entries):
+        self.types = {x['name']: x for x in entries}
+
+    def expand(self, name, path, seen=()):
+        entry = self.types[name]
+        meta = entry['meta-type']
+        if meta == 'builtin':
+            yield '%s: %s' % (path, entry['json-type'])
+        elif meta == 'enum':
+            for value in entry['values']:
+                yield '%s: value %s' % (path, value)
+        elif meta == 'array':
+            yield from self.expand(entry['element-type'], path + '[]', seen)
+        elif name not in seen:
+            seen = seen + (name,)
+            for number, member in enumerate(entry.get('members', [])):
+                if meta == 'alternate':
+                    yield from self.expand(member['type'], path + '|', seen)
+                    continue
+                here = '%s.%s' % (path, member['name'])
+                yield '%s: member%s' % (
+                    here, '?' if 'default' in member else '')
+                for feature in member.get('features', []):
+                    yield '%s: feature %s' % (here, feature)
+                yield from self.expand(member['type'], here, seen)
+            for variant in entry.get('variants', []):
+                yield from self.expand(variant['type'], '%s<%s>' % (
+                    path, variant['case']), seen)
+
+    def lines(self, name):
+        entry = self.types[name]
+        yield '%s: %s' % (name, entry['meta-type'])
+        for feature in entry.get('features', []):
+            yield '%s: feature %s' % (name, feature)
+        yield from self.expand(entry['arg-type'], name)
+        if 'ret-type' in entry:
+            yield from self.expand(entry['ret-type'], name + '->')
+
+
+def introspect(program, name):
+    daemon = Daemon(program, make_folder(name))
+    try:
+        return Introspection(daemon.cmd('query-qmp-schema'))
+    finally:
+        daemon.quit()
+        daemon.cleanup()
+
+
+def check_schema(differences):
+    """What ours has, the stock one has, too, but for the differences."""
+    ours = introspect(OURS, 'ours')
+    stock = introspect(STOCK, 'stock')
+    for name, entry in sorted(ours.types.items()):
+        if entry['meta-type'] not in ('command', 'event'):
+            continue
+        found = []
+        if name not in stock.types:
+            if not differences.known('schema: %s: only ours' % name):
+                found.append('only ours')
+        else:
+            a, b = set(ours.lines(name)), set(stock.lines(name))
+            for line in sorted(a - b):
+                if not differences.known('schema: %s: only ours' % line):
+                    found.append(line + ': only ours')
+            for line in sorted(b - a):
+                # Drivers, types of objects and the like that are not here.
+                if re.search(r': value |<|\|', line):
+                    continue
+                if not differences.known('schema: %s: not ours' % line):
+                    found.append(line + ': not ours')
+        print('%s schema: %s' % ('FAIL' if found else 'ok', name))
+        for line in found[:20]:
+            print('    ' + line)
+
+
+def main():
+    differences = Differences(DIFFERENCES)
+    for name, requests in GROUPS.items():
+        check_group(name, requests, differences)
+    check_schema(differences)
+    unused = differences.unused()
+    print('%s all known differences are there' % ('FAIL' if unused else 'ok'))
+    for pattern in unused:
+        print('    ' + pattern)
+
+
+main()
