@@ -184,6 +184,8 @@ bool qemu_chr_new_from_opts(const char *params, Error **errp)
     }
     if (kind_name && qopts_is_help(kind_name)) {
         print_kinds();
+        qopts_unref(opts);
+        g_free(g_steal_pointer(&kind_name));
         exit(EXIT_SUCCESS);
     }
     if (!id) {

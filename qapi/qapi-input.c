@@ -269,17 +269,20 @@ static bool input_enum(Input *in, const QapiType *type,
     const char *text = in->mode == QAPI_INPUT_KEYVAL ?
                        keyval_text(in, place, json) :
                        plain_string(in, json, place);
+    int value;
 
     if (!text) {
         return false;
     }
-    *slot = qapi_enum_parse(type->lookup, text, -1, NULL);
-    if (*slot < 0) {
+    value = qapi_enum_parse(type->lookup, text, -1, NULL);
+    if (value < 0) {
         name = place_name(in, place);
         error_setg(in->errp, "Parameter '%s' does not accept value '%s'",
                    name, text);
         return false;
     }
+    /* Only now: by the tag of a union its members are freed. */
+    *slot = value;
     return true;
 }
 

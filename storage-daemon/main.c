@@ -152,7 +152,8 @@ static void help_for_object(const char *arg)
     if (kind < 0 || !qopts_has_help(arg)) {
         return;
     }
-    printf("%s properties:\n", name);
+    printf("%s properties:\n", ObjectType_str(kind));
+    g_free(g_steal_pointer(&name));
     for (p = user_object_type(kind)->properties; p->name; p++) {
         printf("  %s=<%s>\n", p->name, p->type);
     }

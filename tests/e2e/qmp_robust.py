@@ -421,6 +421,9 @@ def test_signals():
 def test_fd_and_tcp():
     """A socket that is inherited; TCP on a port that the system chooses."""
     path = os.path.join(FOLDER, 'inherited')
+    for name in (path, path + '2'):
+        if os.path.exists(name):
+            os.unlink(name)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen()

@@ -144,6 +144,8 @@ static void test_union(void)
                    "Parameter 'kind' is unexpected");
     assert_refused(&qapi_type_Shape, QAPI_INPUT_JSON, "{\"a\":1}",
                    "Parameter 'kind' is missing");
+    assert_refused(&qapi_type_Shape, QAPI_INPUT_JSON, "{\"kind\":\"x\"}",
+                   "Parameter 'kind' does not accept value 'x'");
     assert_refused(&qapi_type_Shape, QAPI_INPUT_JSON,
                    "{\"kind\":\"green\",\"a\":1}",
                    "Parameter 'a' is unexpected");
