@@ -61,7 +61,7 @@ def definition(entity):
     callable_ = isinstance(entity, Callable)
     meta = entity.kind if callable_ else entity.meta
     title = '%s (%s)' % (entity.name, meta)
-    text = '%s\n%s\n\n' % (title, '~' * len(title))
+    text = '%s\n%s\n\n' % (title, '-' * len(title))
     doc = entity.doc
     if doc:
         text += doc.body.text.strip() + '\n\n'
@@ -108,7 +108,7 @@ def sections(entity, doc, callable_):
 
 def gen_doc(schema, path):
     """Write the manual's body to @path."""
-    text = ''
+    text = '\n'     # after what comes before it
     for entity in schema.content:
         if isinstance(entity, Doc):
             text += '\n'.join(entity.body.lines).strip('\n') + '\n\n'

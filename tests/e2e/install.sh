@@ -30,15 +30,17 @@ installed()
     fi
 }
 
-# pages FOLDER NAME...: as man(1) shows them.
+# pages FOLDER NAME.SECTION...: as man(1) shows them.
 pages()
 {
     folder=$1
     shift
     for name in "$@"; do
-        page=$folder/$name.1
+        section=${name##*.}
+        page=$folder/man$section/$name
+        name=${name%.*}
         upper=$(echo "$name" | tr a-z A-Z)
-        if grep -q "^\.TH \"$upper\" \"*1\"* .*\"qemu-laio [0-9.]*\"" \
+        if grep -q "^\.TH \"$upper\" \"*$section\"* .*\"qemu-laio [0-9.]*\"" \
             "$page"; then
             pass
         else
@@ -73,8 +75,10 @@ pages()
             case $other in
             abort'(3)') continue ;;
             esac
-            if [ -f "$folder/${other%(*}.${other#*(}" ] ||
-                [ -f "$folder/${other%(*}.1" ]; then
+            other_section=${other#*(}
+            other_section=${other_section%)}
+            if [ -f "$folder/man$other_section/${other%(*}.$other_section" ]
+            then
                 pass
             else
                 fail "$name refers to $other, which is not installed"
@@ -84,7 +88,9 @@ pages()
 }
 
 if grep -q "docs/tools/qemu-img.1" "$BUILD/build.ninja"; then
-    manuals='share/man/man1/qemu-img.1 share/man/man1/qemu-io.1'
+    manuals='share/man/man1/qemu-img.1 share/man/man1/qemu-io.1
+        share/man/man1/qemu-storage-daemon.1
+        share/man/man7/qemu-storage-daemon-qmp-ref.7'
 else
     manuals=
     skip 'no rst2man when this was configured: manual pages'
@@ -101,17 +107,20 @@ else
         meson install -C "$BUILD" --no-rebuild
 fi
 # shellcheck disable=SC2086
-installed 'DESTDIR' "dest$prefix" bin/qemu-img bin/qemu-io $manuals
-for name in qemu-img qemu-io; do
+installed 'DESTDIR' "dest$prefix" bin/qemu-img bin/qemu-io \
+    bin/qemu-storage-daemon $manuals
+for name in qemu-img qemu-io qemu-storage-daemon; do
     must "$name runs where it was installed" "dest$prefix/bin/$name" --version
 done
-[ -z "$manuals" ] || pages "$work/dest$prefix/share/man/man1" qemu-img qemu-io
+[ -z "$manuals" ] || pages "$work/dest$prefix/share/man" qemu-img.1 qemu-io.1 \
+    qemu-storage-daemon.1 qemu-storage-daemon-qmp-ref.7
 
 # Under another name.
 mkdir named
 if (cd named && "$src/configure" --prefix=/usr --program-prefix=laio- \
     --enable-debug && ninja laio-qemu-img laio-qemu-io \
-    $(ninja -t targets all | sed -n 's/^\(docs.*\.1\): .*/\1/p')) \
+    laio-qemu-storage-daemon \
+    $(ninja -t targets all | sed -n 's/^\(docs.*\.[17]\): .*/\1/p')) \
     > named.log 2>&1; then
     pass
 else
@@ -122,10 +131,12 @@ fi
 must 'meson install' env DESTDIR="$work/beside" \
     meson install -C named --no-rebuild
 [ -z "$manuals" ] || manuals='share/man/man1/laio-qemu-img.1
-    share/man/man1/laio-qemu-io.1'
+    share/man/man1/laio-qemu-io.1
+    share/man/man1/laio-qemu-storage-daemon.1
+    share/man/man7/laio-qemu-storage-daemon-qmp-ref.7'
 # shellcheck disable=SC2086
 installed 'program prefix' beside/usr bin/laio-qemu-img bin/laio-qemu-io \
-    $manuals
+    bin/laio-qemu-storage-daemon $manuals
 $LIMIT beside/usr/bin/laio-qemu-img nothing 2> said
 if grep -q "Try 'laio-qemu-img --help'" said; then
     pass
@@ -133,5 +144,6 @@ else
     fail 'the program does not know its name' said
 fi
 [ -z "$manuals" ] ||
-    pages "$work/beside/usr/share/man/man1" laio-qemu-img laio-qemu-io
+    pages "$work/beside/usr/share/man" laio-qemu-img.1 laio-qemu-io.1 \
+        laio-qemu-storage-daemon.1 laio-qemu-storage-daemon-qmp-ref.7
 summary

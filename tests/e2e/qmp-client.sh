@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# scripts/qmp-client: commands, sessions, completion.
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=/dev/null
+. "$here/common.rc"
+[ -x "$QSD" ] || skip_all "no '$QSD'"
+command -v python3 > /dev/null || skip_all 'no python3'
+make_work "${TMPDIR:-/tmp}"
+python_test 120 "$here/qmp_client.py" "$QSD" "$here/../../scripts/qmp-client" \
+    "$work"
+summary
