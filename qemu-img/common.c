@@ -78,6 +78,16 @@ int64_t cvtnum(const char *what, const char *value)
     return cvtnum_full(what, value, 0, INT64_MAX);
 }
 
+int img_parse_cache(const char *what, const char *arg, int *flags,
+                    bool *writethrough)
+{
+    if (bdrv_parse_cache_mode(arg, flags, writethrough) < 0) {
+        error_report("Invalid %s option: %s", what, arg);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 /* --- images --- */
 
 static QOpts *img_open_options(bool image_opts, const char *filename,
@@ -125,6 +135,33 @@ BlockBackend *img_open(bool image_opts, const char *filename,
     }
     blk_set_enable_write_cache(blk, !writethrough);
     return blk;
+}
+
+int coroutine_fn img_run_at(ImgRun *run, BlockBackend *blk,
+                            BlockDriverState *base, int64_t offset,
+                            int64_t limit)
+{
+    int64_t n;
+    int ret;
+
+    if (offset >= run->start && offset < run->end) {
+        return 0;
+    }
+    ret = blk_co_block_status_above(blk, base, offset, limit - offset, &n,
+                                    NULL, NULL);
+    if (ret < 0) {
+        run->end = run->start;
+        return ret;
+    }
+    if (n <= 0) {
+        /* The image has become shorter. */
+        run->end = run->start;
+        return -EIO;
+    }
+    run->status = ret;
+    run->start = offset;
+    run->end = offset + n;
+    return 0;
 }
 
 /* --- JSON as QEMU prints it: 4 spaces a level, ": " after a key --- */

@@ -17,7 +17,11 @@ typedef struct img_cmd_t {
     const char *name;
     int (*handler)(int argc, char **argv);  /* NULL: not in this version */
     const char *usage;
+    const char *help;                       /* NULL: that of all commands */
 } img_cmd_t;
+
+/* The command that runs; NULL before it is known. */
+static const img_cmd_t *running_cmd;
 
 static const img_cmd_t img_cmds[] = {
     { "amend" },
@@ -31,7 +35,9 @@ static const img_cmd_t img_cmds[] = {
       "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "
       "[-T src_cache] [-U] filename" },
     { "commit" },
-    { "compare" },
+    { "compare", img_compare,
+      "[--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
+      "filename1 filename2", img_compare_help },
     { "convert" },
     { "create", img_create,
       "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "
@@ -99,6 +105,10 @@ void help(void)
 {
     size_t i;
 
+    if (running_cmd && running_cmd->help) {
+        printf("%s", running_cmd->help);
+        exit(EXIT_SUCCESS);
+    }
     printf("%s%s", version_text, help_head);
     for (i = 0; i < ARRAY_SIZE(img_cmds); i++) {
         if (img_cmds[i].handler) {
@@ -161,6 +171,7 @@ static int run_command(int argc, char **argv)
     }
     /* GNU getopt: begin anew, with another option string. */
     optind = 0;
+    running_cmd = cmd;
     return cmd->handler(argc, argv);
 }
 

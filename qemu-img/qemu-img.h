@@ -13,8 +13,12 @@
 /* Subcommands: argv[0] is their name; the result is the exit status. */
 int img_bench(int argc, char **argv);
 int img_check(int argc, char **argv);
+int img_compare(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
+
+/* The text of "qemu-img COMMAND --help", where a file has one of its own. */
+extern const char img_compare_help[];
 
 /* Values of long options without a letter. */
 enum {
@@ -31,7 +35,7 @@ typedef enum OutputFormat {
     OFORMAT_JSON,
 } OutputFormat;
 
-/* Print the help on stdout and exit(0). */
+/* Print the help of the command that runs, or of all, and exit(0). */
 void G_NORETURN help(void);
 /* One line and the hint at --help on stderr, then exit(1). */
 void G_NORETURN img_error_exit(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
@@ -62,6 +66,38 @@ int64_t cvtnum(const char *what, const char *value);
 BlockBackend *img_open(bool image_opts, const char *filename,
                        const char *fmt, int flags, bool writethrough,
                        bool force_share);
+
+/*
+ * The flags of cache mode @arg.  @what is "cache" or "source cache", for the
+ * message; -EINVAL after that was reported.
+ */
+int img_parse_cache(const char *what, const char *arg, int *flags,
+                    bool *writethrough);
+
+/*
+ * Progress, as "    (12.34/100%)" and a carriage return on stdout if
+ * @enabled; else a line of it on stderr whenever SIGUSR1 comes.  Percents are
+ * printed when they have grown by @min_step; 0 and 100 always.  img_progress_end() ends the line.
+ */
+void img_progress_begin(bool enabled, float min_step);
+void img_progress(float percent);
+void img_progress_end(void);
+
+/* What a range of an image has, and where the answer ends; see below. */
+typedef struct ImgRun {
+    int status;                 /* BDRV_BLOCK_* */
+    int64_t start;
+    int64_t end;                /* equal to @start: not known */
+} ImgRun;
+
+/*
+ * Let @run be what @blk has at @offset, above @base (NULL: in all layers) and
+ * before @limit: ask only if that is not known from the call before.  In a
+ * coroutine.  0 or -errno.
+ */
+int coroutine_fn img_run_at(ImgRun *run, BlockBackend *blk,
+                            BlockDriverState *base, int64_t offset,
+                            int64_t limit);
 
 /* Print @value as QEMU's JSON output looks, and a newline. */
 void img_print_json(struct json_object *value);

@@ -7,6 +7,7 @@
 set -u
 
 ORACLE=${ORACLE_IMG_PROG:-/usr/bin/qemu-img}
+ORACLE_IO=${ORACLE_IO_PROG:-/usr/bin/qemu-io}
 IMG=${QEMU_IMG_PROG:-./qemu-img}
 
 skip() {
@@ -15,6 +16,7 @@ skip() {
 }
 
 [ -x "$ORACLE" ] || skip "no stock qemu-img at $ORACLE"
+[ -x "$ORACLE_IO" ] || skip "no stock qemu-io at $ORACLE_IO"
 [ -x "$IMG" ] || skip "no qemu-img at '$IMG': set QEMU_IMG_PROG"
 case $IMG in /*) ;; *) IMG=$PWD/$IMG ;; esac
 case $("$ORACLE" --version | head -n 1) in
@@ -134,11 +136,52 @@ commands() {
     run bench -s 20M -c 1 -f raw a.raw
     run_exact nx
     run_exact
+    compare_commands
+}
+
+# Images with content, made by the stock programs for both.
+make_images() {
+    "$ORACLE" create -q -f raw "$1/r.raw" 4M
+    "$ORACLE" create -q -f vmdk "$1/r.vmdk" 4M
+    "$ORACLE" create -q -f raw "$1/l.raw" 5M
+    for image in "raw $1/r.raw" "vmdk $1/r.vmdk" "raw $1/l.raw"; do
+        # words
+        # shellcheck disable=SC2086
+        "$ORACLE_IO" -c 'write -q -P 3 1M 64k' -f $image
+    done
+    cp "$1/r.raw" "$1/d.raw"
+    "$ORACLE_IO" -f raw -c 'write -q -P 4 1051653 3' "$1/d.raw"
+    cp "$1/l.raw" "$1/ld.raw"
+    "$ORACLE_IO" -f raw -c 'write -q -P 4 4609k 1k' "$1/ld.raw"
+}
+
+compare_commands() {
+    run_exact compare r.raw r.vmdk
+    run_exact compare -f raw -F vmdk r.raw r.vmdk
+    run_exact compare -s -f raw -F vmdk r.raw r.vmdk
+    run_exact compare -s -f raw -F raw r.raw r.raw
+    run_exact compare -f raw -F raw r.raw d.raw
+    run_exact compare -q -f raw -F raw r.raw d.raw
+    run_exact compare -f raw -F raw r.raw l.raw
+    run_exact compare -f raw -F raw l.raw r.raw
+    run_exact compare -s -f raw -F raw r.raw l.raw
+    run_exact compare -f raw -F raw r.raw ld.raw
+    run_exact compare -U -T none -f raw -F raw r.raw ld.raw
+    run_exact compare r.raw
+    run_exact compare
+    run_exact compare r.raw nx.raw
+    run_exact compare nx.raw r.raw
+    run_exact compare -T x r.raw r.raw
+    run_exact compare -f nx r.raw r.raw
+    run_exact compare --image-opts -f raw r.raw r.raw
+    run_exact compare --image-opts driver=raw,file.filename=r.raw \
+        driver=vmdk,file.filename=r.vmdk
 }
 
 for name in stock ours; do
     [ $name = stock ] && prog=$ORACLE || prog=$IMG
     mkdir "$dir/$name"
+    make_images "$dir/$name"
     (cd "$dir/$name" && commands) > "$dir/$name.log" 2>&1
 done
 if ! diff -u "$dir/stock.log" "$dir/ours.log"; then
