@@ -117,6 +117,7 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs,
     bitmap->name = g_strdup(name);
     QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
     QLIST_INSERT_HEAD(&bs->dirty_bitmaps, bitmap, list);
+    qatomic_set(&bs->n_dirty_bitmaps, bs->n_dirty_bitmaps + 1);
     return bitmap;
 }
 
@@ -124,6 +125,7 @@ static void bitmap_release_locked(BdrvDirtyBitmap *bitmap)
 {
     assert(!bitmap->busy && !bitmap->successor);
     QLIST_REMOVE(bitmap, list);
+    qatomic_set(&bitmap->bs->n_dirty_bitmaps, bitmap->bs->n_dirty_bitmaps - 1);
     hbitmap_free(bitmap->bitmap);
     g_free(bitmap->name);
     g_free(bitmap);
@@ -458,7 +460,7 @@ void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes)
     BdrvDirtyBitmap *bm;
 
     /* A bitmap that comes meanwhile is for the writes that start later. */
-    if (likely(!qatomic_read(&QLIST_FIRST(&bs->dirty_bitmaps)))) {
+    if (likely(!qatomic_read(&bs->n_dirty_bitmaps))) {
         return;
     }
     QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
@@ -473,7 +475,7 @@ void bdrv_dirty_bitmap_truncate(BlockDriverState *bs, int64_t bytes)
 {
     BdrvDirtyBitmap *bm;
 
-    if (likely(!qatomic_read(&QLIST_FIRST(&bs->dirty_bitmaps)))) {
+    if (likely(!qatomic_read(&bs->n_dirty_bitmaps))) {
         return;
     }
     QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);

@@ -262,7 +262,7 @@ static inline bool bdrv_write_is_plain(BlockDriverState *bs, int64_t end,
 {
     return likely(ret == 0 &&
                   end <= qatomic_read(&bs->total_sectors) << BDRV_SECTOR_BITS
-                  && !qatomic_read(&QLIST_FIRST(&bs->dirty_bitmaps)));
+                  && !qatomic_read(&bs->n_dirty_bitmaps));
 }
 
 void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,

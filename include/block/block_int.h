@@ -344,6 +344,7 @@ struct BlockDriverState {
 
     QemuMutex dirty_bitmap_mutex;       /* the list, and all bits */
     QLIST_HEAD(, BdrvDirtyBitmap) dirty_bitmaps;
+    unsigned n_dirty_bitmaps;   /* atomic; changes under the mutex */
 
     uint64_t cumulative_perms;
     uint64_t cumulative_shared;
