@@ -311,7 +311,10 @@ static Error *explain_unknown(Monitor *mon, struct json_object *request,
     if (error_get_class(err) != ERROR_CLASS_COMMAND_NOT_FOUND) {
         return err;
     }
-    json_object_object_get_ex(request, "execute", &name);
+    /* "exec-oob" too: sent before the answer that allowed it. */
+    if (!json_object_object_get_ex(request, "execute", &name)) {
+        json_object_object_get_ex(request, "exec-oob", &name);
+    }
     if (!mon->negotiated) {
         error_free(err);
         err = NULL;
