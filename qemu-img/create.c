@@ -7,7 +7,6 @@
 #include "qemu-img.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "qemu/interrupt.h"
 
 typedef struct {
     const char *filename;
@@ -19,72 +18,6 @@ typedef struct {
     bool unsafe;                /* -u: do not look at the backing file */
     bool quiet;
 } CreateArgs;
-
-/* --- -o help --- */
-
-/* The options of both; those of the first count. */
-static QemuOptsList *merge_lists(const QemuOptsList *first,
-                                 const QemuOptsList *second)
-{
-    QemuOptsList *all;
-    size_t n = 0, m = 0, used;
-
-    while (first->desc[n].name) {
-        n++;
-    }
-    while (second->desc[m].name) {
-        m++;
-    }
-    all = g_malloc0(sizeof(*all) + (n + m + 1) * sizeof(all->desc[0]));
-    memcpy(all->desc, first->desc, n * sizeof(all->desc[0]));
-    used = n;
-    for (m = 0; second->desc[m].name; m++) {
-        if (!qemu_opt_find_desc(first, second->desc[m].name)) {
-            all->desc[used++] = second->desc[m];
-        }
-    }
-    return all;
-}
-
-/* A "raw" image is nothing but its file. */
-static bool is_raw(BlockDriver *drv)
-{
-    return drv == bdrv_find_format("raw");
-}
-
-static int print_create_help(const CreateArgs *a)
-{
-    BlockDriver *drv = bdrv_find_format(a->fmt);
-    g_autofree QemuOptsList *merged = NULL;
-    const QemuOptsList *table;
-    Error *local_err = NULL;
-    BlockDriver *proto;
-
-    table = drv ? bdrv_create_opts(drv) : NULL;
-    if (!table) {
-        error_report(drv ? "Format driver '%s' does not support image "
-                     "creation" : "Unknown file format '%s'", a->fmt);
-        return EXIT_FAILURE;
-    }
-    if (!a->filename) {
-        printf("Supported %s options:\n", a->fmt);
-        qemu_opts_print_help(table, false);
-        printf("\nThe protocol level may support further options.\n"
-               "Specify the target filename to include those options.\n");
-        return EXIT_SUCCESS;
-    }
-    proto = bdrv_find_protocol(a->filename, true, &local_err);
-    if (!proto) {
-        error_report_err(local_err);
-        return EXIT_FAILURE;
-    }
-    if (bdrv_create_opts(proto)) {
-        table = merged = merge_lists(table, bdrv_create_opts(proto));
-    }
-    printf("Supported options:\n");
-    qemu_opts_print_help(table, false);
-    return EXIT_SUCCESS;
-}
 
 /* --- "Formatting ..." --- */
 
@@ -144,28 +77,6 @@ static void print_formatting(const CreateArgs *a, const QemuOptsList *table,
 }
 
 /* --- backing files --- */
-
-static bool set_backing_option(const QemuOptsList *table, QOpts *opts,
-                               const CreateArgs *a, Error **errp)
-{
-    if (a->base_filename) {
-        if (!qemu_opt_find_desc(table, "backing_file")) {
-            error_setg(errp, "Backing file not supported for file format "
-                       "'%s'", a->fmt);
-            return false;
-        }
-        qopts_set_str(opts, "backing_file", a->base_filename);
-    }
-    if (a->base_fmt) {
-        if (!qemu_opt_find_desc(table, "backing_fmt")) {
-            error_setg(errp, "Backing file format not supported for file "
-                       "format '%s'", a->fmt);
-            return false;
-        }
-        qopts_set_str(opts, "backing_fmt", a->base_fmt);
-    }
-    return true;
-}
 
 /* Open the backing file: is it there, is its format told, how large is it? */
 static bool look_at_backing(const char *path, const char *fmt,
@@ -244,49 +155,25 @@ static bool set_size(const CreateArgs *a, QOpts *opts, Error **errp)
     return true;
 }
 
-/* Names and values that are wrong, before anything is said or done. */
-static bool check_options(const QemuOptsList *table, const QOpts *opts,
-                          Error **errp)
-{
-    g_autoptr(QOpts) copy = qopts_dup(opts);
-    g_autoptr(QOpts) taken = qopts_take_table(table, copy, errp);
-
-    return taken && qopts_check_empty(copy, errp);
-}
-
 static bool do_create(const CreateArgs *a, Error **errp)
 {
-    g_autofree QemuOptsList *merged = NULL;
+    g_autofree QemuOptsList *table = NULL;
     g_autoptr(QOpts) opts = NULL;
     BlockDriver *drv = bdrv_find_format(a->fmt);
-    BlockDriver *proto;
-    const QemuOptsList *table;
 
     if (!drv) {
         error_setg(errp, "Unknown file format '%s'", a->fmt);
         return false;
     }
-    proto = bdrv_find_protocol(a->filename, true, errp);
-    if (!proto) {
-        return false;
-    }
-    table = bdrv_create_opts(drv);
+    table = img_create_table(drv, a->filename, errp);
     if (!table) {
-        error_setg(errp, "Format driver '%s' does not support image "
-                   "creation", a->fmt);
         return false;
     }
-    if (!bdrv_create_opts(proto)) {
-        error_setg(errp, "Protocol driver for '%s' does not support image "
-                   "creation", a->filename);
-        return false;
-    }
-    /* An image has the options of its files, too. */
-    table = merged = merge_lists(table, bdrv_create_opts(proto));
     opts = a->options ? qopts_parse(a->options, NULL, errp) : qopts_new();
     if (!opts || !set_size(a, opts, errp)
-        || !set_backing_option(table, opts, a, errp)
-        || !check_options(table, opts, errp)
+        || !img_set_backing_option(table, opts, a->fmt, a->base_filename,
+                                   a->base_fmt, errp)
+        || !img_check_create_options(table, opts, errp)
         || !check_backing(a, opts, errp)) {
         return false;
     }
@@ -297,32 +184,11 @@ static bool do_create(const CreateArgs *a, Error **errp)
     if (!a->quiet) {
         print_formatting(a, table, opts);
     }
-    if (is_raw(drv)) {
-        return bdrv_create_file(a->filename, g_steal_pointer(&opts),
-                                errp) >= 0;
-    }
-    /* Unlike a raw file, a format that is half-written is no image. */
-    qemu_interrupt_init();
-    return bdrv_create(drv, a->filename, g_steal_pointer(&opts), errp) >= 0;
+    return img_create_image(drv, a->filename, g_steal_pointer(&opts),
+                            errp) >= 0;
 }
 
 /* --- command line --- */
-
-static void add_options(CreateArgs *a, const char *arg)
-{
-    char *joined;
-    size_t len = strlen(arg);
-
-    if (!len || arg[0] == ',' || (arg[len - 1] == ',' &&
-                                  (len == 1 || arg[len - 2] != ','))) {
-        error_report("Invalid option list: %s", arg);
-        exit(EXIT_FAILURE);
-    }
-    joined = a->options ? g_strconcat(a->options, ",", arg, NULL)
-                        : g_strdup(arg);
-    g_free(a->options);
-    a->options = joined;
-}
 
 static void create_option(CreateArgs *a, int c)
 {
@@ -337,7 +203,7 @@ static void create_option(CreateArgs *a, int c)
         a->fmt = optarg;
         break;
     case 'o':
-        add_options(a, optarg);
+        img_add_options(&a->options, optarg);
         break;
     case 'q':
         a->quiet = true;
@@ -393,7 +259,7 @@ int img_create(int argc, char **argv)
     if (create_arguments(&a, argc, argv) < 0) {
         status = EXIT_FAILURE;
     } else if (a.options && qopts_has_help(a.options)) {
-        status = print_create_help(&a);
+        status = img_print_create_help(a.fmt, a.filename);
     } else if (!do_create(&a, &local_err)) {
         error_reportf_err(local_err, "%s: ", a.filename);
         status = EXIT_FAILURE;

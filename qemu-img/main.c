@@ -38,7 +38,13 @@ static const img_cmd_t img_cmds[] = {
     { "compare", img_compare,
       "[--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
       "filename1 filename2", img_compare_help },
-    { "convert" },
+    { "convert", img_convert,
+      "[--image-opts] [--target-image-opts] [-U] [-C] [-c] [-p] [-q] [-n] "
+      "[-f fmt] [-t cache] [-T src_cache] [-O output_fmt] "
+      "[-B backing_file [-F backing_fmt]] [-o options] [-S sparse_size] "
+      "[-r rate_limit] [-m num_coroutines] [-W] [--salvage] "
+      "[--target-is-zero] filename [filename2 [...]] output_filename",
+      img_convert_help },
     { "create", img_create,
       "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "
       "filename [size]" },

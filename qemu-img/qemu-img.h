@@ -14,11 +14,13 @@
 int img_bench(int argc, char **argv);
 int img_check(int argc, char **argv);
 int img_compare(int argc, char **argv);
+int img_convert(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
 
 /* The text of "qemu-img COMMAND --help", where a file has one of its own. */
 extern const char img_compare_help[];
+extern const char img_convert_help[];
 
 /* Values of long options without a letter. */
 enum {
@@ -75,9 +77,32 @@ int img_parse_cache(const char *what, const char *arg, int *flags,
                     bool *writethrough);
 
 /*
+ * Making images: create-opts.c.  The options of create are those of the
+ * format @drv and of the protocol of @filename; to be freed.  NULL with @errp
+ * set if one of them cannot create images.
+ */
+QemuOptsList *img_create_table(BlockDriver *drv, const char *filename,
+                               Error **errp);
+/* Add the argument of an -o to *@options; reports and exits if it is none. */
+void img_add_options(char **options, const char *arg);
+/* "-o help": the options of @fmt, and of @filename unless NULL. */
+int img_print_create_help(const char *fmt, const char *filename);
+/* -b and -F, both may be NULL, as options; false with @errp set. */
+bool img_set_backing_option(const QemuOptsList *table, QOpts *opts,
+                            const char *fmt, const char *backing,
+                            const char *backing_fmt, Error **errp);
+/* Names and values that are wrong, before anything is said or done. */
+bool img_check_create_options(const QemuOptsList *table, const QOpts *opts,
+                              Error **errp);
+/* Create; @opts is consumed. */
+int img_create_image(BlockDriver *drv, const char *filename, QOpts *opts,
+                     Error **errp);
+
+/*
  * Progress, as "    (12.34/100%)" and a carriage return on stdout if
  * @enabled; else a line of it on stderr whenever SIGUSR1 comes.  Percents are
- * printed when they have grown by @min_step; 0 and 100 always.  img_progress_end() ends the line.
+ * printed when they have grown by @min_step; 0 and 100 always.  The last one
+ * ends the line.
  */
 void img_progress_begin(bool enabled, float min_step);
 void img_progress(float percent);

@@ -54,6 +54,7 @@ BlockDriver bdrv_vmdk = {
     .instance_size = sizeof(BDRVVmdkState),
     .is_format = true,
     .supports_backing = true,
+    .supports_compressed_writes = true,
     .create_opts = &vmdk_create_opts,
     .bdrv_probe = vmdk_probe,
     .bdrv_open = vmdk_open,

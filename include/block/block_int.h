@@ -36,6 +36,7 @@ struct BlockDriver {
     bool is_filter;             /* same data as its one child */
     bool filtered_child_is_backing; /* of a filter: bs->backing, not file */
     bool supports_backing;
+    bool supports_compressed_writes;    /* in some of its images */
 
     /* Options of open besides the generic ones; NULL for none. */
     const QemuOptsList *runtime_opts;

@@ -137,6 +137,7 @@ commands() {
     run_exact nx
     run_exact
     compare_commands
+    convert_commands
 }
 
 # Images with content, made by the stock programs for both.
@@ -153,6 +154,63 @@ make_images() {
     "$ORACLE_IO" -f raw -c 'write -q -P 4 1051653 3' "$1/d.raw"
     cp "$1/l.raw" "$1/ld.raw"
     "$ORACLE_IO" -f raw -c 'write -q -P 4 4609k 1k' "$1/ld.raw"
+}
+
+# convert OPTION...: and what the stock programs say of the result.
+convert() {
+    rm -f to.img
+    run_exact convert "$@" to.img
+    [ -e to.img ] || return
+    "$ORACLE" compare r.raw to.img
+    "$ORACLE" map --output=json -f raw to.img > map
+    "$ORACLE" info to.img | grep -E 'format|virtual|type|sub'
+}
+
+convert_commands() {
+    convert -f raw -O raw r.raw
+    cat map
+    convert -f vmdk -O raw r.vmdk
+    convert -f raw -O vmdk r.raw
+    convert -f raw -O vmdk -W -m 16 r.raw
+    convert -f raw -O vmdk -o subformat=streamOptimized -c r.raw
+    convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse r.raw
+    convert -f raw -O raw -S 0 r.raw
+    cat map
+    convert -f raw -O raw -S 64k -t none -T none r.raw
+    convert -f raw -O raw -r 100M -U r.raw
+    convert -f raw -O raw -C r.raw
+    convert -q -p r.vmdk
+    convert --image-opts driver=vmdk,file.filename=r.vmdk
+    convert -f raw -O raw -o preallocation=falloc r.raw
+    convert -f raw r.raw r.raw
+    convert -f vmdk -O vmdk -B r.vmdk -F vmdk r.vmdk
+    convert -f vmdk -O vmdk -o backing_file=r.vmdk,backing_fmt=vmdk r.vmdk
+    run_exact convert -n -f raw r.raw l.raw
+    run_exact convert -n -f raw -O raw r.raw l.raw
+    run_exact convert -n -f raw -O raw l.raw r.raw
+    run_exact convert -n -f raw --target-image-opts r.raw \
+        driver=raw,file.filename=l.raw
+    run_exact convert
+    run_exact convert -f raw r.raw
+    run_exact convert -O raw -o help
+    run_exact convert -O raw -o help r.raw x.raw
+    run_exact convert -O nx -o help r.raw
+    for bad in '-O nx' '-f nx' '-O raw -c' '-m 0' '-m 17' '-S x' '-S 1000' \
+        '-r x' '-t x' '-T x' --target-is-zero '-n -o size=1' \
+        '-C -S 4k' '-C -c' '-C --salvage' '-O raw -B r.vmdk' \
+        '-O vmdk -B r.vmdk' '-o foo=1' --target-image-opts \
+        '--image-opts -f raw' '-n --target-image-opts -O raw' \
+        '-l snapshot.id=1' --bitmaps --skip-broken-bitmaps --nx; do
+        # words
+        # shellcheck disable=SC2086
+        run_exact convert $bad r.raw x.raw
+    done
+    run_exact convert nx x.raw
+    run_exact convert -f raw r.raw nx/x.raw
+    run_exact convert -f raw -O vmdk -B r.vmdk -F vmdk r.raw r.raw x.vmdk
+    run_exact convert -f vmdk -O vmdk -B nx.vmdk -F vmdk r.vmdk x.vmdk
+    run convert -f raw -O raw r.raw r.raw
+    run convert -n -f raw -O raw r.raw r.raw
 }
 
 compare_commands() {

@@ -220,7 +220,7 @@ static void do_create_line(char **lines)
         a.base_fmt = nonempty(lines[5]);
     }
     if (a.options && qopts_has_help(a.options)) {
-        print_create_help(&a);
+        img_print_create_help(a.fmt, a.filename);
     } else if (!do_create(&a, &err)) {
         fuzz_check_error(err, input);
     } else {
