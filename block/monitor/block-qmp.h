@@ -13,6 +13,8 @@
 
 /* The node of that name, no reference; NULL with @errp set if there is none. */
 BlockDriverState *block_qmp_node(const char *name, Error **errp);
+/* The same, but no node may be above it: a filter would be beside those. */
+BlockDriverState *block_qmp_root_node(const char *name, Error **errp);
 /* JOB_MANUAL_* from the optional arguments of a command. */
 int block_qmp_job_flags(bool has_auto_finalize, bool auto_finalize,
                         bool has_auto_dismiss, bool auto_dismiss);
@@ -36,6 +38,14 @@ void block_dirty_bitmap_merge_action(const BlockDirtyBitmapMerge *a,
                                      Transaction *tran, Error **errp);
 void blockdev_backup_action(BlockdevBackup *a, JobTxn *txn, Transaction *tran,
                             Error **errp);
+/* The part that blockdev-backup and drive-backup have in common. */
+void backup_action(const BackupCommon *b, BlockDriverState *bs,
+                   BlockDriverState *target, JobTxn *txn, Transaction *tran,
+                   Error **errp);
+void drive_backup_action(DriveBackup *a, JobTxn *txn, Transaction *tran,
+                         Error **errp);
+void blockdev_snapshot_sync_action(const BlockdevSnapshotSync *a,
+                                   Transaction *tran, Error **errp);
 void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
                               Error **errp);
 

@@ -20,8 +20,7 @@ BlockDriverState *block_qmp_node(const char *name, Error **errp)
     return bs;
 }
 
-/* The same, but no node may be above it: a filter would be beside those. */
-static BlockDriverState *root_node(const char *name, Error **errp)
+BlockDriverState *block_qmp_root_node(const char *name, Error **errp)
 {
     BlockDriverState *bs = block_qmp_node(name, errp);
     BdrvChild *c;
@@ -175,22 +174,31 @@ static const TransactionActionDrv backup_action_drv = {
     .abort = backup_action_abort,
 };
 
+void backup_action(const BackupCommon *b, BlockDriverState *bs,
+                   BlockDriverState *target, JobTxn *txn, Transaction *tran,
+                   Error **errp)
+{
+    BlockJob *job;
+
+    if (bdrv_try_change_aio_context(target, bdrv_get_aio_context(bs), NULL,
+                                    errp) < 0) {
+        return;
+    }
+    job = do_backup(b, bs, target, txn, errp);
+    if (job) {
+        tran_add(tran, &backup_action_drv, &job->job);
+    }
+}
+
 void blockdev_backup_action(BlockdevBackup *a, JobTxn *txn, Transaction *tran,
                             Error **errp)
 {
     BlockDriverState *bs = block_qmp_node(a->device, errp);
     BlockDriverState *target = bs ? block_qmp_node(a->target, errp) : NULL;
-    BlockJob *job;
 
-    if (!target ||
-        bdrv_try_change_aio_context(target, bdrv_get_aio_context(bs), NULL,
-                                    errp) < 0) {
-        return;
-    }
-    /* What BlockdevBackup has from BackupCommon comes first in it. */
-    job = do_backup((BackupCommon *)a, bs, target, txn, errp);
-    if (job) {
-        tran_add(tran, &backup_action_drv, &job->job);
+    if (target) {
+        /* What BlockdevBackup has from BackupCommon comes first in it. */
+        backup_action((BackupCommon *)a, bs, target, txn, tran, errp);
     }
 }
 
@@ -234,7 +242,7 @@ void qmp_blockdev_mirror(const char *job_id, const char *device,
         .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
                                      has_auto_dismiss, auto_dismiss),
     };
-    BlockDriverState *bs = root_node(device, errp);
+    BlockDriverState *bs = block_qmp_root_node(device, errp);
     BlockDriverState *target_bs = bs ? block_qmp_node(target, errp) : NULL;
     BlockJob *job;
 
@@ -320,7 +328,7 @@ void qmp_block_commit(const char *job_id, const char *device,
         .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
                                      has_auto_dismiss, auto_dismiss),
     };
-    BlockDriverState *bs = root_node(device, errp);
+    BlockDriverState *bs = block_qmp_root_node(device, errp);
     BlockDriverState *top_bs = bs, *base_bs;
     BlockJob *job;
 

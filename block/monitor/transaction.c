@@ -134,6 +134,13 @@ static void transaction_action(TransactionAction *a, JobTxn *txn,
     case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
         blockdev_snapshot_action(a->u.blockdev_snapshot.data, tran, errp);
         break;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
+        blockdev_snapshot_sync_action(a->u.blockdev_snapshot_sync.data, tran,
+                                      errp);
+        break;
+    case TRANSACTION_ACTION_KIND_DRIVE_BACKUP:
+        drive_backup_action(a->u.drive_backup.data, txn, tran, errp);
+        break;
     default:
         error_setg(errp, "Action '%s' is not implemented",
                    TransactionActionKind_str(a->type));
