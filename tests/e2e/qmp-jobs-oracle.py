@@ -81,6 +81,13 @@ class Recorder:
                 if s not in ('paused', 'standby') and s not in seen[:i]]
         self.answers.append(('statuses of ' + job, calm))
 
+    def query_stopped(self):
+        """How far a job came before an error depends on its requests."""
+        jobs = self.daemon.cmd('query-block-jobs')
+        for job in jobs:
+            job.pop('offset')
+        self.answers.append(('query-block-jobs', jobs))
+
     def close(self):
         status = self.daemon.quit()
         self.daemon.cleanup()
@@ -344,7 +351,7 @@ def on_error(r, policy, errno, side):
     r.events('BLOCK_JOB_ERROR')
     if policy == 'stop' or (policy == 'enospc' and errno == 28):
         r.daemon.qmp.wait_event('JOB_STATUS_CHANGE', {'status': 'paused'})
-        r('query-block-jobs')
+        r.query_stopped()
         r('job-resume', id='j')
     r.events('BLOCK_JOB_COMPLETED')
 
