@@ -117,7 +117,12 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs,
     bitmap->name = g_strdup(name);
     QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
     QLIST_INSERT_HEAD(&bs->dirty_bitmaps, bitmap, list);
-    qatomic_set(&bs->n_dirty_bitmaps, bs->n_dirty_bitmaps + 1);
+    /*
+     * A full barrier, as is the counting of a write that has ended before it
+     * reads this: a write that does not see the bitmap is seen by all that is
+     * read from now on.
+     */
+    qatomic_inc(&bs->n_dirty_bitmaps);
     return bitmap;
 }
 
@@ -125,7 +130,7 @@ static void bitmap_release_locked(BdrvDirtyBitmap *bitmap)
 {
     assert(!bitmap->busy && !bitmap->successor);
     QLIST_REMOVE(bitmap, list);
-    qatomic_set(&bitmap->bs->n_dirty_bitmaps, bitmap->bs->n_dirty_bitmaps - 1);
+    qatomic_dec(&bitmap->bs->n_dirty_bitmaps);
     hbitmap_free(bitmap->bitmap);
     g_free(bitmap->name);
     g_free(bitmap);

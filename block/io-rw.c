@@ -36,15 +36,28 @@ static int64_t bdrv_limit_iov(BlockDriverState *bs, QEMUIOVector *qiov,
     return bytes;
 }
 
+/* Can the driver take the request as it is? */
+static inline bool bdrv_is_within_limits(BlockDriverState *bs,
+                                         QEMUIOVector *qiov, int64_t bytes)
+{
+    return likely(qiov->niov == 1 && bytes <= BDRV_REQUEST_MAX_BYTES &&
+                  (!bs->bl.max_transfer || bytes <= bs->bl.max_transfer));
+}
+
 static int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs,
                                            int64_t offset, int64_t bytes,
                                            QEMUIOVector *qiov,
                                            size_t qiov_offset,
                                            BdrvRequestFlags flags)
 {
-    int64_t max = bdrv_max_transfer(bs);
+    int64_t max;
 
     flags &= bs->supported_read_flags;
+    if (bdrv_is_within_limits(bs, qiov, bytes)) {
+        return bs->drv->bdrv_co_preadv_part(bs, offset, bytes, qiov,
+                                            qiov_offset, flags);
+    }
+    max = bdrv_max_transfer(bs);
     while (bytes > 0) {
         int64_t n = bdrv_limit_iov(bs, qiov, qiov_offset, MIN(bytes, max));
         int ret = bs->drv->bdrv_co_preadv_part(bs, offset, n, qiov,
@@ -112,12 +125,18 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
 {
     bool emulate_fua = (flags & BDRV_REQ_FUA) &&
                        !(bs->supported_write_flags & BDRV_REQ_FUA);
-    int64_t max = bdrv_max_transfer(bs);
+    int64_t max;
     int ret = 0;
 
     if (!bs->drv->bdrv_co_pwritev_part) {
         return -ENOTSUP;
     }
+    if (bdrv_is_within_limits(bs, qiov, bytes) &&
+        !(flags & ~bs->supported_write_flags)) {
+        return bs->drv->bdrv_co_pwritev_part(bs, offset, bytes, qiov,
+                                             qiov_offset, flags);
+    }
+    max = bdrv_max_transfer(bs);
     if ((flags & BDRV_REQ_WRITE_COMPRESSED) &&
         !(bs->supported_write_flags & BDRV_REQ_WRITE_COMPRESSED)) {
         return -ENOTSUP;
@@ -265,15 +284,15 @@ static inline bool bdrv_write_is_plain(BlockDriverState *bs, int64_t end,
                   && !qatomic_read(&bs->n_dirty_bitmaps));
 }
 
-void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
-                                           int64_t offset, int64_t bytes,
-                                           BdrvTrackedRequestType type,
-                                           int ret)
+/* What else comes of a change of the content, once it is counted. */
+static void coroutine_fn
+bdrv_co_write_finish_special(BlockDriverState *bs, int64_t offset,
+                             int64_t bytes, BdrvTrackedRequestType type,
+                             int ret)
 {
     int64_t end_sector = DIV_ROUND_UP(offset + bytes,
                                       (int64_t)BDRV_SECTOR_SIZE);
 
-    qatomic_inc(&bs->write_gen);
     if (ret == 0 && type == BDRV_TRACKED_WRITE &&
         bdrv_grow_to(bs, end_sector)) {
         bdrv_dirty_bitmap_truncate(bs, end_sector * BDRV_SECTOR_SIZE);
@@ -288,6 +307,15 @@ void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
     if (type != BDRV_TRACKED_TRUNCATE) {
         bdrv_set_dirty(bs, offset, bytes);
     }
+}
+
+void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           BdrvTrackedRequestType type,
+                                           int ret)
+{
+    qatomic_inc(&bs->write_gen);
+    bdrv_co_write_finish_special(bs, offset, bytes, type, ret);
 }
 
 /* detect-zeroes: is this write one of zeroes? */
@@ -337,10 +365,11 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
                                   flags);
     }
     bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
-    if (bdrv_write_is_plain(bs, offset + bytes, ret)) {
-        qatomic_inc(&bs->write_gen);
-    } else {
-        bdrv_co_write_req_finish(bs, offset, bytes, BDRV_TRACKED_WRITE, ret);
+    /* Pairs with the count of bitmaps: see bdrv_create_dirty_bitmap(). */
+    qatomic_inc(&bs->write_gen);
+    if (!bdrv_write_is_plain(bs, offset + bytes, ret)) {
+        bdrv_co_write_finish_special(bs, offset, bytes, BDRV_TRACKED_WRITE,
+                                     ret);
     }
     return ret;
 }

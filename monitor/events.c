@@ -167,7 +167,8 @@ static void got_event(int event, struct json_object *json)
     if (n_waiting < EVENTS_MAX_WAITING) {
         item = g_new0(Waiting, 1);
         item->event = event;
-        item->json = json_object_get(json);
+        /* References of json-c are not counted atomically: one each. */
+        json_object_deep_copy(json, &item->json, NULL);
         QSIMPLEQ_INSERT_TAIL(&waiting, item, next);
         n_waiting++;
         qemu_bh_schedule(bh);
