@@ -36,7 +36,7 @@ static int64_t bdrv_limit_iov(BlockDriverState *bs, QEMUIOVector *qiov,
     return bytes;
 }
 
-/* Can the driver take the request as it is? */
+/* Can the driver take the request, which is not empty, as it is? */
 static inline bool bdrv_is_within_limits(BlockDriverState *bs,
                                          QEMUIOVector *qiov, int64_t bytes)
 {
@@ -101,7 +101,8 @@ int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
     /* Bytes past the end read as zeroes. */
     within = offset >= length ? 0 : QEMU_ALIGN_UP(length - offset, align);
     within = MIN(within, bytes);
-    ret = bdrv_driver_preadv(bs, offset, within, qiov, qiov_offset, flags);
+    ret = within ? bdrv_driver_preadv(bs, offset, within, qiov, qiov_offset,
+                                      flags) : 0;
     if (ret == 0 && within < bytes) {
         qemu_iovec_memset(qiov, qiov_offset + within, 0, bytes - within);
     }

@@ -3,7 +3,7 @@
  * Requests, seen by a driver of this test: what arrives, and what must not.
  */
 #include "qemu/osdep.h"
-#include "block/block_int.h"
+#include "block/blk-int.h"
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
 
@@ -32,6 +32,7 @@ static int coroutine_fn mem_co_preadv_part(BlockDriverState *bs,
                                            size_t qiov_offset,
                                            BdrvRequestFlags flags)
 {
+    g_assert_cmpint(bytes, >, 0);
     qemu_iovec_from_buf(qiov, qiov_offset, disk + offset, bytes);
     return 0;
 }
@@ -174,6 +175,26 @@ static void test_permissions(void)
     blk_unref(blk);
 }
 
+static int coroutine_fn read_past_end_entry(void *opaque)
+{
+    BlockBackend *blk = opaque;
+
+    memset(guest, 1, 512);
+    return bdrv_co_pread(blk->root, DISK_SIZE + 512, 512, guest, 0);
+}
+
+/* What is past the end reads as zeroes, and is not asked of the driver. */
+static void test_past_end(void)
+{
+    BlockBackend *blk = open_mem("driver=mem", BLK_PERM_CONSISTENT_READ);
+
+    g_assert_cmpint(bdrv_run_co(blk_get_aio_context(blk), read_past_end_entry,
+                                blk), ==, 0);
+    g_assert_cmpuint(guest[0], ==, 0);
+    g_assert_cmpuint(guest[511], ==, 0);
+    blk_unref(blk);
+}
+
 /* A write to the last block must not make the disk longer. */
 static void test_odd_size(void)
 {
@@ -206,6 +227,7 @@ int main(int argc, char **argv)
 
     g_test_add_func("/block-requests/probed-raw", test_probed_raw);
     g_test_add_func("/block-requests/permissions", test_permissions);
+    g_test_add_func("/block-requests/past-end", test_past_end);
     g_test_add_func("/block-requests/odd-size", test_odd_size);
     ret = g_test_run();
 
