@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * BlockBackend: life, permissions, accounting, and requests in coroutines.
+ * BlockBackend: life, permissions, and requests in coroutines.
  *
  * blk->in_flight counts the requests that have come in and not ended; while
  * the root is drained (quiesce_counter) new ones wait in queued_requests.
@@ -403,49 +403,9 @@ void *blk_try_blockalign(BlockBackend *blk, size_t size)
     return qemu_try_blockalign(blk_bs(blk), size);
 }
 
-/* --- accounting --- */
-
 BlockAcctStats *blk_get_stats(BlockBackend *blk)
 {
     return &blk->stats;
-}
-
-void block_acct_start(BlockAcctStats *stats, BlockAcctCookie *cookie,
-                      int64_t bytes, enum BlockAcctType type)
-{
-    assert(type < BLOCK_MAX_IOTYPE);
-    cookie->bytes = bytes;
-    cookie->start_time_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-    cookie->type = type;
-}
-
-static void block_acct_end(BlockAcctStats *stats, BlockAcctCookie *cookie,
-                           bool failed)
-{
-    if (failed) {
-        stats->failed_ops[cookie->type]++;
-    } else {
-        stats->nr_bytes[cookie->type] += cookie->bytes;
-        stats->nr_ops[cookie->type]++;
-    }
-    stats->total_time_ns[cookie->type] +=
-        qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - cookie->start_time_ns;
-    cookie->type = BLOCK_ACCT_NONE;
-}
-
-void block_acct_done(BlockAcctStats *stats, BlockAcctCookie *cookie)
-{
-    block_acct_end(stats, cookie, false);
-}
-
-void block_acct_failed(BlockAcctStats *stats, BlockAcctCookie *cookie)
-{
-    block_acct_end(stats, cookie, true);
-}
-
-void block_acct_invalid(BlockAcctStats *stats, enum BlockAcctType type)
-{
-    stats->invalid_ops[type]++;
 }
 
 /* --- drain --- */

@@ -301,6 +301,7 @@ BlockStatsList *qmp_query_blockstats(bool has_query_nodes, bool query_nodes,
         return list;
     }
     while ((blk = next_device(blk))) {
+        BlockAcctStats stats;
         BlockStats *s;
 
         if (blk_bs(blk)) {
@@ -310,7 +311,8 @@ BlockStatsList *qmp_query_blockstats(bool has_query_nodes, bool query_nodes,
             s->stats = g_new0(BlockDeviceStats, 1);
         }
         s->device = g_strdup(blk_name(blk));
-        device_stats(s->stats, blk_get_stats(blk));
+        block_acct_copy(&stats, blk_get_stats(blk));
+        device_stats(s->stats, &stats);
         QAPI_LIST_APPEND(tail, s);
     }
     return list;

@@ -36,6 +36,7 @@ enum BlockAcctType {
 
 /* Counters, in bytes, operations and ns. */
 typedef struct BlockAcctStats {
+    QemuSpin lock;              /* of what follows */
     uint64_t nr_bytes[BLOCK_MAX_IOTYPE];
     uint64_t nr_ops[BLOCK_MAX_IOTYPE];
     uint64_t failed_ops[BLOCK_MAX_IOTYPE];
@@ -49,12 +50,15 @@ typedef struct BlockAcctCookie {
     enum BlockAcctType type;
 } BlockAcctCookie;
 
+/* Any thread, these and those below. */
 BlockAcctStats *blk_get_stats(BlockBackend *blk);
 void block_acct_start(BlockAcctStats *stats, BlockAcctCookie *cookie,
                       int64_t bytes, enum BlockAcctType type);
 void block_acct_done(BlockAcctStats *stats, BlockAcctCookie *cookie);
 void block_acct_failed(BlockAcctStats *stats, BlockAcctCookie *cookie);
 void block_acct_invalid(BlockAcctStats *stats, enum BlockAcctType type);
+/* What they are now. */
+void block_acct_copy(BlockAcctStats *copy, BlockAcctStats *stats);
 
 /*
  * blk_new(): without a node.  blk_new_open(): bdrv_open() and attach, with

@@ -266,6 +266,48 @@ static void test_errors(void)
     blk_unref(blk);
 }
 
+/* --- counting --- */
+
+#define COUNTS 100000
+
+static void *count_thread(void *opaque)
+{
+    BlockAcctStats *stats = opaque;
+    int i;
+
+    for (i = 0; i < COUNTS; i++) {
+        BlockAcctCookie cookie;
+
+        block_acct_start(stats, &cookie, 3, BLOCK_ACCT_WRITE);
+        block_acct_done(stats, &cookie);
+        block_acct_invalid(stats, BLOCK_ACCT_READ);
+    }
+    return NULL;
+}
+
+/* By several threads at once. */
+static void test_counts(void)
+{
+    BlockBackend *blk = new_blk(NULL);
+    BlockAcctStats stats;
+    QemuThread threads[2];
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        qemu_thread_create(&threads[i], "count", count_thread,
+                           blk_get_stats(blk), QEMU_THREAD_JOINABLE);
+    }
+    for (i = 0; i < 2; i++) {
+        qemu_thread_join(&threads[i]);
+    }
+    block_acct_copy(&stats, blk_get_stats(blk));
+    g_assert_cmpuint(stats.nr_ops[BLOCK_ACCT_WRITE], ==, 2 * COUNTS);
+    g_assert_cmpuint(stats.nr_bytes[BLOCK_ACCT_WRITE], ==, 6 * COUNTS);
+    g_assert_cmpuint(stats.invalid_ops[BLOCK_ACCT_READ], ==, 2 * COUNTS);
+    g_assert_cmpuint(stats.failed_ops[BLOCK_ACCT_WRITE], ==, 0);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -278,6 +320,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-backend/device", test_device);
     g_test_add_func("/block-backend/no-queuing", test_no_queuing);
     g_test_add_func("/block-backend/errors", test_errors);
+    g_test_add_func("/block-backend/counts", test_counts);
     ret = g_test_run();
 
     qemu_cleanup_main_loop();
