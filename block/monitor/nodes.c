@@ -210,3 +210,26 @@ void qmp_block_set_write_threshold(const char *node_name,
     }
     qatomic_set(&bs->write_threshold, write_threshold);
 }
+
+void qmp_blockdev_set_active(const char *node_name, bool active, Error **errp)
+{
+    BlockDriverState *bs;
+
+    if (!node_name) {
+        if (active) {
+            bdrv_activate_all(errp);
+        } else {
+            bdrv_inactivate_all(errp);
+        }
+        return;
+    }
+    bs = find_node(node_name, errp);
+    if (!bs) {
+        return;
+    }
+    if (active) {
+        bdrv_activate(bs, errp);
+    } else {
+        bdrv_inactivate(bs, errp);
+    }
+}

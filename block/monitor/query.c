@@ -183,7 +183,7 @@ static BlockDeviceInfo *query_node(BlockBackend *blk, BlockDriverState *bs,
     /* QEMU counts on the way down, which "flat" does not go. */
     info->backing_file_depth = flat ? 0 : backing_depth(bs);
     info->children = query_children(bs);
-    info->active = true;
+    info->active = !bdrv_is_inactive(bs);
     info->write_threshold = qatomic_read(&bs->write_threshold);
     info->detect_zeroes = bs->detect_zeroes;
     info->cache = g_new0(BlockdevCacheInfo, 1);

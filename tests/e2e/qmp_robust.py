@@ -283,6 +283,52 @@ def test_threshold(daemon, path):
     daemon.cmd('blockdev-del', {'node-name': 'n'})
 
 
+def test_active(daemon, path):
+    """Two daemons have one disk, and hand it over."""
+    image = os.path.join(FOLDER, 'shared.img')
+    with open(image, 'wb') as file:
+        file.truncate(MIB)
+
+    def add(d, active):
+        d.cmd('blockdev-add', {'driver': 'raw', 'node-name': 'r',
+                               'active': active, 'file': {
+                                   'driver': 'file', 'filename': image,
+                                   'node-name': 'f'}})
+        if active:
+            d.cmd('object-add', {'qom-type': 'load', 'id': 'l',
+                                 'node-name': 'r', 'size': 65536})
+
+    folder = os.path.join(FOLDER, 'other')
+    os.makedirs(folder, exist_ok=True)
+    other = Daemon(PROGRAM, folder)
+    try:
+        add(daemon, True)
+        add(other, False)
+        assert not other.cmd('query-named-block-nodes')[0]['active']
+        try:
+            other.cmd('object-add', {'qom-type': 'load', 'id': 'l',
+                                     'node-name': 'r'})
+            assert False, 'a load for an inactive node'
+        except QmpError as err:
+            assert 'inactive' in err.desc, err
+        daemon.cmd('object-del', {'id': 'l'})
+        daemon.cmd('blockdev-set-active', {'active': False})
+        other.cmd('blockdev-set-active', {'node-name': 'r', 'active': True})
+        assert all(x['active'] for x in
+                   other.cmd('query-named-block-nodes'))
+        try:
+            daemon.cmd('blockdev-set-active', {'node-name': 'x',
+                                               'active': True})
+            assert False
+        except QmpError as err:
+            assert 'Failed to find node' in err.desc, err
+        assert other.quit() == 0
+    finally:
+        other.cleanup()
+    daemon.cmd('blockdev-set-active', {'active': True})
+    daemon.cmd('blockdev-del', {'node-name': 'r'})
+
+
 def with_daemon(test):
     args, path = monitor('second')
     daemon = Daemon(PROGRAM, FOLDER, args)
@@ -485,7 +531,8 @@ def test_pty():
 def main():
     tests = [(x.__name__, lambda x=x: with_daemon(x)) for x in (
         test_input, test_limits, test_no_reader, test_lost_events,
-        test_clients, test_many, test_capabilities, test_threshold)]
+        test_clients, test_many, test_capabilities, test_threshold,
+        test_active)]
     tests += [(x.__name__, x) for x in (
         test_options, test_help, test_stdio, test_daemonize, test_signals,
         test_fd_and_tcp, test_pty)]
