@@ -59,8 +59,12 @@ style:
 bench: all
 	meson test -C build --benchmark --verbose
 
+# Block jobs beside a stock qemu-storage-daemon: scripts/bench-jobs --help.
+bench-jobs: all
+	scripts/bench-jobs
+
 clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-series check-spin coverage fuzz style bench clean
+    check-series check-spin coverage fuzz style bench bench-jobs clean
