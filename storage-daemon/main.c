@@ -10,7 +10,9 @@
 #include <getopt.h>
 #include <sys/prctl.h>
 #include "block/block.h"
+#include "block/export.h"
 #include "block/monitor/nodes.h"
+#include "block/nbd.h"
 #include "chardev/char.h"
 #include "daemon.h"
 #include "monitor/monitor.h"
@@ -79,10 +81,20 @@ static const char help_text[] =
 "\n"
 "  --daemonize            go to the background once startup is complete\n"
 "\n"
+"  --export [type=]nbd,id=<id>,node-name=<node-name>[,name=<export-name>]\n"
+"           [,writable=on|off][,writethrough=on|off][,description=<text>]\n"
+"           [,bitmaps.0=<name>,...][,allocation-depth=on|off]\n"
+"                         export a node over NBD\n"
+"\n"
 "  --monitor [chardev=]<id>[,mode=control][,pretty[=on|off]]\n"
 "                         talk QMP through a character device\n"
 "\n"
 "  --name <name>          the name of the process\n"
+"\n"
+"  --nbd-server addr.type=unix,addr.path=<path>[,max-connections=<n>]\n"
+"               [,handshake-max-seconds=<n>]\n"
+"  --nbd-server addr.type=inet,addr.host=<host>,addr.port=<port>[,...]\n"
+"                         listen for NBD clients\n"
 "\n"
 "  --object <type>,id=<id>[,...]\n"
 "                         make an object; \"help\" lists the types\n"
@@ -188,10 +200,34 @@ static bool set_name(const char *arg, Error **errp)
     return true;
 }
 
-static bool not_built(const char *what, Error **errp)
+static bool add_export(const char *arg, Error **errp)
 {
-    error_setg(errp, "This version has no %s", what);
-    return false;
+    BlockExportOptions *opts;
+    bool ok;
+
+    if (!parse_option(&qapi_type_BlockExportOptions, arg, "type", &opts,
+                      errp)) {
+        return false;
+    }
+    ok = blk_exp_add(opts, errp);
+    qapi_free_BlockExportOptions(opts);
+    return ok;
+}
+
+static bool start_nbd_server(const char *arg, Error **errp)
+{
+    NbdServerOptions *opts;
+    bool ok;
+
+    if (!parse_option(&qapi_type_NbdServerOptions, arg, NULL, &opts, errp)) {
+        return false;
+    }
+    ok = nbd_server_start(opts->addr, opts->has_max_connections ?
+                          opts->max_connections : 100,
+                          opts->has_handshake_max_seconds ?
+                          opts->handshake_max_seconds : 10, errp);
+    qapi_free_NbdServerOptions(opts);
+    return ok;
 }
 
 /* One option of the second pass. */
@@ -203,13 +239,13 @@ static bool carry_out(int c, const char *arg, Error **errp)
     case OPTION_CHARDEV:
         return qemu_chr_new_from_opts(arg, errp);
     case OPTION_EXPORT:
-        return not_built("exports", errp);
+        return add_export(arg, errp);
     case OPTION_MONITOR:
         return add_monitor(arg, errp);
     case OPTION_NAME:
         return set_name(arg, errp);
     case OPTION_NBD_SERVER:
-        return not_built("NBD server", errp);
+        return start_nbd_server(arg, errp);
     case OPTION_OBJECT:
         return add_object(arg, errp);
     case 'T':
@@ -303,6 +339,8 @@ static bool start(int argc, char *argv[])
 static void stop(void)
 {
     daemon_stopping();
+    nbd_server_stop();
+    blk_exp_close_all();
     job_cancel_sync_all();
     user_objects_cleanup(true);
     bdrv_drain_all();

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Exports of all types: their life, and the QMP commands.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "block/export.h"
+#include "block/nbd.h"
+#include "qapi/qapi-commands-block-export.h"
+#include "qapi/qapi-events-block-export.h"
+#include "qemu/aio-wait.h"
+#include "qemu/id.h"
+
+static const BlockExportDriver *const export_drivers[] = {
+    &blk_exp_nbd,
+};
+
+static QLIST_HEAD(, BlockExport) all_exports =
+    QLIST_HEAD_INITIALIZER(all_exports);
+
+BlockExport *blk_exp_find(const char *id)
+{
+    BlockExport *exp;
+
+    QLIST_FOREACH(exp, &all_exports, next) {
+        if (!strcmp(exp->id, id)) {
+            return exp;
+        }
+    }
+    return NULL;
+}
+
+static const BlockExportDriver *export_driver(BlockExportType type)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(export_drivers); i++) {
+        if (export_drivers[i]->type == type) {
+            return export_drivers[i];
+        }
+    }
+    g_assert_not_reached();
+}
+
+static BlockBackend *export_backend(BlockDriverState *bs,
+                                    const BlockExportOptions *opts,
+                                    Error **errp)
+{
+    uint64_t perm = BLK_PERM_CONSISTENT_READ;
+    BlockBackend *blk;
+
+    if (opts->has_writable && opts->writable) {
+        if (bdrv_is_read_only(bs)) {
+            error_setg(errp, "Cannot export read-only node as writable");
+            return NULL;
+        }
+        perm |= BLK_PERM_WRITE;
+    }
+    blk = blk_new(bdrv_get_aio_context(bs), perm, BLK_PERM_ALL);
+    /* Requests may come from any context, so the node may move. */
+    blk_set_allow_aio_context_change(blk, true);
+    if (blk_insert_bs(blk, bs, errp) < 0) {
+        blk_unref(blk);
+        return NULL;
+    }
+    blk_set_enable_write_cache(blk, !(opts->has_writethrough &&
+                                      opts->writethrough));
+    return blk;
+}
+
+BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp)
+{
+    const BlockExportDriver *drv = export_driver(opts->type);
+    BlockDriverState *bs;
+    BlockBackend *blk;
+    BlockExport *exp;
+
+    GLOBAL_STATE_CODE();
+    if (!id_wellformed(opts->id)) {
+        error_setg(errp, "Invalid block export id");
+        return NULL;
+    }
+    if (blk_exp_find(opts->id)) {
+        error_setg(errp, "Block export id '%s' is already in use", opts->id);
+        return NULL;
+    }
+    bs = bdrv_find_node(opts->node_name);
+    if (!bs) {
+        error_setg(errp, "Cannot find device='' nor node-name='%s'",
+                   opts->node_name);
+        return NULL;
+    }
+    blk = export_backend(bs, opts, errp);
+    if (!blk) {
+        return NULL;
+    }
+    exp = g_malloc0(drv->instance_size);
+    exp->drv = drv;
+    exp->refcount = 1;
+    exp->user_owned = true;
+    exp->id = g_strdup(opts->id);
+    exp->blk = blk;
+    if (!drv->create(exp, opts, errp)) {
+        blk_unref(blk);
+        g_free(exp->id);
+        g_free(exp);
+        return NULL;
+    }
+    QLIST_INSERT_HEAD(&all_exports, exp, next);
+    return exp;
+}
+
+void blk_exp_ref(BlockExport *exp)
+{
+    assert(exp->refcount > 0);
+    exp->refcount++;
+}
+
+/* Not from where the last client ends: that may be in the midst of things. */
+static void blk_exp_delete_bh(void *opaque)
+{
+    BlockExport *exp = opaque;
+
+    assert(exp->refcount == 0);
+    QLIST_REMOVE(exp, next);
+    exp->drv->delete(exp);
+    blk_unref(exp->blk);
+    qapi_event_send_block_export_deleted(exp->id);
+    g_free(exp->id);
+    g_free(exp);
+    aio_wait_kick();
+}
+
+void blk_exp_unref(BlockExport *exp)
+{
+    assert(exp->refcount > 0);
+    if (--exp->refcount == 0) {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), blk_exp_delete_bh,
+                                exp);
+    }
+}
+
+void blk_exp_request_shutdown(BlockExport *exp)
+{
+    GLOBAL_STATE_CODE();
+    if (exp->user_owned) {
+        exp->user_owned = false;
+        exp->drv->request_shutdown(exp);
+        blk_exp_unref(exp);
+    }
+}
+
+static bool blk_exp_has_type(BlockExportType type)
+{
+    BlockExport *exp;
+
+    QLIST_FOREACH(exp, &all_exports, next) {
+        if (type == BLOCK_EXPORT_TYPE__MAX || exp->drv->type == type) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void blk_exp_close_all_type(BlockExportType type)
+{
+    BlockExport *exp, *next;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH_SAFE(exp, &all_exports, next, next) {
+        if (type == BLOCK_EXPORT_TYPE__MAX || exp->drv->type == type) {
+            blk_exp_request_shutdown(exp);
+        }
+    }
+    AIO_WAIT_WHILE(NULL, blk_exp_has_type(type));
+}
+
+void blk_exp_close_all(void)
+{
+    blk_exp_close_all_type(BLOCK_EXPORT_TYPE__MAX);
+}
+
+/* --- QMP --- */
+
+void qmp_block_export_add(BlockExportOptions *arg, Error **errp)
+{
+    blk_exp_add(arg, errp);
+}
+
+void qmp_block_export_del(const char *id, bool has_mode,
+                          BlockExportRemoveMode mode, Error **errp)
+{
+    BlockExport *exp = blk_exp_find(id);
+
+    if (!exp) {
+        error_setg(errp, "Export '%s' is not found", id);
+        return;
+    }
+    if (!exp->user_owned) {
+        error_setg(errp, "Export '%s' is already shutting down", id);
+        return;
+    }
+    if (!(has_mode && mode == BLOCK_EXPORT_REMOVE_MODE_HARD) &&
+        exp->refcount > 1) {
+        error_setg(errp, "export '%s' still in use", exp->id);
+        error_append_hint(errp, "Use mode='hard' to force client "
+                          "disconnect\n");
+        return;
+    }
+    blk_exp_request_shutdown(exp);
+}
+
+BlockExportInfoList *qmp_query_block_exports(Error **errp)
+{
+    BlockExportInfoList *list = NULL, **tail = &list;
+    BlockExport *exp;
+
+    QLIST_FOREACH(exp, &all_exports, next) {
+        BlockExportInfo *info = g_new0(BlockExportInfo, 1);
+
+        info->id = g_strdup(exp->id);
+        info->type = exp->drv->type;
+        info->node_name = g_strdup(bdrv_get_node_name(blk_bs(exp->blk)));
+        info->shutting_down = !exp->user_owned;
+        QAPI_LIST_APPEND(tail, info);
+    }
+    return list;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Exports: nodes that others use over a protocol.  Main thread.
+ */
+#ifndef BLOCK_EXPORT_H
+#define BLOCK_EXPORT_H
+
+#include "qapi/qapi-types-block-export.h"
+#include "qemu/queue.h"
+#include "system/block-backend.h"
+
+typedef struct BlockExport BlockExport;
+
+typedef struct BlockExportDriver {
+    BlockExportType type;
+    size_t instance_size;       /* the first member is BlockExport */
+    /* exp->blk is there.  False with @errp set: it has undone its part. */
+    bool (*create)(BlockExport *exp, const BlockExportOptions *opts,
+                   Error **errp);
+    /* The last reference goes. */
+    void (*delete)(BlockExport *exp);
+    /* Let its clients go; each drops its reference when it has gone. */
+    void (*request_shutdown)(BlockExport *exp);
+} BlockExportDriver;
+
+struct BlockExport {
+    const BlockExportDriver *drv;
+    char *id;
+    int refcount;               /* the user's, and one for each client */
+    bool user_owned;            /* not removed yet */
+    BlockBackend *blk;
+    QLIST_ENTRY(BlockExport) next;
+};
+
+/* NULL with @errp set on failure. */
+BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp);
+BlockExport *blk_exp_find(const char *id);
+void blk_exp_ref(BlockExport *exp);
+void blk_exp_unref(BlockExport *exp);
+/* Drop the user's reference, and let the clients go. */
+void blk_exp_request_shutdown(BlockExport *exp);
+/*
+ * All of a type, or all for BLOCK_EXPORT_TYPE__MAX; waits until they are gone.
+ */
+void blk_exp_close_all_type(BlockExportType type);
+void blk_exp_close_all(void);
+
+#endif

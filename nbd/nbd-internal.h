@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Shared by the files of the NBD server.  All of it runs in the main context:
+ * requests may go to nodes at home in others.
+ */
+#ifndef NBD_INTERNAL_H
+#define NBD_INTERNAL_H
+
+#include <endian.h>
+#include "block/block_int.h"
+#include "block/dirty-bitmap.h"
+#include "block/nbd.h"
+#include "qemu/coroutine.h"
+#include "qemu/cutils.h"
+
+/* Requests of one client at once, and the bytes that they may hold. */
+#define NBD_MAX_REQUESTS 128
+#define NBD_MAX_IN_FLIGHT_BYTES (64 * MiB)
+
+typedef struct NBDExport {
+    BlockExport common;
+    char *name;
+    char *description;          /* NULL: none */
+    uint64_t size;
+    uint16_t flags;             /* NBD_FLAG_* */
+    bool allocation_depth;
+    BdrvDirtyBitmap **bitmaps;  /* busy while they are here */
+    size_t n_bitmaps;
+    QLIST_ENTRY(NBDExport) next;
+} NBDExport;
+
+/* The contexts of block status that a client has chosen, by their numbers. */
+enum {
+    NBD_META_BASE_ALLOCATION = 0,
+    NBD_META_ALLOCATION_DEPTH = 1,
+    NBD_META_DIRTY_BITMAPS = 2, /* and those that follow: one for each */
+};
+
+typedef struct NBDClient {
+    int fd;
+    Coroutine *reader;          /* waits until fd is readable */
+    Coroutine *writer;
+    NBDExport *exp;             /* from the end of the negotiation; a ref */
+    QEMUTimer *handshake_timer; /* NULL: no limit, or over */
+    bool no_zeroes;
+    bool structured_reply;
+    bool closing;               /* the socket has been shut down */
+
+    char *meta_export;          /* the name for which contexts were chosen */
+    bool base_allocation;
+    bool allocation_depth;
+    bool *bitmaps;              /* of the export, by their order */
+
+    CoMutex send_lock;
+    int in_flight;              /* requests */
+    int64_t in_flight_bytes;
+    CoQueue free_slot;
+    void *buffers[16];          /* to be used again, of 256 KiB */
+    int n_buffers;
+    QLIST_ENTRY(NBDClient) next;
+} NBDClient;
+
+/* --- nbd/client-io.c: 0 or -errno; -EPIPE when the client has gone --- */
+
+int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len);
+int coroutine_fn nbd_client_writev(NBDClient *c, const struct iovec *iov,
+                                   int niov);
+int coroutine_fn nbd_client_write(NBDClient *c, const void *buf, size_t len);
+/* Nothing can be read or written any more; who waits, ends. */
+void nbd_client_shutdown(NBDClient *c);
+
+/* --- nbd/negotiate.c --- */
+
+/* 0: c->exp is set, with a reference.  -errno: the client is to go. */
+int coroutine_fn nbd_negotiate(NBDClient *c);
+
+/* --- nbd/requests.c --- */
+
+/* Until the client goes and all of its requests have ended. */
+void coroutine_fn nbd_serve(NBDClient *c);
+
+/* --- nbd/server.c --- */
+
+NBDExport *nbd_export_find(const char *name);
+NBDExport *nbd_export_next(NBDExport *exp);
+
+#endif

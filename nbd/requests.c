@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The transmission phase of the NBD server.
+ *
+ * One coroutine reads requests; each runs in a coroutine of its own and sends
+ * its reply when it is done, in any order.  How many there are at once, and how
+ * much memory they hold, is bounded.
+ */
+#include "qemu/osdep.h"
+#include "nbd-internal.h"
+#include "qemu/defer-call.h"
+
+#define NBD_BUFFER_SIZE (256 * KiB)
+/* The extents in one reply to a request for block status. */
+#define NBD_MAX_EXTENTS 1024
+/* Shorter reads are not worth the question where the zeroes are. */
+#define NBD_MIN_SPARSE_READ (64 * KiB)
+
+typedef struct NBDRequest {
+    NBDClient *c;
+    uint64_t cookie;            /* as it came */
+    uint64_t from;
+    uint32_t len;
+    uint16_t flags;
+    uint16_t type;
+    int error;                  /* -errno that was found while it was read */
+    void *buf;                  /* of reads, writes and prefetches */
+} NBDRequest;
+
+typedef struct {
+    uint32_t magic;
+    uint16_t flags;
+    uint16_t type;
+    uint64_t cookie;
+    uint64_t from;
+    uint32_t len;
+} QEMU_PACKED NBDRequestHeader;
+
+typedef struct {
+    uint32_t magic;
+    uint16_t flags;
+    uint16_t type;
+    uint64_t cookie;
+    uint32_t len;
+} QEMU_PACKED NBDChunkHeader;
+
+static uint32_t nbd_errno(int error)
+{
+    switch (-error) {
+    case 0:
+        return 0;
+    case EPERM:
+    case EROFS:
+        return 1;
+    case EIO:
+        return 5;
+    case ENOMEM:
+        return 12;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return 28;
+    case EOVERFLOW:
+        return 75;
+    case ENOTSUP:
+        return 95;
+    case ESHUTDOWN:
+        return 108;
+    default:
+        return 22;
+    }
+}
+
+/* --- memory --- */
+
+static void *nbd_get_buffer(NBDClient *c, uint32_t len)
+{
+    BlockDriverState *bs = blk_bs(c->exp->common.blk);
+
+    if (len > NBD_BUFFER_SIZE) {
+        return qemu_try_blockalign(bs, len);
+    }
+    return c->n_buffers ? c->buffers[--c->n_buffers] :
+           qemu_try_blockalign(bs, NBD_BUFFER_SIZE);
+}
+
+static void nbd_put_buffer(NBDClient *c, void *buf, uint32_t len)
+{
+    if (buf && len <= NBD_BUFFER_SIZE &&
+        c->n_buffers < (int)ARRAY_SIZE(c->buffers)) {
+        c->buffers[c->n_buffers++] = buf;
+    } else {
+        qemu_vfree(buf);
+    }
+}
+
+/* --- replies; an error of the socket is seen by the reader --- */
+
+static int coroutine_fn nbd_send(NBDClient *c, const struct iovec *iov,
+                                 int niov)
+{
+    int ret;
+
+    qemu_co_mutex_lock(&c->send_lock);
+    ret = nbd_client_writev(c, iov, niov);
+    qemu_co_mutex_unlock(&c->send_lock);
+    return ret;
+}
+
+static int coroutine_fn send_simple(NBDRequest *r, int error, const void *data,
+                                    uint32_t len)
+{
+    struct {
+        uint32_t magic;
+        uint32_t error;
+        uint64_t cookie;
+    } QEMU_PACKED header = {
+        htobe32(NBD_SIMPLE_REPLY_MAGIC), htobe32(nbd_errno(error)), r->cookie,
+    };
+    struct iovec iov[] = {
+        { &header, sizeof(header) }, { (void *)data, len },
+    };
+
+    return nbd_send(r->c, iov, len ? 2 : 1);
+}
+
+/* A chunk with a header of its own type, and data. */
+static int coroutine_fn send_chunk(NBDRequest *r, bool done, uint16_t type,
+                                   const void *head, uint32_t head_len,
+                                   const void *data, uint32_t len)
+{
+    NBDChunkHeader header = {
+        .magic = htobe32(NBD_STRUCTURED_MAGIC),
+        .flags = htobe16(done ? NBD_REPLY_FLAG_DONE : 0),
+        .type = htobe16(type),
+        .cookie = r->cookie,
+        .len = htobe32(head_len + len),
+    };
+    struct iovec iov[] = {
+        { &header, sizeof(header) }, { (void *)head, head_len },
+        { (void *)data, len },
+    };
+
+    return nbd_send(r->c, iov, ARRAY_SIZE(iov));
+}
+
+static int coroutine_fn send_error(NBDRequest *r, int error)
+{
+    struct {
+        uint32_t error;
+        uint16_t len;
+    } QEMU_PACKED head = { htobe32(nbd_errno(error)), 0 };
+    const char *text = strerror(-error);
+
+    if (!r->c->structured_reply) {
+        return send_simple(r, error, NULL, 0);
+    }
+    head.len = htobe16(strlen(text));
+    return send_chunk(r, true, NBD_REPLY_TYPE_ERROR, &head, sizeof(head), text,
+                      strlen(text));
+}
+
+static int coroutine_fn send_done(NBDRequest *r, int ret)
+{
+    if (ret < 0) {
+        return send_error(r, ret);
+    }
+    if (!r->c->structured_reply) {
+        return send_simple(r, 0, NULL, 0);
+    }
+    return send_chunk(r, true, NBD_REPLY_TYPE_NONE, NULL, 0, NULL, 0);
+}
+
+/* --- reads --- */
+
+static int coroutine_fn read_into(NBDRequest *r, uint64_t offset,
+                                  uint32_t len)
+{
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_buf(&qiov, (char *)r->buf + (offset - r->from), len);
+    return blk_co_preadv(r->c->exp->common.blk, offset, len, &qiov, 0);
+}
+
+static int coroutine_fn send_read_data(NBDRequest *r, uint64_t offset,
+                                       uint32_t len, bool done)
+{
+    uint64_t be_offset = htobe64(offset);
+
+    return send_chunk(r, done, NBD_REPLY_TYPE_OFFSET_DATA, &be_offset,
+                      sizeof(be_offset),
+                      (char *)r->buf + (offset - r->from), len);
+}
+
+/* In chunks: holes cost nothing. */
+static int coroutine_fn do_sparse_read(NBDRequest *r)
+{
+    uint64_t offset = r->from, end = r->from + r->len;
+    int ret = 0;
+
+    while (offset < end && ret == 0) {
+        int64_t pnum;
+        bool last;
+
+        ret = blk_co_block_status_above(r->c->exp->common.blk, NULL, offset,
+                                        end - offset, &pnum, NULL, NULL);
+        if (ret < 0 || pnum == 0) {
+            /* What is not known is read. */
+            ret = 0;
+            pnum = end - offset;
+        }
+        last = offset + pnum == end;
+        if (ret & BDRV_BLOCK_ZERO) {
+            struct {
+                uint64_t offset;
+                uint32_t len;
+            } QEMU_PACKED hole = { htobe64(offset), htobe32(pnum) };
+
+            ret = send_chunk(r, last, NBD_REPLY_TYPE_OFFSET_HOLE, &hole,
+                             sizeof(hole), NULL, 0);
+        } else {
+            ret = read_into(r, offset, pnum);
+            if (ret < 0) {
+                return send_error(r, ret);
+            }
+            ret = send_read_data(r, offset, pnum, last);
+        }
+        offset += pnum;
+    }
+    return ret;
+}
+
+static int coroutine_fn do_read(NBDRequest *r)
+{
+    int ret;
+
+    if (r->c->structured_reply && !(r->flags & NBD_CMD_FLAG_DF) &&
+        r->len >= NBD_MIN_SPARSE_READ) {
+        return do_sparse_read(r);
+    }
+    ret = r->len ? read_into(r, r->from, r->len) : 0;
+    if (ret < 0) {
+        return send_error(r, ret);
+    }
+    if (!r->c->structured_reply) {
+        return send_simple(r, 0, r->buf, r->len);
+    }
+    return r->len ? send_read_data(r, r->from, r->len, true) :
+           send_done(r, 0);
+}
+
+/* --- block status --- */
+
+typedef struct {
+    struct {
+        uint32_t len;
+        uint32_t flags;
+    } QEMU_PACKED extent[NBD_MAX_EXTENTS];
+    size_t n;
+} NBDExtents;
+
+/* False: there is no room for one more. */
+static bool extents_add(NBDExtents *e, uint32_t len, uint32_t flags)
+{
+    if (e->n && e->extent[e->n - 1].flags == flags) {
+        e->extent[e->n - 1].len += len;
+        return true;
+    }
+    if (e->n == NBD_MAX_EXTENTS) {
+        return false;
+    }
+    e->extent[e->n].len = len;
+    e->extent[e->n++].flags = flags;
+    return true;
+}
+
+/* What context @id says of the bytes at @offset; the same for *@pnum. */
+static int coroutine_fn context_status(NBDRequest *r, uint32_t id,
+                                       uint64_t offset, int64_t bytes,
+                                       int64_t *pnum, uint32_t *flags)
+{
+    NBDExport *exp = r->c->exp;
+    BlockBackend *blk = exp->common.blk;
+    int ret;
+
+    if (id == NBD_META_BASE_ALLOCATION) {
+        ret = blk_co_block_status_above(blk, NULL, offset, bytes, pnum, NULL,
+                                        NULL);
+        *flags = (ret & BDRV_BLOCK_DATA ? 0 : NBD_STATE_HOLE) |
+                 (ret & BDRV_BLOCK_ZERO ? NBD_STATE_ZERO : 0);
+    } else if (id == NBD_META_ALLOCATION_DEPTH) {
+        ret = blk_co_is_allocated_above(blk, NULL, false, offset, bytes, pnum);
+        *flags = ret;
+    } else {
+        BdrvDirtyBitmap *b = exp->bitmaps[id - NBD_META_DIRTY_BITMAPS];
+        int64_t size = bdrv_dirty_bitmap_size(b);
+
+        ret = 0;
+        if (offset >= (uint64_t)size) {
+            *flags = 0;
+            *pnum = bytes;
+        } else {
+            *flags = bdrv_dirty_bitmap_status(b, offset, MIN(bytes, size -
+                                              (int64_t)offset), pnum) ?
+                     NBD_STATE_DIRTY : 0;
+        }
+    }
+    return ret;
+}
+
+static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last)
+{
+    g_autofree NBDExtents *e = g_new(NBDExtents, 1);
+    uint64_t offset = r->from, end = r->from + r->len;
+    uint32_t be_id = htobe32(id);
+    size_t i;
+
+    e->n = 0;
+    while (offset < end) {
+        uint32_t flags;
+        int64_t pnum;
+        int ret = context_status(r, id, offset, end - offset, &pnum, &flags);
+
+        if (ret < 0) {
+            return send_error(r, ret);
+        }
+        if (pnum <= 0 || (e->n && (r->flags & NBD_CMD_FLAG_REQ_ONE) &&
+                          e->extent[0].flags != flags) ||
+            !extents_add(e, pnum, flags)) {
+            break;
+        }
+        offset += pnum;
+    }
+    for (i = 0; i < e->n; i++) {
+        e->extent[i].len = htobe32(e->extent[i].len);
+        e->extent[i].flags = htobe32(e->extent[i].flags);
+    }
+    return send_chunk(r, last, NBD_REPLY_TYPE_BLOCK_STATUS, &be_id,
+                      sizeof(be_id), e->extent, e->n * sizeof(e->extent[0]));
+}
+
+static int coroutine_fn do_block_status(NBDRequest *r)
+{
+    NBDClient *c = r->c;
+    g_autoptr(GArray) ids = g_array_new(false, false, sizeof(uint32_t));
+    uint32_t id;
+    size_t i;
+    int ret = 0;
+
+    if (c->base_allocation) {
+        id = NBD_META_BASE_ALLOCATION;
+        g_array_append_val(ids, id);
+    }
+    if (c->allocation_depth) {
+        id = NBD_META_ALLOCATION_DEPTH;
+        g_array_append_val(ids, id);
+    }
+    for (i = 0; i < c->exp->n_bitmaps; i++) {
+        if (c->bitmaps[i]) {
+            id = NBD_META_DIRTY_BITMAPS + i;
+            g_array_append_val(ids, id);
+        }
+    }
+    if (!ids->len || !r->len) {
+        return send_error(r, -EINVAL);
+    }
+    for (i = 0; i < ids->len && ret == 0; i++) {
+        ret = send_context(r, g_array_index(ids, uint32_t, i),
+                           i + 1 == ids->len);
+    }
+    return ret;
+}
+
+/* --- the others --- */
+
+static int coroutine_fn do_cache(NBDRequest *r)
+{
+    uint64_t offset = r->from, end = r->from + r->len;
+    int ret = 0;
+
+    while (offset < end && ret == 0) {
+        uint32_t n = MIN(end - offset, NBD_BUFFER_SIZE);
+        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, r->buf, n);
+
+        ret = blk_co_preadv(r->c->exp->common.blk, offset, n, &qiov, 0);
+        offset += n;
+    }
+    return ret;
+}
+
+static int coroutine_fn do_write(NBDRequest *r)
+{
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, r->buf, r->len);
+
+    return blk_co_pwritev(r->c->exp->common.blk, r->from, r->len, &qiov,
+                          r->flags & NBD_CMD_FLAG_FUA ? BDRV_REQ_FUA : 0);
+}
+
+static int coroutine_fn do_write_zeroes(NBDRequest *r)
+{
+    BdrvRequestFlags flags = 0;
+
+    if (r->flags & NBD_CMD_FLAG_FUA) {
+        flags |= BDRV_REQ_FUA;
+    }
+    if (!(r->flags & NBD_CMD_FLAG_NO_HOLE)) {
+        flags |= BDRV_REQ_MAY_UNMAP;
+    }
+    if (r->flags & NBD_CMD_FLAG_FAST_ZERO) {
+        flags |= BDRV_REQ_NO_FALLBACK;
+    }
+    return blk_co_pwrite_zeroes(r->c->exp->common.blk, r->from, r->len, flags);
+}
+
+static int coroutine_fn do_trim(NBDRequest *r)
+{
+    BlockBackend *blk = r->c->exp->common.blk;
+    int ret = blk_co_pdiscard(blk, r->from, r->len);
+
+    if (ret == 0 && (r->flags & NBD_CMD_FLAG_FUA)) {
+        ret = blk_co_flush(blk);
+    }
+    return ret;
+}
+
+/* -errno the client is told; the payload of a write has been read. */
+static int nbd_check_request(NBDRequest *r)
+{
+    NBDExport *exp = r->c->exp;
+    uint16_t allowed = NBD_CMD_FLAG_FUA;
+    bool writes = r->type == NBD_CMD_WRITE || r->type == NBD_CMD_TRIM ||
+                  r->type == NBD_CMD_WRITE_ZEROES;
+
+    if (r->type > NBD_CMD_BLOCK_STATUS) {
+        return -EINVAL;
+    }
+    if (writes && (exp->flags & NBD_FLAG_READ_ONLY)) {
+        return -EROFS;
+    }
+    if (r->from > exp->size || r->len > exp->size - r->from) {
+        return r->type == NBD_CMD_WRITE || r->type == NBD_CMD_WRITE_ZEROES ?
+               -ENOSPC : -EINVAL;
+    }
+    if (r->type == NBD_CMD_READ && r->c->structured_reply) {
+        allowed |= NBD_CMD_FLAG_DF;
+    } else if (r->type == NBD_CMD_WRITE_ZEROES) {
+        allowed |= NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO;
+    } else if (r->type == NBD_CMD_BLOCK_STATUS) {
+        allowed |= NBD_CMD_FLAG_REQ_ONE;
+    }
+    return r->flags & ~allowed ? -EINVAL : 0;
+}
+
+static int coroutine_fn nbd_do_request(NBDRequest *r)
+{
+    if (r->error < 0) {
+        return send_error(r, r->error);
+    }
+    switch (r->type) {
+    case NBD_CMD_READ:
+        return do_read(r);
+    case NBD_CMD_BLOCK_STATUS:
+        return do_block_status(r);
+    case NBD_CMD_WRITE:
+        return send_done(r, do_write(r));
+    case NBD_CMD_WRITE_ZEROES:
+        return send_done(r, do_write_zeroes(r));
+    case NBD_CMD_TRIM:
+        return send_done(r, do_trim(r));
+    case NBD_CMD_CACHE:
+        return send_done(r, do_cache(r));
+    default:
+        return send_done(r, blk_co_flush(r->c->exp->common.blk));
+    }
+}
+
+/* The bytes of memory that a request holds. */
+static uint32_t nbd_request_memory(const NBDRequest *r)
+{
+    return r->type == NBD_CMD_READ || r->type == NBD_CMD_WRITE ? r->len :
+           r->type == NBD_CMD_CACHE ? NBD_BUFFER_SIZE : 0;
+}
+
+static void coroutine_fn nbd_request_entry(void *opaque)
+{
+    NBDRequest *r = opaque;
+    NBDClient *c = r->c;
+    uint32_t memory = nbd_request_memory(r);
+
+    if (nbd_do_request(r) < 0) {
+        nbd_client_shutdown(c);
+    }
+    nbd_put_buffer(c, r->buf, memory);
+    c->in_flight_bytes -= memory;
+    c->in_flight--;
+    g_free(r);
+    qemu_co_queue_restart_all(&c->free_slot);
+}
+
+/* --- reading requests --- */
+
+/* A payload for which there is no use, or no memory. */
+static int coroutine_fn nbd_drop_payload(NBDClient *c, uint32_t len)
+{
+    uint8_t scratch[4096];
+    int ret = 0;
+
+    while (len && ret == 0) {
+        uint32_t n = MIN(len, sizeof(scratch));
+
+        ret = nbd_client_read(c, scratch, n);
+        len -= n;
+    }
+    return ret;
+}
+
+static int coroutine_fn nbd_read_payload(NBDRequest *r)
+{
+    uint32_t memory = nbd_request_memory(r);
+
+    if (memory && r->error == 0) {
+        r->buf = nbd_get_buffer(r->c, memory);
+        if (!r->buf) {
+            r->error = -ENOMEM;
+        }
+    }
+    if (r->type != NBD_CMD_WRITE) {
+        return 0;
+    }
+    return r->error ? nbd_drop_payload(r->c, r->len) :
+           nbd_client_read(r->c, r->buf, r->len);
+}
+
+/* 0; -errno: the client goes, or has gone. */
+static int coroutine_fn nbd_read_request(NBDClient *c, NBDRequest *r)
+{
+    NBDRequestHeader header;
+    int ret;
+
+    ret = nbd_client_read(c, &header, sizeof(header));
+    if (ret < 0) {
+        return ret;
+    }
+    if (be32toh(header.magic) != NBD_REQUEST_MAGIC) {
+        return -EINVAL;
+    }
+    r->c = c;
+    r->flags = be16toh(header.flags);
+    r->type = be16toh(header.type);
+    r->cookie = header.cookie;
+    r->from = be64toh(header.from);
+    r->len = be32toh(header.len);
+    if (r->type == NBD_CMD_DISC) {
+        return -EPIPE;
+    }
+    if (r->len > NBD_MAX_BUFFER_SIZE && r->type <= NBD_CMD_WRITE) {
+        /* So much is not read only to be thrown away. */
+        return -EINVAL;
+    }
+    r->error = nbd_check_request(r);
+    return 0;
+}
+
+static void coroutine_fn nbd_wait_for_slot(NBDClient *c, const NBDRequest *r)
+{
+    uint32_t memory = nbd_request_memory(r);
+
+    while (c->in_flight >= NBD_MAX_REQUESTS ||
+           (c->in_flight_bytes &&
+            c->in_flight_bytes + memory > NBD_MAX_IN_FLIGHT_BYTES)) {
+        qemu_co_queue_wait(&c->free_slot, NULL);
+    }
+}
+
+void coroutine_fn nbd_serve(NBDClient *c)
+{
+    int ret = 0;
+
+    while (ret == 0 && !c->closing) {
+        NBDRequest *r = g_new0(NBDRequest, 1);
+
+        ret = nbd_read_request(c, r);
+        if (ret == 0) {
+            nbd_wait_for_slot(c, r);
+            ret = nbd_read_payload(r);
+        }
+        if (ret < 0) {
+            nbd_put_buffer(c, r->buf, nbd_request_memory(r));
+            g_free(r);
+            break;
+        }
+        c->in_flight++;
+        c->in_flight_bytes += nbd_request_memory(r);
+        qemu_coroutine_enter(qemu_coroutine_create(nbd_request_entry, r));
+    }
+    nbd_client_shutdown(c);
+    while (c->in_flight) {
+        qemu_co_queue_wait(&c->free_slot, NULL);
+    }
+    while (c->n_buffers) {
+        qemu_vfree(c->buffers[--c->n_buffers]);
+    }
+}

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""NBD clients that misbehave: the daemon lives, and others are served.
+
+usage: nbd-hostile.py DAEMON FOLDER [SEED]
+"""
+
+import os
+import random
+import socket
+import struct
+import sys
+import time
+
+from qsd import Daemon
+
+DAEMON, FOLDER = sys.argv[1:3]
+SEED = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 31)
+MIB = 1 << 20
+SIZE = 16 * MIB
+rng = random.Random(SEED)
+
+OPTS_MAGIC = 0x49484156454f5054
+GO, STRUCTURED, LIST_META, SET_META = 7, 8, 9, 10
+READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
+
+
+def address():
+    return os.path.join(FOLDER, 'nbd')
+
+
+class Client:
+    def __init__(self, flags=3):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(address())
+        assert self.read(18)[:8] == b'NBDMAGIC'
+        self.socket.sendall(struct.pack('>I', flags))
+
+    def read(self, length):
+        data = b''
+        while len(data) < length:
+            part = self.socket.recv(length - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return data
+
+    def send_option(self, option, data=b'', length=None):
+        self.socket.sendall(struct.pack(
+            '>QII', OPTS_MAGIC, option,
+            len(data) if length is None else length) + data)
+
+    def reply(self):
+        magic, option, kind, length = struct.unpack('>QIII', self.read(20))
+        assert magic == 0x3e889045565a9, hex(magic)
+        return option, kind, self.read(length)
+
+    def go(self, name=b'disk'):
+        self.send_option(GO, struct.pack('>I', len(name)) + name + b'\0\0')
+        while True:
+            kind = self.reply()[1]
+            if kind != 3:
+                assert kind == 1, hex(kind)
+                return self
+
+    def request(self, kind, offset, length, data=b'', flags=0, cookie=1,
+                magic=0x25609513):
+        self.socket.sendall(struct.pack('>IHHQQI', magic, flags, kind, cookie,
+                                        offset, length) + data)
+
+    def simple(self):
+        magic, error, cookie = struct.unpack('>IIQ', self.read(16))
+        assert magic == 0x67446698, hex(magic)
+        return error
+
+    def ended(self):
+        """The server lets it go."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+        self.socket.close()
+
+    def close(self):
+        self.socket.close()
+
+
+def good():
+    """Somebody else is served."""
+    c = Client().go()
+    c.request(WRITE, 4096, 512, b'g' * 512)
+    assert c.simple() == 0
+    c.request(READ, 4096, 512)
+    assert c.simple() == 0
+    assert c.read(512) == b'g' * 512
+    c.request(DISC, 0, 0)
+    c.ended()
+
+
+def test_errors():
+    """Wrong requests get an error each, and the connection goes on."""
+    c = Client().go()
+    for kind, offset, length, flags, error in (
+            (READ, SIZE, 1, 0, 22), (READ, SIZE - 1, 2, 0, 22),
+            (READ, 1 << 63, 512, 0, 22), (WRITE, SIZE, 1, 0, 28),
+            (ZEROES, SIZE - 512, 1024, 0, 28), (TRIM, SIZE, 1, 0, 22),
+            (READ, 0, 512, 64, 22), (WRITE, 0, 512, 4, 22),
+            (STATUS, 0, 512, 0, 22), (99, 0, 0, 0, 22),
+            (CACHE, 0, SIZE, 0, 0), (ZEROES, 0, SIZE, 0, 0),
+            (FLUSH, 0, 0, 0, 0), (READ, 0, 0, 0, 0)):
+        c.request(kind, offset, length,
+                  b'x' * length if kind == WRITE else b'', flags)
+        got = c.simple()
+        assert got == error, (kind, offset, length, flags, got)
+    c.close()
+
+
+def test_too_long():
+    """A payload that is too long ends the connection, with no memory."""
+    for kind in (READ, WRITE):
+        c = Client().go()
+        c.request(kind, 0, 0xffffffff)
+        c.ended()
+    c = Client().go()
+    c.request(READ, 0, 512, magic=0x12345678)
+    c.ended()
+
+
+def test_options():
+    """Each option with too little, too much and nonsense in it."""
+    for option in list(range(13)) + [0xffffffff]:
+        for data in (b'', b'\0', b'\xff' * 4, b'\0\0\0\4disk\0\5',
+                     b'\0\0\x10\0' + b'n' * 4096, b'\xff' * 65536,
+                     struct.pack('>I4sI', 4, b'disk', 1000000)):
+            c = Client()
+            try:
+                c.send_option(STRUCTURED)
+                c.reply()
+                c.send_option(option, data)
+                c.reply()
+            except (EOFError, ConnectionError):
+                pass
+            c.close()
+    c = Client()
+    c.send_option(GO, b'', 0x7fffffff)
+    c.ended()
+    c = Client(0xff)
+    c.ended()
+
+
+def test_meta():
+    """Contexts of block status, the wrong ones among them."""
+    c = Client()
+    c.send_option(SET_META, struct.pack('>I4sI', 4, b'disk', 0))
+    assert c.reply()[1] == 0x80000003
+    c.send_option(STRUCTURED)
+    assert c.reply()[1] == 1
+    queries = [b'base:allocation', b'qemu:dirty-bitmap:none', b'x', b'']
+    c.send_option(SET_META, struct.pack('>I4sI', 4, b'disk', len(queries)) +
+                  b''.join(struct.pack('>I', len(q)) + q for q in queries))
+    names = []
+    while True:
+        kind, data = c.reply()[1:]
+        if kind != 4:
+            break
+        names.append(data[4:])
+    assert names == [b'base:allocation'], names
+    c.go()
+    c.request(STATUS, 0, 4096)
+    magic, flags, kind, _, length = struct.unpack('>IHHQI', c.read(20))
+    assert (magic, flags, kind) == (0x668e33ef, 1, 5)
+    c.read(length)
+    c.close()
+
+
+def test_half():
+    """Clients that stop in the midst of something, while others go on."""
+    waiting = []
+    for _ in range(50):
+        c = Client()
+        if rng.random() < 0.7:
+            c.go()
+            c.request(WRITE, 0, MIB, b'h' * rng.randrange(MIB))
+        else:
+            c.socket.sendall(os.urandom(rng.randrange(1, 15)))
+        waiting.append(c)
+    good()
+    for c in waiting:
+        c.close()
+
+
+def test_deaf():
+    """Who asks and does not read holds no more than is documented."""
+    c = Client().go()
+    c.socket.settimeout(2)
+    try:
+        for i in range(10000):
+            c.request(READ, 0, MIB, cookie=i)
+    except (TimeoutError, socket.timeout):
+        pass
+    good()
+    c.close()
+
+
+def test_garbage():
+    for _ in range(300):
+        c = Client()
+        try:
+            if rng.random() < 0.5:
+                c.go()
+            c.socket.sendall(os.urandom(rng.randrange(1, 4096)))
+        except (EOFError, ConnectionError):
+            pass
+        c.close()
+
+
+def test_many():
+    """1,000 connections that come and go, some without a word."""
+    for i in range(1000):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(20)
+        s.connect(address())
+        if i % 3 == 0:
+            s.recv(18)
+        s.close()
+
+
+def memory(pid):
+    with open('/proc/%d/status' % pid) as file:
+        for line in file:
+            if line.startswith('VmHWM'):
+                return int(line.split()[1]) / 1024
+    return 0
+
+
+def descriptors(pid):
+    return len(os.listdir('/proc/%d/fd' % pid))
+
+
+def main():
+    failed = False
+    with open(os.path.join(FOLDER, 'hostile.raw'), 'wb') as file:
+        file.truncate(SIZE)
+    daemon = Daemon(DAEMON, FOLDER, [
+        '--blockdev', 'driver=raw,node-name=disk,discard=unmap,'
+        'file.driver=file,file.filename=%s/hostile.raw' % FOLDER,
+        '--nbd-server', 'addr.type=unix,addr.path=%s,max-connections=0,'
+        'handshake-max-seconds=3' % address(),
+        '--export', 'type=nbd,id=e,node-name=disk,writable=on'])
+    try:
+        good()
+        before = descriptors(daemon.process.pid)
+        for name, function in sorted(globals().items()):
+            if not name.startswith('test_'):
+                continue
+            try:
+                function()
+                good()
+                print('ok', name, flush=True)
+            except Exception as error:
+                failed = True
+                print('FAIL', name, '(seed %d)' % SEED)
+                print('    %s: %s' % (type(error).__name__, error),
+                      flush=True)
+        time.sleep(3.5)
+        good()
+        after = descriptors(daemon.process.pid)
+        used = memory(daemon.process.pid)
+        if after > before + 1 or used > 400:
+            failed = True
+            print('FAIL what is left: %d descriptors, were %d; %d MiB' %
+                  (after, before, used))
+        else:
+            print('ok nothing is left (%d MiB at most)' % used)
+        if daemon.quit():
+            failed = True
+            print('FAIL the end: %s' % daemon.output())
+    finally:
+        daemon.cleanup()
+    sys.exit(failed)
+
+
+main()

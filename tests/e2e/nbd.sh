@@ -1,0 +1,99 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The NBD server with real clients (nbdinfo, nbdcopy, qemu-img and qemu-io of a
+# stock QEMU, fio), and with clients that misbehave.
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=/dev/null
+. "$here/common.rc"
+[ -x "$QSD" ] || skip_all "no '$QSD'"
+command -v python3 > /dev/null || skip_all 'no python3'
+if [ -w /dev/shm ]; then
+    make_work /dev/shm
+else
+    make_work "${TMPDIR:-/tmp}"
+fi
+# common.rc sets it.
+# shellcheck disable=SC2154
+cd "$work" || exit 1
+
+have()
+{
+    command -v "$1" > /dev/null || { skip "no $1"; return 1; }
+}
+
+uri()
+{
+    echo "nbd+unix:///$1?socket=$work/socket"
+}
+
+serve()
+{
+    "$QSD" --chardev socket,id=q,path=qmp,server=on,wait=off --monitor q \
+        --nbd-server addr.type=unix,addr.path=socket "$@" > daemon.log 2>&1 &
+    daemon=$!
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -S socket ] && [ -S qmp ] && return
+        sleep 0.1
+    done
+    fail 'the daemon does not start' daemon.log
+}
+
+# What each format and engine does with real clients.
+clients()
+{
+    fmt=$1
+    aio=$2
+    must 'create' "$IMG" create -q -f "$fmt" disk.img 64M
+    must 'create' "$IMG" create -q -f raw source.raw 64M
+    must 'fill' "$IO" -f raw -c 'write -q -P 17 3M 20M' \
+        -c 'write -q -P 18 40M 65536' source.raw
+    serve --blockdev driver="$fmt",node-name=d,discard=unmap,file.driver=file,file.filename=disk.img,file.aio="$aio" \
+        --export type=nbd,id=e,node-name=d,name=disk,writable=on,allocation-depth=on,description=text
+    if have nbdinfo; then
+        must 'nbdinfo' nbdinfo "$(uri disk)"
+        must 'nbdinfo --list' nbdinfo --list "nbd+unix:///?socket=$work/socket"
+        must 'nbdinfo --map' nbdinfo --map "$(uri disk)"
+        must 'nbdinfo --map of the depth' \
+            nbdinfo --map=qemu:allocation-depth "$(uri disk)"
+        if nbdinfo "$(uri nope)" > info.log 2>&1; then
+            fail 'an export that is not there' info.log
+        fi
+    fi
+    if have nbdcopy; then
+        must 'nbdcopy to it' nbdcopy --connections=4 --requests=64 \
+            source.raw "$(uri disk)"
+        must 'nbdcopy from it' nbdcopy "$(uri disk)" copy.raw
+        must 'what nbdcopy has read' cmp source.raw copy.raw
+    fi
+    if [ -x "$ORACLE_IO" ] && [ -x "$ORACLE_IMG" ]; then
+        must 'qemu-img convert to it' "$ORACLE_IMG" convert -n -f raw -O raw \
+            source.raw "$(uri disk)"
+        must 'qemu-img compare' "$ORACLE_IMG" compare -q -f raw -F raw \
+            source.raw "$(uri disk)"
+        must 'qemu-io' "$ORACLE_IO" -f raw -c 'write -q -P 9 100 70000' \
+            -c 'read -q -P 9 100 70000' -c 'write -q -z -u 2M 1M' \
+            -c 'read -q -P 0 2M 1M' -c 'discard -q 8M 1M' \
+            -c 'aio_write -q -P 7 1M 64k' -c 'aio_write -q -P 8 5M 32M' \
+            -c aio_flush -c 'read -q -P 8 5M 32M' -c flush "$(uri disk)"
+    fi
+    if fio --enghelp 2> /dev/null | grep -q nbd; then
+        must 'fio with verification' fio --name=x --ioengine=nbd \
+            --uri="$(uri disk)" --rw=randrw --bsrange=512-64k --iodepth=32 \
+            --size=16m --verify=crc32c --verify_fatal=1
+    else
+        skip 'no fio with the engine nbd'
+    fi
+    kill "$daemon"
+    wait "$daemon"
+    must "the daemon's end, $fmt" test $? = 0
+    if [ "$fmt" = vmdk ]; then
+        must 'check' "$IMG" check -q -f vmdk disk.img
+    fi
+}
+
+clients raw native
+clients vmdk native
+clients raw threads
+python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
+summary
