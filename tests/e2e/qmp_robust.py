@@ -418,12 +418,12 @@ def test_stdio():
     with open(commands, 'w', encoding='ascii') as file:
         file.write('{"execute":"qmp_capabilities"}{"execute":"quit"}')
     got = run('--chardev', 'file,id=c,path=%s/out,input-path=%s,logfile='
-              '%s/log' % (FOLDER, commands, FOLDER), '--monitor', 'c')
+              '%s/copy' % (FOLDER, commands, FOLDER), '--monitor', 'c')
     assert got.returncode == 0, got
     with open(FOLDER + '/out', encoding='ascii') as file:
         text = file.read()
     assert text.count('{"return": {}}') == 2, text
-    with open(FOLDER + '/log', encoding='ascii') as file:
+    with open(FOLDER + '/copy', encoding='ascii') as file:
         assert file.read() == text
 
 
