@@ -80,6 +80,12 @@ static PieceKind convert_kind(const Convert *c)
     return PIECE_DATA;
 }
 
+/* Where the source @i has the byte that is at @offset of the target. */
+static int64_t convert_src_offset(const Convert *c, int i, int64_t offset)
+{
+    return offset - c->src_start[i] + (i ? 0 : c->skip);
+}
+
 /* Let c->run be what the source has at c->offset; in its own offsets. */
 static int coroutine_fn convert_find_run(Convert *c)
 {
@@ -90,8 +96,8 @@ static int coroutine_fn convert_find_run(Convert *c)
         c->cur_src++;
         c->run.start = c->run.end = 0;
     }
-    offset = c->offset - c->src_start[c->cur_src];
-    limit = c->src_start[c->cur_src + 1] - c->src_start[c->cur_src];
+    offset = convert_src_offset(c, c->cur_src, c->offset);
+    limit = convert_src_offset(c, c->cur_src, c->src_start[c->cur_src + 1]);
     if (c->base && c->offset < c->target_backing_bytes) {
         limit = MIN(limit, c->target_backing_bytes);
     } else if (c->base) {
@@ -118,7 +124,8 @@ static int coroutine_fn convert_find_run(Convert *c)
 /* The piece at c->offset; whole clusters, but for the end. */
 static void convert_cut_piece(const Convert *c, Piece *p)
 {
-    int64_t end = c->run.end + c->src_start[c->cur_src];
+    int64_t end = c->offset + c->run.end -
+                  convert_src_offset(c, c->cur_src, c->offset);
     int64_t left = c->total - c->offset;
 
     p->offset = c->offset;
@@ -175,18 +182,18 @@ static int coroutine_fn convert_read_blk(BlockBackend *blk, int64_t offset,
 }
 
 /* Sector by sector: zeroes for those that cannot be read. */
-static void coroutine_fn convert_salvage(Convert *c, BlockBackend *blk,
-                                         int64_t offset, int64_t bytes,
-                                         int64_t start, uint8_t *buf)
+static void coroutine_fn convert_salvage(Convert *c, int i, int64_t offset,
+                                         int64_t bytes, uint8_t *buf)
 {
     while (bytes && c->ret == 0 && !qemu_interrupted()) {
         int64_t n = MIN(bytes, (int64_t)BDRV_SECTOR_SIZE);
-        int ret = convert_read_blk(blk, offset, n, buf);
+        int ret = convert_read_blk(c->src[i],
+                                   convert_src_offset(c, i, offset), n, buf);
 
         if (ret < 0) {
             if (!c->quiet) {
                 warn_report("error while reading offset %" PRId64 ": %s",
-                            start + offset, strerror(-ret));
+                            offset, strerror(-ret));
             }
             memset(buf, 0, n);
         }
@@ -211,10 +218,10 @@ static int coroutine_fn convert_read(Convert *c, const Piece *p, uint8_t *buf)
             i++;
         }
         n = MIN(left, c->src_start[i + 1] - offset);
-        ret = convert_read_blk(c->src[i], offset - c->src_start[i], n, buf);
+        ret = convert_read_blk(c->src[i], convert_src_offset(c, i, offset), n,
+                               buf);
         if (ret < 0 && c->salvage) {
-            convert_salvage(c, c->src[i], offset - c->src_start[i], n,
-                            c->src_start[i], buf);
+            convert_salvage(c, i, offset, n, buf);
         } else if (ret < 0) {
             convert_fail(c, ret, "reading at byte %" PRId64, offset);
             return ret;

@@ -32,6 +32,8 @@ typedef struct Convert {
     int64_t min_sparse;         /* shorter zeroes are data; 0: all is data */
     uint64_t rate;              /* bytes per second; 0: no limit */
 
+    int64_t skip;               /* of the first source */
+
     /* For convert-copy.c alone. */
     CoMutex lock;               /* of the next piece */
     BlockDriverState *base;     /* data from here on is the target's already */
@@ -48,6 +50,41 @@ typedef struct Convert {
     int running;                /* coroutines */
     int ret;                    /* of the first failure, which was reported */
 } Convert;
+
+/* What is asked for, by name. */
+typedef struct ConvertArgs {
+    Convert c;
+    const char *fmt;
+    const char *target_fmt;
+    const char *target;
+    const char *backing;
+    const char *backing_fmt;
+    const char *snapshot;
+    char *options;              /* all -o; NULL if none */
+    int src_flags;
+    int target_flags;
+    bool target_writethrough;
+    bool image_opts;
+    bool target_image_opts;
+    bool target_is_zero;
+    bool skip_create;
+    bool copy_range;
+    bool bitmaps;
+    bool skip_broken_bitmaps;
+    bool sparse_given;
+    bool progress;
+    bool force_share;
+    bool created;               /* the target, by this command */
+    /* For dd: the part of the only source; bytes. */
+    int64_t skip;
+    int64_t max_bytes;          /* -1: up to the end */
+} ConvertArgs;
+
+/*
+ * Open the sources @names, make or open the target, copy, and close all.
+ * The exit status, after everything was reported.
+ */
+int convert_images(ConvertArgs *a, char **names);
 
 /*
  * Copy all of it; outside coroutines.  0, also if a signal has ended it, or

@@ -24,13 +24,18 @@ typedef struct img_cmd_t {
 static const img_cmd_t *running_cmd;
 
 static const img_cmd_t img_cmds[] = {
-    { "amend" },
+    { "amend", img_amend,
+      "[--image-opts] [-p] [-q] [-f fmt] [-t cache] [--force] -o options "
+      "filename", img_amend_help },
     { "bench", img_bench,
       "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] "
       "[-i aio] [-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] "
       "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] "
       "[--image-opts] filename" },
-    { "bitmap" },
+    { "bitmap", img_bitmap,
+      "(--merge SOURCE | --add | --remove | --clear | --enable | "
+      "--disable)... [-b source_file [-F source_fmt]] [-g granularity] "
+      "[--image-opts | -f fmt] filename bitmap", img_bitmap_help },
     { "check", img_check,
       "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "
       "[-T src_cache] [-U] filename" },
@@ -48,15 +53,25 @@ static const img_cmd_t img_cmds[] = {
     { "create", img_create,
       "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "
       "filename [size]" },
-    { "dd" },
+    { "dd", img_dd,
+      "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] "
+      "[count=blocks] [skip=blocks] if=input of=output", img_dd_help },
     { "info", img_info,
       "[--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] "
       "filename" },
-    { "map" },
-    { "measure" },
+    { "map", img_map,
+      "[--image-opts] [-f fmt] [--start-offset=offset] "
+      "[--max-length=len] [--output=ofmt] [-U] filename", img_map_help },
+    { "measure", img_measure,
+      "[--output=ofmt] [-O output_fmt] [-o options] [--size N | "
+      "[--image-opts] [-f fmt] [-U] filename]", img_measure_help },
     { "rebase" },
-    { "resize" },
-    { "snapshot" },
+    { "resize", img_resize,
+      "[--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] "
+      "filename [+ | -]size", img_resize_help },
+    { "snapshot", img_snapshot,
+      "[--image-opts] [-U] [-q] [-l | -a snapshot | -c snapshot | "
+      "-d snapshot] filename", img_snapshot_help },
 };
 
 static const char version_text[] =

@@ -11,16 +11,30 @@
 #include "system/block-backend.h"
 
 /* Subcommands: argv[0] is their name; the result is the exit status. */
+int img_amend(int argc, char **argv);
 int img_bench(int argc, char **argv);
+int img_bitmap(int argc, char **argv);
 int img_check(int argc, char **argv);
 int img_compare(int argc, char **argv);
 int img_convert(int argc, char **argv);
 int img_create(int argc, char **argv);
+int img_dd(int argc, char **argv);
 int img_info(int argc, char **argv);
+int img_map(int argc, char **argv);
+int img_measure(int argc, char **argv);
+int img_resize(int argc, char **argv);
+int img_snapshot(int argc, char **argv);
 
 /* The text of "qemu-img COMMAND --help", where a file has one of its own. */
+extern const char img_amend_help[];
+extern const char img_bitmap_help[];
 extern const char img_compare_help[];
 extern const char img_convert_help[];
+extern const char img_dd_help[];
+extern const char img_map_help[];
+extern const char img_measure_help[];
+extern const char img_resize_help[];
+extern const char img_snapshot_help[];
 
 /* Values of long options without a letter. */
 enum {
@@ -30,6 +44,8 @@ enum {
     OPTION_PATTERN,
     OPTION_FLUSH_INTERVAL,
     OPTION_NO_DRAIN,
+    OPTION_PREALLOCATION,
+    OPTION_SHRINK,
 };
 
 typedef enum OutputFormat {

@@ -27,9 +27,13 @@ esac
 dir=$(mktemp -d "${TMPDIR:-/tmp}/qemu-img-oracle.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
 
-# What differs from run to run: time stamps in CIDs, durations.
+# What differs from run to run: time stamps in CIDs, durations.  And what newer
+# releases have more: "compressed" in a map; and less: the warning for a raw image
+# that was probed.
 filter() {
     sed -E -e 's/(cid"?: )[0-9]+/\1CID/' -e 's/in [0-9.]+ seconds/in TIME/' \
+        -e 's/, "compressed": (true|false)//' \
+        -e '/^WARNING: Image format was not specified/,/^ +Specify/d' \
         -e 's/^(disk size: ).*/\1SIZE/' -e 's/("actual-size": )[0-9]+/\1SIZE/'
 }
 
@@ -138,6 +142,36 @@ commands() {
     run_exact
     compare_commands
     convert_commands
+    map_commands
+    resize_commands
+    dd_commands
+    refused_commands
+}
+
+refused_commands() {
+    for image in r.raw r.vmdk; do
+        run_exact snapshot -l $image
+        run_exact snapshot -c x $image
+        run_exact snapshot -a x $image
+        run_exact snapshot -d x $image
+        run_exact amend -f ${image#r.} -o compat6=on $image
+        for action in --remove --clear --enable --disable '--merge y'; do
+            # words
+            # shellcheck disable=SC2086
+            run_exact bitmap $action -f ${image#r.} $image x
+        done
+        run bitmap --add $image x
+    done
+    run_exact snapshot -l -c x r.vmdk
+    run_exact snapshot
+    run_exact snapshot nx.vmdk
+    run_exact amend r.vmdk
+    run_exact amend -o help
+    run_exact amend -f vmdk -o help
+    run_exact amend -o compat6=on nx.vmdk
+    run_exact bitmap --add r.vmdk
+    run_exact bitmap r.vmdk x
+    run_exact bitmap --add nx.vmdk x
 }
 
 # Images with content, made by the stock programs for both.
@@ -211,6 +245,91 @@ convert_commands() {
     run_exact convert -f vmdk -O vmdk -B nx.vmdk -F vmdk r.vmdk x.vmdk
     run convert -f raw -O raw r.raw r.raw
     run convert -n -f raw -O raw r.raw r.raw
+}
+
+map_commands() {
+    run_exact create -f vmdk -o subformat=twoGbMaxExtentSparse ms.vmdk 3G
+    run_exact create -f vmdk -o subformat=monolithicFlat mf.vmdk 3M
+    run_exact create -f vmdk -b r.vmdk -F vmdk mo.vmdk
+    "$ORACLE_IO" -f vmdk -c 'write -q 1088k 64k' mo.vmdk
+    "$ORACLE" convert -f raw -O vmdk -o subformat=streamOptimized r.raw \
+        mc.vmdk
+    "$ORACLE_IO" -f vmdk -c 'write -q 2047M 2M' ms.vmdk
+    for image in r.raw r.vmdk l.raw ms.vmdk mf.vmdk mo.vmdk mc.vmdk; do
+        run_exact map $image
+        run_exact map --output=json $image
+        run_exact map -U --output=json --start-offset=1100k \
+            --max-length=1M $image
+    done
+    run_exact map -f raw -s 1M -l 32k r.raw
+    run_exact map -f raw --start-offset=10M r.raw
+    run_exact map -f raw --start-offset=x r.raw
+    run_exact map -f raw --max-length=x r.raw
+    run_exact map --output=x r.raw
+    run_exact map --image-opts driver=raw,file.filename=r.raw
+    run_exact map nx
+    run_exact map
+
+    run_exact measure -f raw -O raw r.raw
+    run_exact measure --output=json r.vmdk
+    run_exact measure --size 1000
+    run_exact measure --size 1G --output=json
+    run_exact measure --size 1G -O vmdk
+    run_exact measure -f raw -O vmdk r.raw
+    for bad in '' 'a b' '-O raw' '--size 1G r.raw' '--size x' \
+        '-O nx --size 1G' '-o foo=1 --size 1G' '-f nx r.raw' '-f raw' \
+        '-l x -f raw r.raw' '--size 1G -f raw' nx.raw; do
+        # words
+        # shellcheck disable=SC2086
+        run_exact measure $bad
+    done
+}
+
+resize_commands() {
+    run_exact create -f raw z.raw 4M
+    for args in '-f raw z.raw 5M' '-f raw z.raw 4M' \
+        '-f raw --shrink z.raw 4M' '-f raw z.raw +1M' '-f raw z.raw -1M' \
+        '-f raw --shrink z.raw -1M' '-f raw z.raw +x' '-f raw z.raw 4M' \
+        '-f raw --preallocation=full z.raw 5M' \
+        '-f raw --preallocation=falloc z.raw 6M' \
+        '-f raw --preallocation=x z.raw 7M' '-f raw z.raw -1G' \
+        '-f raw --shrink --preallocation=full z.raw 4M' \
+        '-q -f raw z.raw +0' '-f raw --shrink z.raw 0' 'nx +1' '' 'z.raw' \
+        '-f vmdk r.vmdk 8M' '-f raw z.raw x y' \
+        '--image-opts driver=raw,file.filename=z.raw +512'; do
+        # words
+        # shellcheck disable=SC2086
+        run_exact resize $args
+        stat -c %s z.raw
+    done
+    run resize -f raw z.raw 16E
+    run resize -f raw z.raw +8E
+}
+
+dd_commands() {
+    for args in 'if=r.raw' 'bs=1M' 'bs=1M count=2' 'bs=3000' \
+        'bs=64k skip=15' 'bs=1M skip=4' 'bs=512 count=0'; do
+        # words
+        # shellcheck disable=SC2086
+        run_exact dd -f raw -O raw $args if=r.raw of=dd.img
+        md5sum dd.img
+    done
+    run_exact dd -f raw bs=1M skip=8 if=r.raw of=dd.img
+    run_exact dd -f vmdk -O vmdk -U bs=1M if=r.vmdk of=dd.img
+    "$ORACLE" compare r.raw dd.img
+    run_exact dd --image-opts if=driver=raw,file.filename=r.raw of=dd.img
+    run_exact dd if=r.raw
+    run_exact dd of=r.raw
+    run_exact dd
+    run_exact dd x
+    run_exact dd conv=x
+    run_exact dd bs=0
+    run_exact dd bs=x
+    run_exact dd count=x
+    run_exact dd skip=x
+    run_exact dd if=nx of=dd.img
+    run dd -O nx if=r.raw of=dd.img
+    run dd -f raw if=r.raw of=nx/dd.img
 }
 
 compare_commands() {
