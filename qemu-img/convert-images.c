@@ -327,11 +327,28 @@ static int find_limits(ConvertArgs *a)
 
 /* --- the command --- */
 
+/* A stream of compressed clusters gets its end when nobody writes any more. */
+static int end_stream(const ConvertArgs *a, Error **errp)
+{
+    int ret = blk_set_perm(a->c.target, BLK_PERM_CONSISTENT_READ,
+                           BLK_PERM_ALL, errp);
+
+    return ret < 0 ? ret
+           : bdrv_reopen_set_read_only(blk_bs(a->c.target), true, errp);
+}
+
 static int flush_target(const ConvertArgs *a)
 {
+    Error *local_err = NULL;
     int ret = blk_flush(a->c.target);
 
-    if (ret < 0) {
+    if (ret == 0 && a->c.compressed) {
+        ret = end_stream(a, &local_err);
+    }
+    if (local_err) {
+        error_reportf_err(local_err, "error while finishing '%s': ",
+                          a->target);
+    } else if (ret < 0) {
         error_report("error while flushing '%s': %s", a->target,
                      strerror(-ret));
     }

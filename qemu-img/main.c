@@ -39,7 +39,9 @@ static const img_cmd_t img_cmds[] = {
     { "check", img_check,
       "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "
       "[-T src_cache] [-U] filename" },
-    { "commit" },
+    { "commit", img_commit,
+      "[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] "
+      "[-d] [-p] filename", img_commit_help },
     { "compare", img_compare,
       "[--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
       "filename1 filename2", img_compare_help },
@@ -65,7 +67,9 @@ static const img_cmd_t img_cmds[] = {
     { "measure", img_measure,
       "[--output=ofmt] [-O output_fmt] [-o options] [--size N | "
       "[--image-opts] [-f fmt] [-U] filename]", img_measure_help },
-    { "rebase" },
+    { "rebase", img_rebase,
+      "[--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] "
+      "[-u] -b backing_file [-F backing_fmt] filename", img_rebase_help },
     { "resize", img_resize,
       "[--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] "
       "filename [+ | -]size", img_resize_help },

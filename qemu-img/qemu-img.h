@@ -15,6 +15,7 @@ int img_amend(int argc, char **argv);
 int img_bench(int argc, char **argv);
 int img_bitmap(int argc, char **argv);
 int img_check(int argc, char **argv);
+int img_commit(int argc, char **argv);
 int img_compare(int argc, char **argv);
 int img_convert(int argc, char **argv);
 int img_create(int argc, char **argv);
@@ -22,17 +23,20 @@ int img_dd(int argc, char **argv);
 int img_info(int argc, char **argv);
 int img_map(int argc, char **argv);
 int img_measure(int argc, char **argv);
+int img_rebase(int argc, char **argv);
 int img_resize(int argc, char **argv);
 int img_snapshot(int argc, char **argv);
 
 /* The text of "qemu-img COMMAND --help", where a file has one of its own. */
 extern const char img_amend_help[];
 extern const char img_bitmap_help[];
+extern const char img_commit_help[];
 extern const char img_compare_help[];
 extern const char img_convert_help[];
 extern const char img_dd_help[];
 extern const char img_map_help[];
 extern const char img_measure_help[];
+extern const char img_rebase_help[];
 extern const char img_resize_help[];
 extern const char img_snapshot_help[];
 

@@ -94,8 +94,8 @@ bool vmdk_child_is_given(const QOpts *options, const char *name)
 /* --- the parent --- */
 
 /* A hint can also have a protocol, or be a "json:" name. */
-static char *resolve_hint(BlockDriverState *bs, const char *hint,
-                          Error **errp)
+char *vmdk_resolve_hint(BlockDriverState *bs, const char *hint,
+                        Error **errp)
 {
     if (bdrv_filename_has_protocol(hint)) {
         return g_strdup(hint);
@@ -154,7 +154,7 @@ int vmdk_open_backing(BlockDriverState *bs, QOpts *options, int flags,
     int ret;
 
     if (s->desc.parent_hint) {
-        path = resolve_hint(bs, s->desc.parent_hint, errp);
+        path = vmdk_resolve_hint(bs, s->desc.parent_hint, errp);
         if (!path) {
             return -EINVAL;
         }

@@ -38,7 +38,7 @@ int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
 }
 
 /* With O_DIRECT a write ends with a block, and so would the text. */
-static int coroutine_fn restore_length(BlockDriverState *bs, int64_t length)
+int coroutine_fn vmdk_restore_length(BlockDriverState *bs, int64_t length)
 {
     int64_t now = vmdk_exact_length(bs->file);
 
@@ -83,7 +83,7 @@ static int coroutine_fn write_cid(BlockDriverState *bs, uint32_t cid)
     }
     ret = bdrv_co_pwrite(bs->file, s->desc_offset, length, changed, 0);
     if (ret == 0 && !s->desc_embedded) {
-        ret = restore_length(bs, MAX(file_length, (int64_t)length));
+        ret = vmdk_restore_length(bs, MAX(file_length, (int64_t)length));
     }
     return ret;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The text descriptor of a VMDK image as text: whether some text is one, and
- * a copy of it with another CID.  All else is kept as it is.
+ * a copy of it with another value.  All else is kept as it is.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
@@ -40,18 +40,18 @@ static bool skip_key(const char **p, const char *end, const char *key)
     return true;
 }
 
-/* --- another CID --- */
+/* --- other values --- */
 
 /*
- * The value of the next line "CID=..." from *@p on, which is the beginning
+ * The value of the next line "@key=..." from *@p on, which is the beginning
  * of a line or the end; NULL if there is none.  *@p is then behind the line.
  */
-static const char *next_cid(const char **p, size_t *len)
+static const char *next_value(const char **p, const char *key, size_t *len)
 {
     while (**p) {
         const char *end = *p + strcspn(*p, "\r\n");
         const char *value = skip_blanks(*p, end);
-        bool found = skip_key(&value, end, "CID");
+        bool found = skip_key(&value, end, key);
 
         *p = end + strspn(end, "\r\n");
         if (found) {
@@ -62,18 +62,21 @@ static const char *next_cid(const char **p, size_t *len)
     return NULL;
 }
 
-char *vmdk_desc_replace_cid(const char *text, uint32_t cid)
+static const char *skip_text_mark(const char *text)
 {
-    const char *p = text;
+    return text + (g_str_has_prefix(text, VMDK_UTF8_MARK)
+                   ? strlen(VMDK_UTF8_MARK) : 0);
+}
+
+static char *replace_cid(const char *text, const char *key, uint32_t cid)
+{
+    const char *p = skip_text_mark(text);
     const char *value;
     size_t len;
     GString *out = NULL;
 
-    if (g_str_has_prefix(text, VMDK_UTF8_MARK)) {
-        p += strlen(VMDK_UTF8_MARK);
-    }
     /* All of them: they have to stay the same. */
-    while ((value = next_cid(&p, &len))) {
+    while ((value = next_value(&p, key, &len))) {
         if (!out) {
             out = g_string_new("");
         }
@@ -89,6 +92,57 @@ char *vmdk_desc_replace_cid(const char *text, uint32_t cid)
         return NULL;
     }
     g_string_append(out, text);
+    return g_string_free(out, false);
+}
+
+char *vmdk_desc_replace_cid(const char *text, uint32_t cid)
+{
+    return replace_cid(text, "CID", cid);
+}
+
+char *vmdk_desc_replace_parent_cid(const char *text, uint32_t cid)
+{
+    return replace_cid(text, "parentCID", cid);
+}
+
+/* Whether the line at @p, which ends at @end, has a value for @key. */
+static bool line_has_key(const char *p, const char *end, const char *key)
+{
+    p = skip_blanks(p, end);
+    return skip_key(&p, end, key);
+}
+
+char *vmdk_desc_replace_hint(const char *text, const char *hint)
+{
+    const char *p = skip_text_mark(text);
+    GString *out = g_string_new_len(text, p - text);
+    gsize behind = 0;           /* where a new line would go */
+    bool written = !hint;
+
+    while (*p) {
+        const char *end = p + strcspn(p, "\r\n\x1a");
+        const char *next = end + strspn(end, "\x1a");
+
+        next += strncmp(next, "\r\n", 2) ? !!*next : 2;
+        if (!line_has_key(p, end, "parentFileNameHint")) {
+            g_string_append_len(out, p, next - p);
+        } else if (!written) {
+            g_string_append_printf(out, "parentFileNameHint=\"%s\"", hint);
+            g_string_append_len(out, end, next - end);
+            written = true;
+        }
+        if (line_has_key(p, end, "parentCID")
+            || line_has_key(p, end, "createType")) {
+            behind = out->len;
+        }
+        p = next;
+    }
+    if (!written) {
+        g_autofree char *line = g_strdup_printf("parentFileNameHint=\"%s\"\n",
+                                                hint);
+
+        g_string_insert(out, behind, line);
+    }
     return g_string_free(out, false);
 }
 

@@ -365,6 +365,11 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
     }
     old_ctx = bdrv_co_enter(bs);
     ret = vmdk_map(e, in_extent, bytes, &run);
+    if (ret == 0 && want_zero && run.kind == VMDK_GRAIN_UNALLOCATED
+        && bs->backing) {
+        /* Zeroes of a wrong parent are as wrong as its data. */
+        ret = vmdk_check_parent(bs);
+    }
     bdrv_co_leave(bs, old_ctx);
     if (ret < 0) {
         return ret;

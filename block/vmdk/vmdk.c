@@ -68,6 +68,7 @@ BlockDriver bdrv_vmdk = {
     .bdrv_co_get_info = vmdk_co_get_info,
     .bdrv_co_block_status = vmdk_co_block_status,
     .bdrv_co_check = vmdk_co_check,
+    .bdrv_co_change_backing_file = vmdk_co_change_backing_file,
     .bdrv_get_specific_info = vmdk_get_specific_info,
     .bdrv_refresh_limits = vmdk_refresh_limits,
     .bdrv_has_zero_init = vmdk_has_zero_init,

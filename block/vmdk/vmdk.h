@@ -278,6 +278,13 @@ void vmdk_desc_clear(VmdkDescriptor *desc);
  * covers the old one.  NULL if there is no CID line.
  */
 char *vmdk_desc_replace_cid(const char *text, uint32_t cid);
+/* The same for the CID of the parent. */
+char *vmdk_desc_replace_parent_cid(const char *text, uint32_t cid);
+/*
+ * A copy of @text, which has a line parentCID, with @hint as the name of the
+ * parent, NULL: with none.  @hint has neither quotes nor ends of lines.
+ */
+char *vmdk_desc_replace_hint(const char *text, const char *hint);
 /* 0..100: how much the @size bytes at @buf look like a descriptor. */
 int vmdk_desc_probe(const char *buf, int size);
 /* Whether it begins with the byte order mark of UTF-16. */
@@ -336,6 +343,9 @@ bool vmdk_child_is_given(const QOpts *options, const char *name);
 /* Open what the user or the descriptor says.  0 or -errno. */
 int vmdk_open_backing(BlockDriverState *bs, QOpts *options, int flags,
                       Error **errp);
+/* The name for bdrv_open() of what a hint names; NULL with @errp set. */
+char *vmdk_resolve_hint(BlockDriverState *bs, const char *hint,
+                        Error **errp);
 /* The image below, without filters; NULL if it is no VMDK. */
 BlockDriverState *vmdk_parent(BlockDriverState *bs);
 
@@ -447,6 +457,18 @@ int coroutine_fn vmdk_check_parent(BlockDriverState *bs);
 int coroutine_fn vmdk_update_cid(BlockDriverState *bs);
 /* A random one that is not VMDK_NO_PARENT. */
 uint32_t vmdk_new_cid(void);
+/* After a write to a descriptor file: cut what O_DIRECT has added. */
+int coroutine_fn vmdk_restore_length(BlockDriverState *bs, int64_t length);
+
+/* reparent.c */
+
+/*
+ * As BlockDriver.bdrv_co_change_backing_file.  -ENOENT for a parent that
+ * cannot be opened, if the image has had none whose CID could stay.
+ */
+int coroutine_fn vmdk_co_change_backing_file(BlockDriverState *bs,
+                                             const char *backing_file,
+                                             const char *backing_fmt);
 
 /* stream.c: compressed grains; coroutines of the node's AioContext. */
 int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,

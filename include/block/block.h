@@ -301,6 +301,15 @@ int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
 int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs);
 
 /*
+ * Note another backing file (NULL or "": none) in the metadata of @bs, which
+ * is open for writing; its backing child stays as it is.  @require: without
+ * @backing_fmt it is -EINVAL.  Main thread, outside coroutines.  -ENOTSUP for
+ * formats without backing files; see BlockDriver.bdrv_co_change_backing_file.
+ */
+int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
+                             const char *backing_fmt, bool require);
+
+/*
  * The same outside coroutines (or inside): scripts/block-coroutine-wrapper.py
  * writes the functions with "co_wrapper".
  */

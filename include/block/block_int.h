@@ -120,6 +120,16 @@ struct BlockDriver {
                                       BdrvCheckResult *result,
                                       BdrvCheckMode fix);
 
+    /*
+     * Note in the image, which is open for writing, another backing file
+     * (NULL or "": none) and its format (NULL: not told).  A crash at any time
+     * must not leave an image that reads wrong data.  -EINVAL if the image
+     * cannot have such a one, -ENOSPC without room for the name.
+     */
+    int coroutine_fn (*bdrv_co_change_backing_file)(BlockDriverState *bs,
+                                                    const char *backing_file,
+                                                    const char *backing_fmt);
+
     /* {"type":..., "data":{...}}; a new reference. */
     struct json_object *(*bdrv_get_specific_info)(BlockDriverState *bs,
                                                   Error **errp);

@@ -146,6 +146,38 @@ commands() {
     resize_commands
     dd_commands
     refused_commands
+    commit_commands
+}
+
+commit_commands() {
+    run_exact create -q -f vmdk -b r.vmdk -F vmdk co.vmdk
+    "$ORACLE_IO" -f vmdk -c 'write -q -P 9 2M 100k' co.vmdk
+    "$ORACLE" convert -O raw co.vmdk co.raw
+    run_exact commit co.vmdk
+    "$ORACLE" compare r.vmdk co.raw
+    run_exact create -q -f vmdk -b r.vmdk -F vmdk co.vmdk
+    run_exact commit -q -f vmdk -d co.vmdk
+    run_exact create -q -f vmdk -b r.vmdk -F vmdk co.vmdk
+    run_exact create -q -f vmdk -b co.vmdk -F vmdk ct.vmdk
+    "$ORACLE_IO" -f vmdk -c 'write -q -P 7 2M 100k' ct.vmdk
+    "$ORACLE" convert -O raw ct.vmdk co.raw
+    run_exact commit -b r.vmdk ct.vmdk
+    "$ORACLE" compare r.vmdk co.raw
+    run_exact commit
+    run_exact commit -f raw r.raw
+    run_exact commit -t x co.vmdk
+    run_exact commit -r x co.vmdk
+    run_exact commit nx.vmdk
+    run_exact create -q -f vmdk -b r.vmdk -F vmdk co.vmdk
+    run_exact commit -b nx co.vmdk
+    run_exact rebase co.vmdk
+    run_exact rebase
+    run_exact rebase -b x -F nx co.vmdk
+    run_exact rebase -t x -b x co.vmdk
+    run_exact rebase -T x -b x co.vmdk
+    run_exact rebase -b nx.vmdk -F vmdk co.vmdk
+    run_exact rebase -u -f raw -b r.vmdk -F vmdk r.raw
+    run_exact rebase -u -b r.vmdk -F vmdk nx.vmdk
 }
 
 refused_commands() {

@@ -178,6 +178,43 @@ static void test_replace_cid(void)
     check_replaced("parentCID=2\n", NULL);
 }
 
+static void check_hint(const char *text, const char *hint,
+                       const char *expected)
+{
+    g_autofree char *changed = vmdk_desc_replace_hint(text, hint);
+    g_autofree char *again = vmdk_desc_replace_hint(changed, hint);
+
+    g_assert_cmpstr(changed, ==, expected);
+    g_assert_cmpstr(again, ==, expected);
+}
+
+static void test_replace_hint(void)
+{
+    check_hint("CID=1\nparentCID=2\ncreateType=\"x\"\nRW 1 ZERO\n", "a b",
+               "CID=1\nparentCID=2\ncreateType=\"x\"\n"
+               "parentFileNameHint=\"a b\"\nRW 1 ZERO\n");
+    /* The place and the end of the line stay; a second one goes. */
+    check_hint("parentCID=2\r\n PARENTfilenamehint = \"old\"\r\n"
+               "parentFileNameHint=\"old\"\r\n#\r\n\x1a", "new",
+               "parentCID=2\r\nparentFileNameHint=\"new\"\r\n#\r\n\x1a");
+    check_hint(VMDK_UTF8_MARK "parentFileNameHint=\"old\"\n\n\nparentCID=2",
+               NULL, VMDK_UTF8_MARK "\n\nparentCID=2");
+    check_hint("#parentFileNameHint=\"x\"\nparentCID=2\n", NULL,
+               "#parentFileNameHint=\"x\"\nparentCID=2\n");
+    check_hint("parentCID=2\nparentFileNameHint=\"old\"\x1a", "new",
+               "parentCID=2\nparentFileNameHint=\"new\"\x1a");
+}
+
+static void test_replace_parent_cid(void)
+{
+    g_autofree char *a = vmdk_desc_replace_parent_cid(
+        "CID=1\nparentCID=ffffffff\n#parentCID=1\n", 0xfe);
+    g_autofree char *b = vmdk_desc_replace_parent_cid("CID=2\n", 7);
+
+    g_assert_cmpstr(a, ==, "CID=1\nparentCID=000000fe\n#parentCID=1\n");
+    g_assert_null(b);
+}
+
 static void test_probe(void)
 {
     static const char *const others[] = {
@@ -204,6 +241,9 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-descriptor/change-tracking",
                     test_change_tracking);
     g_test_add_func("/vmdk-descriptor/replace-cid", test_replace_cid);
+    g_test_add_func("/vmdk-descriptor/replace-hint", test_replace_hint);
+    g_test_add_func("/vmdk-descriptor/replace-parent-cid",
+                    test_replace_parent_cid);
     g_test_add_func("/vmdk-descriptor/probe", test_probe);
     return g_test_run();
 }

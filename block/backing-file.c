@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The name of the backing file, as an image has it in its metadata.
+ */
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+
+typedef struct ChangeBackingFile {
+    BlockDriverState *bs;
+    const char *backing_file;
+    const char *backing_fmt;
+} ChangeBackingFile;
+
+static int coroutine_fn bdrv_change_backing_file_entry(void *opaque)
+{
+    ChangeBackingFile *c = opaque;
+
+    /* Without the graph lock: the driver may open and close nodes. */
+    return c->bs->drv->bdrv_co_change_backing_file(c->bs, c->backing_file,
+                                                   c->backing_fmt);
+}
+
+int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
+                             const char *backing_fmt, bool require)
+{
+    ChangeBackingFile c = {
+        .bs = bs, .backing_file = backing_file, .backing_fmt = backing_fmt,
+    };
+    int ret;
+
+    GLOBAL_STATE_CODE();
+    if (!bs->drv) {
+        return -ENOMEDIUM;
+    }
+    if ((backing_fmt && !backing_file) ||
+        (require && backing_file && *backing_file && !backing_fmt)) {
+        return -EINVAL;
+    }
+    if (!bs->drv->bdrv_co_change_backing_file) {
+        return -ENOTSUP;
+    }
+    if (!bdrv_is_writable(bs)) {
+        return -EACCES;
+    }
+    ret = bdrv_run_co(bdrv_get_aio_context(bs),
+                      bdrv_change_backing_file_entry, &c);
+    if (ret == 0) {
+        bool named = backing_file && *backing_file;
+
+        g_free(bs->backing_file);
+        g_free(bs->full_backing_file);
+        g_free(bs->backing_format);
+        bs->backing_file = named ? g_strdup(backing_file) : NULL;
+        bs->full_backing_file = named
+            ? bdrv_get_full_backing_filename_from_filename(
+                bs->exact_filename, backing_file, NULL) : NULL;
+        bs->backing_format = named ? g_strdup(backing_fmt) : NULL;
+    }
+    return ret;
+}
