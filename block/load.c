@@ -321,7 +321,8 @@ void block_load_free(BlockLoad *load)
     }
     GLOBAL_STATE_CODE();
     qatomic_set(&load->stop, true);
-    AIO_WAIT_WHILE(NULL, qatomic_read(&load->running));
+    /* Pairs with the end of a worker. */
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&load->running));
     blk_unref(load->blk);
     qemu_mutex_destroy(&load->lock);
     g_free(load->generation);

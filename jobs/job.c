@@ -459,7 +459,8 @@ void job_set_aio_context(Job *job, AioContext *ctx)
 {
     GLOBAL_STATE_CODE();
     JOB_LOCK_GUARD();
+    /* Deferred: its coroutine has ended, and the rest is the main thread's. */
     assert(job->paused || !job_started_locked(job) ||
-           job_is_completed_locked(job));
+           job->deferred_to_main_loop || job_is_completed_locked(job));
     job->aio_context = ctx;
 }
