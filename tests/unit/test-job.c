@@ -470,6 +470,25 @@ static void test_move(void)
     test_loop_free(loop);
 }
 
+/* One that has run to its end, of which the main thread does not know yet. */
+static void test_move_ended(void)
+{
+    TestLoop *loop = test_loop_new();
+    int result;
+    TestJob *s = test_job_new("j", NULL, qemu_get_aio_context(), 0, &result);
+
+    let_finish(s);
+    job_start(&s->common);
+    g_assert(s->common.deferred_to_main_loop);
+    g_assert_cmpint(s->common.status, ==, JOB_STATUS_RUNNING);
+    job_set_aio_context(&s->common, loop->ctx);
+    run_until_over(&result);
+    g_assert_cmpint(result, ==, 0);
+    g_assert_null(job_next_locked(NULL));
+    g_string_truncate(calls, 0);
+    test_loop_free(loop);
+}
+
 static void test_cancel_all(void)
 {
     TestLoop *loop = test_loop_new();
@@ -517,6 +536,7 @@ int main(int argc, char **argv)
     ADD("txn/failure", test_txn_failure);
     ADD("thread", test_thread);
     ADD("move", test_move);
+    ADD("move-ended", test_move_ended);
     ADD("cancel-all", test_cancel_all);
     return g_test_run();
 }
