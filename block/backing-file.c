@@ -58,3 +58,24 @@ int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
     }
     return ret;
 }
+
+int bdrv_refresh_backing_file(BlockDriverState *bs)
+{
+    g_autofree char *name = g_strdup(bs->backing_file);
+    g_autofree char *fmt = g_strdup(bs->backing_format);
+    bool read_only = bdrv_is_read_only(bs);
+    int ret;
+
+    GLOBAL_STATE_CODE();
+    if (!name || !bs->drv->bdrv_co_change_backing_file) {
+        return 0;
+    }
+    if (read_only && bdrv_reopen_set_read_only(bs, false, NULL) < 0) {
+        return -EACCES;
+    }
+    ret = bdrv_change_backing_file(bs, name, fmt, false);
+    if (read_only) {
+        bdrv_reopen_set_read_only(bs, true, NULL);
+    }
+    return ret;
+}

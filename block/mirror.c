@@ -418,6 +418,14 @@ static int mirror_leave(MirrorBlockJob *s, bool pivot)
     }
     bdrv_drop_filter(top_bs, &error_abort);
     s->mirror_top_bs = NULL;
+    if (s->is_commit && (!pivot || ret < 0)) {
+        BlockDriverState *above = bdrv_find_overlay(src, target);
+
+        if (above && bdrv_refresh_backing_file(above) < 0) {
+            warn_report("'%s' may be refused until it is told its backing "
+                        "file again (qemu-img rebase -u)", above->filename);
+        }
+    }
     if (s->restore_read_only && (!pivot || ret < 0)) {
         /* It stays writable where that cannot be: harmless. */
         bdrv_reopen_set_read_only(target, true, NULL);

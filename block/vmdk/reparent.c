@@ -34,6 +34,8 @@ static int open_parent_cid(const char *path, uint32_t *cid)
     if (!g_str_has_prefix(path, "json:")) {
         qopts_set_str(options, "driver", "vmdk");
     }
+    /* It may be in use: only its descriptor is read. */
+    qopts_set_bool(options, "force-share", true);
     parent = bdrv_open(path, NULL, options, BDRV_O_NO_BACKING, NULL);
     if (!parent) {
         return -ENOENT;

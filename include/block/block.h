@@ -308,6 +308,12 @@ int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs);
  */
 int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
                              const char *backing_fmt, bool require);
+/*
+ * The same backing file again, after its content has changed in a way that
+ * @bs, which may be read-only, does not see: what a format keeps to recognise
+ * it is brought up to date.  0 or -errno.  Main thread, outside coroutines.
+ */
+int bdrv_refresh_backing_file(BlockDriverState *bs);
 
 /*
  * The same outside coroutines (or inside): scripts/block-coroutine-wrapper.py

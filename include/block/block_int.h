@@ -395,6 +395,14 @@ void bdrv_driver_drain_begin(BlockDriverState *bs);
 /* A write up to @end: send the event once if it goes beyond the threshold. */
 void bdrv_write_threshold_exceeded(BlockDriverState *bs, uint64_t end);
 
+/*
+ * Copy what [@offset, @offset + @bytes) lacks, for it is in images below, into
+ * the image of @child: it reads as before, and does not need those any more.
+ * The user has BLK_PERM_WRITE_UNCHANGED.  @buf has @bytes bytes for it.
+ */
+int coroutine_fn bdrv_co_copy_up(BdrvChild *child, int64_t offset,
+                                 int64_t bytes, void *buf);
+
 /* Pass a blkdebug event to bs; cheap where there is no blkdebug. */
 static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
                                                     BlkdebugEvent event)

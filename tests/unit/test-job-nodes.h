@@ -133,6 +133,51 @@ static inline void job_over(void *opaque, int ret)
     result = ret;
 }
 
+/* --- chains --- */
+
+static inline void create_overlay(const char *name, const char *backing)
+{
+    g_autofree char *path = image_path(name);
+    g_autofree char *backing_path = image_path(backing);
+    QOpts *opts = qopts_new();
+
+    qopts_set_str(opts, "backing_file", backing_path);
+    qopts_set_str(opts, "backing_fmt", "vmdk");
+    qopts_set_uint(opts, "size", SIZE);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("vmdk"), path, opts,
+                                &error_abort), ==, 0);
+}
+
+/* So that others can open its file. */
+static inline void close_source(void)
+{
+    blk_unref(blk);
+    bdrv_unref(source);
+}
+
+static inline void use_source(BlockDriverState *bs)
+{
+    source = bs;
+    blk = blk_new(qemu_get_aio_context(),
+                  BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, BLK_PERM_ALL);
+    blk_insert_bs(blk, source, &error_abort);
+}
+
+/* top, and what is below it, as the source. */
+static inline void open_chain(void)
+{
+    g_autofree char *path = image_path("top");
+    QOpts *opts = qopts_new();
+
+    qopts_set_str(opts, "driver", "vmdk");
+    qopts_set_str(opts, "node-name", "top");
+    qopts_set_str(opts, "file.driver", "file");
+    qopts_set_str(opts, "file.filename", path);
+    qopts_set_str(opts, "backing.node-name", "middle");
+    qopts_set_str(opts, "backing.backing.node-name", "base");
+    use_source(bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, &error_abort));
+}
+
 /* --- who writes meanwhile --- */
 
 /*
@@ -234,6 +279,14 @@ static inline void use_native_vmdk(void)
     source_driver = "vmdk";
     target_driver = "vmdk";
     aio = "native";
+    setup();
+}
+
+static inline void use_vmdk(void)
+{
+    source_driver = "vmdk";
+    target_driver = "vmdk";
+    aio = "threads";
     setup();
 }
 

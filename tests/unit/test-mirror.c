@@ -201,19 +201,6 @@ static void test_disturbed(void)
 
 /* --- commit of an image in use --- */
 
-static void create_overlay(const char *name, const char *backing)
-{
-    g_autofree char *path = image_path(name);
-    g_autofree char *backing_path = image_path(backing);
-    QOpts *opts = qopts_new();
-
-    qopts_set_str(opts, "backing_file", backing_path);
-    qopts_set_str(opts, "backing_fmt", "vmdk");
-    qopts_set_uint(opts, "size", SIZE);
-    g_assert_cmpint(bdrv_create(bdrv_find_format("vmdk"), path, opts,
-                                &error_abort), ==, 0);
-}
-
 /* base <- middle <- top, written all the time; all of it goes into base. */
 static void test_commit(void)
 {
@@ -221,27 +208,13 @@ static void test_commit(void)
     MirrorJobOptions o = { .job_id = "commit", .cb = job_over };
     BlockDriverState *base;
     BlockJob *job;
-    QOpts *opts;
-    g_autofree char *path = image_path("top");
 
-    /* The fixture's source is the base. */
-    blk_unref(blk);
-    bdrv_unref(source);
+    close_source();
     create_overlay("middle", "source");
     create_overlay("top", "middle");
-    opts = qopts_new();
-    qopts_set_str(opts, "driver", "vmdk");
-    qopts_set_str(opts, "node-name", "top");
-    qopts_set_str(opts, "file.driver", "file");
-    qopts_set_str(opts, "file.filename", path);
-    qopts_set_str(opts, "backing.node-name", "middle");
-    qopts_set_str(opts, "backing.backing.node-name", "base");
-    source = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, &error_abort);
+    open_chain();
     base = bdrv_find_node("base");
     g_assert_nonnull(base);
-    blk = blk_new(qemu_get_aio_context(),
-                  BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, BLK_PERM_ALL);
-    blk_insert_bs(blk, source, &error_abort);
     load.shadow = frozen;
     load_start(&load, 8, 30);
     while (load.left) {
@@ -258,14 +231,6 @@ static void test_commit(void)
     g_assert_true(blk_bs(blk) == base);
     load_stop(&load);
     assert_shadow(&load);
-}
-
-static void use_vmdk(void)
-{
-    source_driver = "vmdk";
-    target_driver = "vmdk";
-    aio = "threads";
-    setup();
 }
 
 static void test_refused(void)

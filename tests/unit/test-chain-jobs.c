@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Stream, and the commit of images that are not in use, with real VMDK files:
+ * base <- middle <- top, whose user writes all the time.
+ */
+#include "qemu/osdep.h"
+#include "block/stream.h"
+#include "test-job-nodes.h"
+
+static Load load;
+
+/* Something in each of the three, and writers at the top. */
+static void chain_setup(void)
+{
+    use_vmdk();
+    close_source();
+    create_overlay("middle", "source");
+    load = (Load) { .shadow = frozen };
+    /* The middle is at the top for a while. */
+    use_source(open_node("middle", "vmdk"));
+    load_start(&load, 8, 20);
+    while (load.left) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    close_source();
+    create_overlay("top", "middle");
+    open_chain();
+    load_start(&load, 8, 20);
+    while (load.left) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    result = 1;
+}
+
+static void assert_shadow(void)
+{
+    g_autofree uint8_t *buf = g_malloc(SIZE);
+
+    g_assert_cmpint(blk_pread(blk, 0, SIZE, buf, 0), ==, 0);
+    g_assert_cmpint(memcmp(buf, load.shadow, SIZE), ==, 0);
+}
+
+/* Closed, and opened by what the headers say: @depth images below the top. */
+static void assert_reopened(int depth)
+{
+    BlockDriverState *bs;
+    int n = 0;
+
+    close_source();
+    use_source(open_node("top", "vmdk"));
+    for (bs = bdrv_backing_chain_next(source); bs;
+         bs = bdrv_backing_chain_next(bs)) {
+        n++;
+    }
+    g_assert_cmpint(n, ==, depth);
+    assert_shadow();
+}
+
+static void run_job(BlockJob *job)
+{
+    load_start(&load, 8, -1);
+    job_start(&job->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    load_stop(&load);
+    assert_shadow();
+}
+
+static const ChainJobOptions options = { .job_id = "job", .cb = job_over };
+
+static void test_stream_all(void)
+{
+    run_job(stream_job_create(source, NULL, &options, &error_abort));
+    g_assert_null(source->backing);
+    assert_reopened(0);
+}
+
+static void test_stream_base(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+
+    run_job(stream_job_create(source, base, &options, &error_abort));
+    g_assert_true(bdrv_backing_chain_next(source) == base);
+    g_assert_null(bdrv_find_node("middle"));
+    assert_reopened(1);
+}
+
+static void test_commit(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+
+    run_job(commit_job_create(source, bdrv_find_node("middle"), base,
+                              &options, &error_abort));
+    g_assert_true(bdrv_backing_chain_next(source) == base);
+    g_assert_true(bdrv_is_read_only(base));
+    g_assert_null(bdrv_find_node("middle"));
+    assert_reopened(1);
+}
+
+/* Cancelled: the chain is as it was, and nothing is frozen. */
+static void test_cancel(void)
+{
+    int round;
+
+    for (round = 0; round < 6; round++) {
+        BlockDriverState *base = bdrv_find_node("base");
+        BlockDriverState *middle = bdrv_find_node("middle");
+        ChainJobOptions o = options;
+        BlockJob *job;
+
+        o.speed = 1 * MiB;
+        result = 1;
+        job = round & 1 ?
+              stream_job_create(source, base, &o, &error_abort) :
+              commit_job_create(source, middle, base, &o, &error_abort);
+        if (round > 1) {
+            load_start(&load, 4, -1);
+            job_start(&job->job);
+            while (load.next < 4 || g_test_rand_int_range(0, 20)) {
+                aio_poll(qemu_get_aio_context(), true);
+            }
+            load_stop(&load);
+            g_assert_cmpint(job_cancel_sync(&job->job, true), ==, -ECANCELED);
+        } else {
+            job_lock();
+            job_cancel_locked(&job->job, true);
+            job_unlock();
+        }
+        g_assert_cmpint(result, ==, -ECANCELED);
+        g_assert_true(bdrv_backing_chain_next(source) == middle);
+        g_assert_true(bdrv_backing_chain_next(middle) == base);
+        g_assert_false(bdrv_is_backing_chain_frozen(source, NULL, NULL));
+        g_assert_true(bdrv_is_read_only(base));
+        assert_shadow();
+    }
+    assert_reopened(2);
+}
+
+static void test_refused(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+    Error *err = NULL;
+    ChainJobOptions o = options;
+    BlockJob *job;
+
+    g_assert_null(commit_job_create(source, target, base, &options, &err));
+    error_free_or_abort(&err);
+    o.job_id = "1";
+    g_assert_null(stream_job_create(source, NULL, &o, &err));
+    error_free_or_abort(&err);
+    g_assert_null(commit_job_create(source, bdrv_find_node("middle"), base,
+                                    &o, &err));
+    error_free_or_abort(&err);
+    g_assert_true(bdrv_is_read_only(base));
+
+    /* One at a time. */
+    o.job_id = "other";
+    job = stream_job_create(source, base, &options, &error_abort);
+    g_assert_null(stream_job_create(source, base, &o, &err));
+    error_free_or_abort(&err);
+    job_lock();
+    job_cancel_locked(&job->job, true);
+    job_unlock();
+    assert_reopened(2);
+}
+
+#define ADD(name, fn) \
+    g_test_add("/chain-jobs/" name, int, NULL, (void *)chain_setup, \
+               (void *)fn, (void *)teardown)
+
+static void add_tests(void)
+{
+    ADD("stream/all", test_stream_all);
+    ADD("stream/base", test_stream_base);
+    ADD("commit", test_commit);
+    ADD("cancel", test_cancel);
+    ADD("refused", test_refused);
+}
+
+int main(int argc, char **argv)
+{
+    return job_test_main(&argc, &argv, add_tests);
+}
