@@ -73,7 +73,7 @@ pages()
         fi
         for other in $(grep -o '[a-z][a-z-]*([1-8])' text | sort -u); do
             case $other in
-            abort'(3)') continue ;;
+            abort'(3)' | dd'(1)') continue ;;
             esac
             other_section=${other#*(}
             other_section=${other_section%)}

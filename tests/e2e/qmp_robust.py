@@ -382,8 +382,9 @@ def test_options():
             (['--object', 'nope,id=x'], "does not accept value 'nope'"),
             (['--object', 'iothread'], "Parameter 'id' is missing"),
             (['--object', 'secret,id=x'], 'must be provided'),
-            (['--export', 'nbd,id=x'], 'has no exports'),
-            (['--nbd-server', 'addr.type=unix'], 'has no NBD server'),
+            (['--export', 'nbd,id=x'], "Parameter 'node-name' is missing"),
+            (['--nbd-server', 'addr.type=unix'],
+             "Parameter 'addr.path' is missing"),
             (['--trace', 'events=/no/x'], '/no/x')):
         got = run(*args)
         lines = got.stderr.splitlines()
