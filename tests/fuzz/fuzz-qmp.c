@@ -9,7 +9,9 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include <sys/socket.h>
+#include "block/export.h"
 #include "block/monitor/nodes.h"
+#include "block/nbd.h"
 #include "chardev/char.h"
 #include "fuzz.h"
 #include "monitor/monitor.h"
@@ -139,6 +141,8 @@ static void send_all(int fd, const void *data, size_t size)
 
 static void delete_all(void)
 {
+    nbd_server_stop();
+    blk_exp_close_all();
     job_cancel_sync_all();
     user_objects_cleanup(true);
     bdrv_drain_all();
