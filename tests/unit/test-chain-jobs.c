@@ -48,8 +48,8 @@ static void assert_reopened(int depth)
 
     close_source();
     use_source(open_node("top", "vmdk"));
-    for (bs = bdrv_backing_chain_next(source); bs;
-         bs = bdrv_backing_chain_next(bs)) {
+    bs = source;
+    while ((bs = bdrv_backing_chain_next(bs))) {
         n++;
     }
     g_assert_cmpint(n, ==, depth);
