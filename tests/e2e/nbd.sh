@@ -96,4 +96,7 @@ clients raw native
 clients vmdk native
 clients raw threads
 python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
+if fio --enghelp 2> /dev/null | grep -q nbd; then
+    python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5
+fi
 summary
