@@ -20,6 +20,32 @@ static int coroutine_fn bdrv_change_backing_file_entry(void *opaque)
                                                    c->backing_fmt);
 }
 
+/* The names may be those that @bs has. */
+static void bdrv_set_backing_names(BlockDriverState *bs,
+                                   const char *backing_file,
+                                   const char *backing_fmt)
+{
+    const char *image = bs->file ? bs->file->bs->exact_filename
+                                 : bs->exact_filename;
+    char *name = NULL;
+    char *full = NULL;
+    char *fmt = NULL;
+
+    if (backing_file && *backing_file) {
+        name = g_strdup(backing_file);
+        fmt = g_strdup(backing_fmt);
+        full = bdrv_get_full_backing_filename_from_filename(image, name,
+                                                            NULL);
+        full = full ?: g_strdup(name);
+    }
+    g_free(bs->backing_file);
+    g_free(bs->full_backing_file);
+    g_free(bs->backing_format);
+    bs->backing_file = name;
+    bs->full_backing_file = full;
+    bs->backing_format = fmt;
+}
+
 int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
                              const char *backing_fmt, bool require)
 {
@@ -45,16 +71,7 @@ int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
     ret = bdrv_run_co(bdrv_get_aio_context(bs),
                       bdrv_change_backing_file_entry, &c);
     if (ret == 0) {
-        bool named = backing_file && *backing_file;
-
-        g_free(bs->backing_file);
-        g_free(bs->full_backing_file);
-        g_free(bs->backing_format);
-        bs->backing_file = named ? g_strdup(backing_file) : NULL;
-        bs->full_backing_file = named
-            ? bdrv_get_full_backing_filename_from_filename(
-                bs->exact_filename, backing_file, NULL) : NULL;
-        bs->backing_format = named ? g_strdup(backing_fmt) : NULL;
+        bdrv_set_backing_names(bs, backing_file, backing_fmt);
     }
     return ret;
 }

@@ -251,19 +251,23 @@ static int coroutine_fn write_sparse(VmdkReq *req)
 static int coroutine_fn write_compressed(VmdkReq *req)
 {
     VmdkExtent *e = req->e;
-    int ret = 0;
+    VmdkPackedGrain *packed;
+    int count, ret = 0;
 
     if (!req->qiov) {
         return -ENOTSUP;
     }
+    packed = vmdk_stream_pack(e, req->offset, req->bytes, req->qiov,
+                              req->qiov_offset, &count);
     while (ret == 0 && req->bytes) {
         int64_t in_grain = req->offset % e->grain_bytes;
         int64_t bytes = MIN(req->bytes, e->grain_bytes - in_grain);
 
         ret = vmdk_stream_write(req->bs, e, req->offset, bytes, req->qiov,
-                                req->qiov_offset);
+                                req->qiov_offset, packed, count);
         advance(req, bytes);
     }
+    vmdk_stream_free_packed(packed, count);
     return ret;
 }
 

@@ -7,9 +7,14 @@
  * A grain is written once, as a whole, at the end of the file.  Behind the
  * last one is the end marker, a sector of zeroes: the next grain takes its
  * place, and closing the image writes a new one.
+ *
+ * Packing and unpacking take most of the time, so worker threads do that.  The
+ * whole grains of a request are packed at the same time, and then written in
+ * their order.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
+#include "qemu/thread-pool.h"
 #include <zlib.h>
 
 typedef struct QEMU_PACKED GrainMarker {
@@ -72,6 +77,21 @@ static int unpack_grain(const VmdkExtent *e, int64_t grain,
     return ret == Z_OK && (int64_t)data_bytes >= needed ? 0 : -EIO;
 }
 
+typedef struct Unpack {
+    const VmdkExtent *e;
+    int64_t grain;
+    const uint8_t *raw;
+    size_t raw_bytes;
+    uint8_t *data;
+} Unpack;
+
+static int unpack_worker(void *opaque)
+{
+    Unpack *u = opaque;
+
+    return unpack_grain(u->e, u->grain, u->raw, u->raw_bytes, u->data);
+}
+
 int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
                                   int64_t file_offset, uint8_t *data,
                                   bool *readable)
@@ -88,8 +108,13 @@ int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
     BLKDBG_EVENT(e->file, BLKDBG_READ_COMPRESSED);
     ret = bdrv_co_pread(e->file, file_offset, raw_bytes, raw, 0);
     if (ret == 0) {
+        Unpack u = {
+            .e = e, .grain = grain, .raw = raw, .raw_bytes = raw_bytes,
+            .data = data,
+        };
+
         *readable = true;
-        ret = unpack_grain(e, grain, raw, raw_bytes, data);
+        ret = thread_pool_submit_co(unpack_worker, &u);
     }
     return ret;
 }
@@ -173,6 +198,116 @@ static uint8_t *pack_grain(VmdkExtent *e, int64_t grain, const uint8_t *data,
     return raw;
 }
 
+/* --- packing in worker threads --- */
+
+typedef struct PackGroup {
+    Coroutine *waiter;          /* NULL: does not wait yet */
+    int pending;
+} PackGroup;
+
+struct VmdkPackedGrain {
+    PackGroup *group;
+    VmdkExtent *e;
+    int64_t grain;
+    uint8_t *data;
+    uint8_t *raw;               /* NULL: not enough memory */
+    size_t size;
+};
+
+static int pack_worker(void *opaque)
+{
+    VmdkPackedGrain *p = opaque;
+
+    p->raw = pack_grain(p->e, p->grain, p->data, &p->size);
+    return 0;
+}
+
+static void coroutine_fn pack_co(void *opaque)
+{
+    VmdkPackedGrain *p = opaque;
+    PackGroup *group = p->group;
+
+    if (p->data) {
+        thread_pool_submit_co(pack_worker, p);
+    }
+    g_free(p->data);
+    p->data = NULL;
+    if (--group->pending == 0 && group->waiter) {
+        aio_co_wake(group->waiter);
+    }
+}
+
+VmdkPackedGrain *coroutine_fn vmdk_stream_pack(VmdkExtent *e, int64_t offset,
+                                               int64_t bytes,
+                                               QEMUIOVector *qiov,
+                                               size_t qiov_offset,
+                                               int *count)
+{
+    int64_t first = DIV_ROUND_UP(offset, e->grain_bytes);
+    int64_t n = (offset + bytes) / e->grain_bytes - first;
+    PackGroup group = { .pending = 0 };
+    VmdkPackedGrain *packed;
+    int64_t i;
+
+    *count = 0;
+    if (n < 2) {
+        return NULL;
+    }
+    packed = g_try_new0(VmdkPackedGrain, n);
+    if (!packed) {
+        return NULL;
+    }
+    *count = n;
+    group.pending = n;
+    for (i = 0; i < n; i++) {
+        VmdkPackedGrain *p = &packed[i];
+        int64_t start = (first + i) * e->grain_bytes;
+
+        *p = (VmdkPackedGrain) {
+            .group = &group, .e = e, .grain = first + i,
+            .data = g_try_malloc(e->grain_bytes),
+        };
+        if (p->data) {
+            qemu_iovec_to_buf(qiov, qiov_offset + (start - offset), p->data,
+                              e->grain_bytes);
+        }
+        qemu_coroutine_enter(qemu_coroutine_create(pack_co, p));
+    }
+    while (group.pending) {
+        group.waiter = qemu_coroutine_self();
+        qemu_coroutine_yield();
+    }
+    return packed;
+}
+
+void vmdk_stream_free_packed(VmdkPackedGrain *packed, int count)
+{
+    int i;
+
+    for (i = 0; i < count; i++) {
+        g_free(packed[i].raw);
+    }
+    g_free(packed);
+}
+
+/* Take @grain out of @packed, if it is there. */
+static uint8_t *take_packed(VmdkPackedGrain *packed, int count, int64_t grain,
+                            size_t *size)
+{
+    int64_t i = count ? grain - packed[0].grain : -1;
+    uint8_t *raw;
+
+    if (i < 0 || i >= count) {
+        return NULL;
+    }
+    raw = packed[i].raw;
+    packed[i].raw = NULL;
+    *size = packed[i].size;
+    return raw;
+}
+
+/* --- writing --- */
+
 /* The whole new content of the grain: old, with the request over it. */
 static int coroutine_fn compose_grain(BlockDriverState *bs, VmdkExtent *e,
                                       int64_t offset, int64_t bytes,
@@ -197,27 +332,45 @@ static int coroutine_fn compose_grain(BlockDriverState *bs, VmdkExtent *e,
     return ret;
 }
 
+/* The grain as it goes to the file; NULL with *@ret set. */
+static uint8_t *coroutine_fn compose_packed(BlockDriverState *bs,
+                                            VmdkExtent *e, VmdkAlloc *a,
+                                            int64_t offset, int64_t bytes,
+                                            QEMUIOVector *qiov,
+                                            size_t qiov_offset, size_t *size,
+                                            int *ret)
+{
+    g_autofree uint8_t *data = g_try_malloc(e->grain_bytes);
+    uint8_t *raw = NULL;
+
+    *ret = -ENOMEM;
+    if (data) {
+        *ret = compose_grain(bs, e, offset, bytes, qiov, qiov_offset,
+                             a->was_zero, data);
+    }
+    if (*ret == 0) {
+        raw = pack_grain(e, a->first, data, size);
+        *ret = raw ? 0 : -ENOMEM;
+    }
+    return raw;
+}
+
 static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
                                     VmdkAlloc *a, int64_t offset,
                                     int64_t bytes, QEMUIOVector *qiov,
-                                    size_t qiov_offset)
+                                    size_t qiov_offset,
+                                    VmdkPackedGrain *packed, int count)
 {
-    g_autofree uint8_t *data = g_try_malloc(e->grain_bytes);
-    g_autofree uint8_t *raw = NULL;
-    size_t size;
+    size_t size = 0;
+    g_autofree uint8_t *raw = take_packed(packed, count, a->first, &size);
     int ret;
 
-    if (!data) {
-        return -ENOMEM;
-    }
-    ret = compose_grain(bs, e, offset, bytes, qiov, qiov_offset, a->was_zero,
-                        data);
-    if (ret < 0) {
-        return ret;
-    }
-    raw = pack_grain(e, a->first, data, &size);
     if (!raw) {
-        return -ENOMEM;
+        raw = compose_packed(bs, e, a, offset, bytes, qiov, qiov_offset,
+                             &size, &ret);
+        if (!raw) {
+            return ret;
+        }
     }
     ret = vmdk_alloc_reserve(e, a, size >> BDRV_SECTOR_BITS);
     if (ret < 0) {
@@ -252,7 +405,8 @@ int vmdk_stream_finish(VmdkExtent *e)
 
 int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
                                    int64_t offset, int64_t bytes,
-                                   QEMUIOVector *qiov, size_t qiov_offset)
+                                   QEMUIOVector *qiov, size_t qiov_offset,
+                                   VmdkPackedGrain *packed, int packed_count)
 {
     int64_t count;
     VmdkAlloc a;
@@ -272,7 +426,8 @@ int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
         count = 1;
     } while (!vmdk_alloc_begin(e, &a, run.kind, offset / e->grain_bytes,
                                &count));
-    ret = write_grain(bs, e, &a, offset, bytes, qiov, qiov_offset);
+    ret = write_grain(bs, e, &a, offset, bytes, qiov, qiov_offset, packed,
+                      packed_count);
     vmdk_alloc_end(&a);
     return ret;
 }

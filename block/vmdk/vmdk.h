@@ -491,10 +491,26 @@ int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
                                   bool *readable);
 /* The last write was done: put an end marker.  Outside coroutines. */
 int vmdk_stream_finish(VmdkExtent *e);
-/* One grain: [@offset, @offset + @bytes) does not cross its end. */
+/*
+ * Pack the whole grains of a request, for vmdk_stream_write(); *@count of
+ * them.  NULL if that is not worth it, or there is no memory: then
+ * vmdk_stream_write() packs.
+ */
+typedef struct VmdkPackedGrain VmdkPackedGrain;
+VmdkPackedGrain *coroutine_fn vmdk_stream_pack(VmdkExtent *e, int64_t offset,
+                                               int64_t bytes,
+                                               QEMUIOVector *qiov,
+                                               size_t qiov_offset,
+                                               int *count);
+void vmdk_stream_free_packed(VmdkPackedGrain *packed, int count);
+/*
+ * One grain: [@offset, @offset + @bytes) does not cross its end.  @packed has
+ * it perhaps.
+ */
 int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
                                    int64_t offset, int64_t bytes,
-                                   QEMUIOVector *qiov, size_t qiov_offset);
+                                   QEMUIOVector *qiov, size_t qiov_offset,
+                                   VmdkPackedGrain *packed, int packed_count);
 
 /* create.c */
 extern const QemuOptsList vmdk_create_opts;
