@@ -16,11 +16,8 @@
 #include "qemu/error-report.h"
 #include "qemu/interrupt.h"
 
-/*
- * Read and then written by one thread after the other: small enough to be
- * still in a cache then, large enough that requests cost nothing.
- */
-#define CONVERT_BUF_BYTES (512 * KiB)
+/* Large, for few requests; smaller ones, which fit in a cache, were slower. */
+#define CONVERT_BUF_BYTES (2 * MiB)
 /* Zeroes cost little, but an end of the program is waited for. */
 #define CONVERT_ZERO_BYTES (256 * MiB)
 /* So that a rate limit is kept evenly. */
@@ -407,7 +404,7 @@ static void convert_prepare(Convert *c)
     if (c->target_has_backing && !c->compressed) {
         c->cluster = 1;
     }
-    c->unit = c->min_sparse ? MAX(c->min_sparse, c->cluster) : 0;
+    c->unit = c->min_sparse && !c->as_is ? MAX(c->min_sparse, c->cluster) : 0;
     c->buf_bytes = ROUND_UP(MAX((int64_t)CONVERT_BUF_BYTES, c->unit),
                             c->cluster);
     ratelimit_init(&c->limit);

@@ -46,7 +46,8 @@ const char img_convert_help[] =
     "  -c, --compress\n"
     "     write compressed clusters, if the image has them\n"
     "  -C, --copy-range-offloading\n"
-    "     let the kernel copy where it can; data is not searched for zeroes\n"
+    "     copy data as it is, without a search for zeroes; this version reads\n"
+    "     and writes it as without -C\n"
     "  -m, --parallel NUM_COROUTINES\n"
     "     how many pieces are copied at a time, 1 to 16 (default: 8)\n"
     "  -W, --oob-writes\n"
@@ -196,7 +197,7 @@ static void convert_flag(ConvertArgs *a, int opt)
         a->c.compressed = true;
         break;
     case 'C':
-        a->copy_range = true;
+        a->c.as_is = true;
         break;
     case 'n':
         a->skip_create = true;
@@ -255,13 +256,13 @@ static const char *convert_conflict(const ConvertArgs *a)
     if (a->target_is_zero && a->backing) {
         return "--target-is-zero cannot be used with a backing file";
     }
-    if (a->copy_range && a->c.compressed) {
+    if (a->c.as_is && a->c.compressed) {
         return "Cannot enable copy offloading when -c is used";
     }
-    if (a->copy_range && a->sparse_given) {
+    if (a->c.as_is && a->sparse_given) {
         return "Cannot enable copy offloading when -S is used";
     }
-    if (a->copy_range && a->c.salvage) {
+    if (a->c.as_is && a->c.salvage) {
         return "Cannot use copy offloading in salvaging mode";
     }
     return NULL;

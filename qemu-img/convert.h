@@ -27,6 +27,7 @@ typedef struct Convert {
     int coroutines;
     bool in_order;              /* the target is written from start to end */
     bool compressed;
+    bool as_is;                 /* zeroes within data are data */
     bool salvage;               /* what cannot be read becomes zeroes */
     bool quiet;
     int64_t min_sparse;         /* shorter zeroes are data; 0: all is data */
@@ -68,7 +69,6 @@ typedef struct ConvertArgs {
     bool target_image_opts;
     bool target_is_zero;
     bool skip_create;
-    bool copy_range;
     bool bitmaps;
     bool skip_broken_bitmaps;
     bool sparse_given;
