@@ -251,18 +251,25 @@ static int coroutine_fn write_sparse(VmdkReq *req)
 static int coroutine_fn write_compressed(VmdkReq *req)
 {
     VmdkExtent *e = req->e;
-    VmdkPackedGrain *packed;
-    int count, ret = 0;
+    VmdkPackedGrain *packed = NULL;
+    int64_t packed_end = req->offset;
+    int count = 0;
+    int ret = 0;
 
     if (!req->qiov) {
         return -ENOTSUP;
     }
-    packed = vmdk_stream_pack(e, req->offset, req->bytes, req->qiov,
-                              req->qiov_offset, &count);
     while (ret == 0 && req->bytes) {
         int64_t in_grain = req->offset % e->grain_bytes;
         int64_t bytes = MIN(req->bytes, e->grain_bytes - in_grain);
 
+        if (req->offset >= packed_end) {
+            vmdk_stream_free_packed(packed, count);
+            packed = vmdk_stream_pack(e, req->offset, req->bytes, req->qiov,
+                                      req->qiov_offset, &count);
+            packed_end = !count ? INT64_MAX : e->grain_bytes *
+                (DIV_ROUND_UP(req->offset, e->grain_bytes) + count);
+        }
         ret = vmdk_stream_write(req->bs, e, req->offset, bytes, req->qiov,
                                 req->qiov_offset, packed, count);
         advance(req, bytes);

@@ -200,6 +200,15 @@ static uint8_t *pack_grain(VmdkExtent *e, int64_t grain, const uint8_t *data,
 
 /* --- packing in worker threads --- */
 
+/*
+ * At a time: each grain has a coroutine, and is in memory twice.  A request
+ * may have millions of grains.
+ */
+#define PACK_MAX_GRAINS 32
+#define PACK_MAX_BYTES (8 * MiB)
+/* Smaller ones are packed faster than a thread is woken. */
+#define PACK_MIN_GRAIN_BYTES (16 * KiB)
+
 typedef struct PackGroup {
     Coroutine *waiter;          /* NULL: does not wait yet */
     int pending;
@@ -250,7 +259,8 @@ VmdkPackedGrain *coroutine_fn vmdk_stream_pack(VmdkExtent *e, int64_t offset,
     int64_t i;
 
     *count = 0;
-    if (n < 2) {
+    n = MIN(n, MIN(PACK_MAX_GRAINS, PACK_MAX_BYTES / e->grain_bytes));
+    if (n < 2 || e->grain_bytes < PACK_MIN_GRAIN_BYTES) {
         return NULL;
     }
     packed = g_try_new0(VmdkPackedGrain, n);

@@ -492,8 +492,8 @@ int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
 /* The last write was done: put an end marker.  Outside coroutines. */
 int vmdk_stream_finish(VmdkExtent *e);
 /*
- * Pack the whole grains of a request, for vmdk_stream_write(); *@count of
- * them.  NULL if that is not worth it, or there is no memory: then
+ * Pack the first whole grains of a request, for vmdk_stream_write(); *@count
+ * of them.  NULL if that is not worth it, or there is no memory: then
  * vmdk_stream_write() packs.
  */
 typedef struct VmdkPackedGrain VmdkPackedGrain;
