@@ -59,6 +59,17 @@ style:
 bench: all
 	meson test -C build --benchmark --verbose
 
+# The long form of the tests of qemu-storage-daemon: jobs disturbed and killed
+# more often, and the recursion planted.
+check-e2e: all
+	@for script in cached-native-backup jobs-disturbed jobs-full-disk \
+	    qmp-jobs-oracle qmp-oracle qmp-robust nbd howto; do \
+	    echo "== $$script"; \
+	    JOB_CYCLES=200 JOB_KILLS=100 LAIO_PLANTED=1 BUILD_DIR=build \
+	    QEMU_IMG_PROG=build/qemu-img QEMU_IO_PROG=build/qemu-io \
+	    tests/e2e/$$script.sh || [ $$? = 77 ] || exit 1; \
+	done
+
 # Block jobs beside a stock qemu-storage-daemon: scripts/bench-jobs --help.
 bench-jobs: all
 	scripts/bench-jobs
@@ -67,4 +78,4 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-series check-spin coverage fuzz style bench bench-jobs clean
+    check-e2e check-series check-spin coverage fuzz style bench bench-jobs clean
