@@ -96,3 +96,29 @@ int bdrv_refresh_backing_file(BlockDriverState *bs)
     }
     return ret;
 }
+
+int bdrv_announce_base_change(BdrvChild *base, BlockDriverState *above)
+{
+    uint8_t sector[BDRV_SECTOR_SIZE];
+    int ret;
+
+    GLOBAL_STATE_CODE();
+    if (!above->backing_file || !above->drv->bdrv_co_change_backing_file ||
+        bdrv_getlength(base->bs) < (int64_t)sizeof(sector)) {
+        return 0;
+    }
+    /* The format notes that it changes with the first write. */
+    ret = bdrv_pread(base, 0, sizeof(sector), sector, 0);
+    if (ret == 0) {
+        ret = bdrv_pwrite(base, 0, sizeof(sector), sector, 0);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(base->bs);
+    }
+    if (ret == 0) {
+        bdrv_drained_begin(above);
+        ret = bdrv_refresh_backing_file(above);
+        bdrv_drained_end(above);
+    }
+    return ret;
+}

@@ -294,6 +294,7 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
                                                Error **errp)
 {
     CommitBlockJob *s;
+    int ret;
 
     s = block_job_create(o->job_id, &commit_job_driver, NULL, filter, 0,
                          BLK_PERM_ALL, o->speed, o->flags, o->cb, o->opaque,
@@ -310,6 +311,14 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
         return NULL;
     }
     s->base_child = s->common.nodes->data;
+    ret = bdrv_announce_base_change(s->base_child,
+                                    bdrv_find_overlay(top, base));
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not prepare '%s' for the commit",
+                         base->filename);
+        job_early_fail(&s->common.job);
+        return NULL;
+    }
     if (bdrv_freeze_backing_chain(filter, base, errp) < 0) {
         job_early_fail(&s->common.job);
         return NULL;

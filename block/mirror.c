@@ -716,6 +716,18 @@ static BlockJob *mirror_create(const BlockJobDriver *driver,
         job_early_fail(&s->common.job);
         return NULL;
     }
+    if (is_commit) {
+        int ret = bdrv_announce_base_change(s->target,
+                                            bdrv_find_overlay(bs, target));
+
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not prepare '%s' for the "
+                             "commit", target->filename);
+            mirror_exit(s, false);
+            job_early_fail(&s->common.job);
+            return NULL;
+        }
+    }
     bdrv_drained_begin(top_bs);
     ((MirrorTopState *)top_bs->opaque)->job = s;
     bdrv_drained_end(top_bs);

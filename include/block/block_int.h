@@ -396,6 +396,13 @@ void bdrv_driver_drain_begin(BlockDriverState *bs);
 void bdrv_write_threshold_exceeded(BlockDriverState *bs, uint64_t end);
 
 /*
+ * @base is going to be written in a way that @above, whose backing file it is,
+ * does not see.  Afterwards @above knows it again even if the process is
+ * killed meanwhile.  0 or -errno.  Main thread, outside coroutines.
+ */
+int bdrv_announce_base_change(BdrvChild *base, BlockDriverState *above);
+
+/*
  * Copy what [@offset, @offset + @bytes) lacks, for it is in images below, into
  * the image of @child: it reads as before, and does not need those any more.
  * The user has BLK_PERM_WRITE_UNCHANGED.  @buf has @bytes bytes for it.

@@ -187,6 +187,50 @@ def kill(fmt, kind):
     return '%d of %d had ended' % (completed, KILLS)
 
 
+def make_chain():
+    """base <- middle <- top, with something in each."""
+    make_images('vmdk')
+    os.replace(path('source'), path('base'))
+    for name, below, pattern in (('middle', 'base', 101),
+                                 ('top', 'middle', 102)):
+        run(IMG, 'create', '-q', '-f', 'vmdk', '-b', path(below), '-F', 'vmdk',
+            path(name))
+        run(IO, '-f', 'vmdk', '-c', 'write -q -P %d %dk 5M' % (
+            pattern, pattern * 37), path(name))
+    run(IMG, 'convert', '-f', 'vmdk', '-O', 'raw', path('top'),
+        path('reference'))
+
+
+def kill_chain(kind):
+    """Whatever happened, top is what it was."""
+    ended = 0
+    for _ in range(KILLS):
+        make_chain()
+        daemon = Daemon(DAEMON, FOLDER)
+        try:
+            daemon.cmd('blockdev-add', {
+                'driver': 'vmdk', 'node-name': 'top',
+                'file': {'driver': 'file', 'filename': path('top')},
+                'backing': {'driver': 'vmdk', 'node-name': 'middle',
+                            'file': {'driver': 'file',
+                                     'filename': path('middle')}}})
+            arguments = {'job-id': 'job', 'device': 'top',
+                         'speed': rng.choice((0, 1 << 24))}
+            if kind == 'commit below':
+                arguments['top-node'] = 'middle'
+            daemon.cmd('block-stream' if kind == 'stream' else 'block-commit',
+                       arguments)
+            time.sleep(rng.random() * 0.1)
+            ended += not daemon.cmd('query-jobs')
+            daemon.kill()
+        finally:
+            daemon.cleanup()
+        run(IMG, 'check', '-q', '-f', 'vmdk', path('top'))
+        run(IMG, 'compare', '-q', '-f', 'vmdk', '-F', 'raw', path('top'),
+            path('reference'))
+    return '%d of %d had ended' % (ended, KILLS)
+
+
 def report(name, function, *arguments):
     try:
         seen = function(*arguments)
@@ -208,6 +252,9 @@ def main():
             if KILLS:
                 failed |= report('kill -9, %s, %s' % (kind, fmt), kill, fmt,
                                  kind)
+    for kind in ('stream', 'commit', 'commit below'):
+        if KILLS:
+            failed |= report('kill -9, %s, vmdk' % kind, kill_chain, kind)
     sys.exit(failed)
 
 
