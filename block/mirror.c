@@ -14,6 +14,7 @@
 #include "mirror-int.h"
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
+#include "system/block-backend.h"
 
 #define MIRROR_MAX_IN_FLIGHT 16
 #define MIRROR_DEFAULT_BUF_SIZE (16 * MiB)
@@ -427,8 +428,7 @@ static int mirror_leave(MirrorBlockJob *s, bool pivot)
         }
     }
     if (s->restore_read_only && (!pivot || ret < 0)) {
-        /* It stays writable where that cannot be: harmless. */
-        bdrv_reopen_set_read_only(target, true, NULL);
+        bdrv_reopen_set_read_only(target, true, NULL);      /* or not */
     }
     bdrv_unref(target);
     bdrv_unref(src);
@@ -566,8 +566,8 @@ static const BlockJobDriver commit_active_job_driver = {
 
 /* What is asked for in vain is said before anything is changed. */
 static bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
-                         uint32_t granularity, const MirrorJobOptions *o,
-                         Error **errp)
+                         uint32_t granularity, bool is_commit,
+                         const MirrorJobOptions *o, Error **errp)
 {
     int64_t len, target_len;
 
@@ -589,7 +589,7 @@ static bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
             error_setg_errno(errp, len < 0 ? -len : -target_len,
                              "Could not get the length of the %s",
                              len < 0 ? "source" : "target");
-        } else if (len != target_len) {
+        } else if (len != target_len && !(is_commit && len < target_len)) {
             error_setg(errp, "Source and target image have different sizes");
         } else {
             return true;
@@ -678,7 +678,7 @@ static BlockJob *mirror_create(const BlockJobDriver *driver,
     MirrorBlockJob *s;
 
     GLOBAL_STATE_CODE();
-    if (!mirror_check(bs, target, granularity, o, errp)) {
+    if (!mirror_check(bs, target, granularity, is_commit, o, errp)) {
         return NULL;
     }
     top_bs = mirror_append_top(bs, target, o, &target_child, is_commit, errp);
@@ -751,6 +751,27 @@ BlockJob *mirror_job_create(BlockDriverState *bs, BlockDriverState *target,
     return mirror_create(&mirror_job_driver, bs, target, base, false, o, errp);
 }
 
+/* A base that is shorter than what is committed grows; a longer one stays. */
+static int commit_grow_base(BlockDriverState *bs, BlockDriverState *base,
+                            Error **errp)
+{
+    int64_t len = bdrv_getlength(bs), base_len = bdrv_getlength(base);
+    BlockBackend *blk;
+    int ret;
+
+    if (len < 0 || base_len < 0 || base_len >= len) {
+        return 0;               /* mirror_check() looks at errors */
+    }
+    blk = blk_new(bdrv_get_aio_context(base), BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                  BLK_PERM_ALL);
+    ret = blk_insert_bs(blk, base, errp);
+    if (ret == 0) {
+        ret = blk_truncate(blk, len, false, PREALLOC_MODE_OFF, 0, errp);
+    }
+    blk_unref(blk);
+    return ret;
+}
+
 BlockJob *commit_active_job_create(BlockDriverState *bs,
                                    BlockDriverState *base,
                                    const MirrorJobOptions *o, Error **errp)
@@ -765,7 +786,8 @@ BlockJob *commit_active_job_create(BlockDriverState *bs,
     if (read_only && bdrv_reopen_set_read_only(base, false, errp) < 0) {
         return NULL;
     }
-    job = mirror_create(&commit_active_job_driver, bs, base, base, true, &opts,
+    job = commit_grow_base(bs, base, errp) < 0 ? NULL :
+          mirror_create(&commit_active_job_driver, bs, base, base, true, &opts,
                         errp);
     if (!job) {
         if (read_only) {
