@@ -6,6 +6,10 @@
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "mirror-int.h"
+#include "qemu/cutils.h"
+
+/* Copied at once after a discard. */
+#define MIRROR_COPY (1 * MiB)
 
 typedef enum {
     MIRROR_WRITE, MIRROR_ZERO, MIRROR_DISCARD,
@@ -46,6 +50,43 @@ static int coroutine_fn mirror_write_source(BlockDriverState *bs,
     }
 }
 
+/*
+ * What a discard leaves is not known, and must be the same on both: copy it.
+ * A discard marks nothing as dirty, or a disk that is trimmed all the time
+ * would never be clean.
+ */
+static int coroutine_fn mirror_copy_range(MirrorBlockJob *s, int64_t offset,
+                                          int64_t bytes)
+{
+    BdrvChild *source = s->mirror_top_bs->backing;
+    QEMU_AUTO_VFREE void *buf = NULL;
+    int ret = 0;
+
+    while (bytes && ret == 0) {
+        int64_t n;
+        int status = bdrv_co_block_status_above(source->bs, NULL, offset,
+                                                bytes, &n, NULL, NULL);
+
+        if (status >= 0 && n && (status & BDRV_BLOCK_ZERO)) {
+            n = MIN(n, bytes);
+            ret = bdrv_co_pwrite_zeroes(s->target, offset, n, s->unmap ?
+                                        BDRV_REQ_MAY_UNMAP : 0);
+        } else {
+            n = MIN(status >= 0 && n ? MIN(n, bytes) : bytes, MIRROR_COPY);
+            if (!buf) {
+                buf = qemu_try_blockalign(source->bs, MIRROR_COPY);
+            }
+            ret = buf ? bdrv_co_pread(source, offset, n, buf, 0) : -ENOMEM;
+            if (ret == 0) {
+                ret = bdrv_co_pwrite(s->target, offset, n, buf, 0);
+            }
+        }
+        offset += n;
+        bytes -= n;
+    }
+    return ret;
+}
+
 static int coroutine_fn mirror_write_target(MirrorBlockJob *s,
                                             const MirrorWrite *w)
 {
@@ -56,8 +97,7 @@ static int coroutine_fn mirror_write_target(MirrorBlockJob *s,
         return bdrv_co_pwrite_zeroes(s->target, w->offset, w->bytes, flags |
                                     (s->unmap ? BDRV_REQ_MAY_UNMAP : 0));
     case MIRROR_DISCARD:
-        /* What a discard leaves is not known: it must be the same on both. */
-        return -ENOTSUP;
+        return mirror_copy_range(s, w->offset, w->bytes);
     default:
         return bdrv_co_pwritev_part(s->target, w->offset, w->bytes, w->qiov,
                                     w->qiov_offset, flags);
@@ -94,7 +134,7 @@ static int coroutine_fn mirror_active_write(BlockDriverState *bs,
     } else {
         /* It is copied later, or the job fails: not the user's write. */
         mirror_set_dirty(s, w->offset, w->bytes);
-        if (ret == 0 && ret2 != -ENOTSUP) {
+        if (ret == 0) {
             mirror_error(s, false, ret2);
         }
     }

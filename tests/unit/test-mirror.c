@@ -5,7 +5,7 @@
  * go on writing to it.
  */
 #include "qemu/osdep.h"
-#include "block/mirror.h"
+#include "../../block/mirror-int.h"
 #include "test-job-nodes.h"
 
 static BlockJob *new_mirror(MirrorSyncMode sync, MirrorCopyMode copy_mode,
@@ -113,6 +113,30 @@ static void test_soft_cancel(void)
     g_assert_true(blk_bs(blk) == source);
     assert_frozen(source);
     assert_frozen(target);
+}
+
+/* Discards, too, all the time: it ends, and both are equal. */
+static void test_discard(void)
+{
+    Load load = { .shadow = NULL };
+    g_autofree uint8_t *a = g_malloc(SIZE), *b = g_malloc(SIZE);
+    BlockJob *job = new_mirror(MIRROR_SYNC_MODE_FULL,
+                               MIRROR_COPY_MODE_WRITE_BLOCKING, 0);
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common);
+    int i;
+
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    load_start(&load, 8, -1);
+    for (i = 0; i < 200; i++) {
+        aio_poll(qemu_get_aio_context(), true);
+        g_assert_cmpint(bdrv_get_dirty_count(s->dirty_bitmap), ==, 0);
+    }
+    load_stop(&load);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+    read_all(source, a);
+    read_all(target, b);
+    g_assert_cmpint(memcmp(a, b, SIZE), ==, 0);
 }
 
 /* sync=none: what is written from now on. */
@@ -268,6 +292,7 @@ static void add_tests(void)
     ADD("active", test_active);
     ADD("finalize", test_finalize);
     ADD("soft-cancel", test_soft_cancel);
+    ADD("discard", test_discard);
     ADD("none", test_none);
     ADD("disturbed", test_disturbed);
     ADD("refused", test_refused);
