@@ -283,7 +283,8 @@ class Judge:
         if self.config.no_ring or not told:
             return
         self.reached = True
-        if not self.marked[i] or not self.fault.is_degrading():
+        # The context does not ask the kernel again for a second.
+        if not any(self.marked[:i + 1]) or not self.fault.is_degrading():
             self.complain('no reason for: %s' % told)
         self.check_words(told)
         if self.fault.errno == 'EAGAIN' and 'fs.aio-max-nr' not in told[0]:
