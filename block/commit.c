@@ -217,28 +217,6 @@ static int coroutine_fn commit_top_co_preadv_part(BlockDriverState *bs,
                                flags);
 }
 
-static int coroutine_fn commit_top_co_block_status(BlockDriverState *bs,
-                                                   bool want_zero,
-                                                   int64_t offset,
-                                                   int64_t bytes,
-                                                   int64_t *pnum, int64_t *map,
-                                                   BlockDriverState **file)
-{
-    *pnum = bytes;
-    *map = offset;
-    *file = bs->backing->bs;
-    return BDRV_BLOCK_RAW | BDRV_BLOCK_OFFSET_VALID;
-}
-
-/* It shows what its child shows. */
-static void commit_top_refresh_filename(BlockDriverState *bs)
-{
-    if (bs->backing) {
-        g_free(bs->filename);
-        bs->filename = g_strdup(bs->backing->bs->filename);
-    }
-}
-
 static int commit_top_open(BlockDriverState *bs, QOpts *options, int flags,
                            Error **errp)
 {
@@ -260,9 +238,7 @@ static BlockDriver bdrv_commit_top = {
     .is_filter = true,
     .filtered_child_is_backing = true,
     .bdrv_open = commit_top_open,
-    .bdrv_refresh_filename = commit_top_refresh_filename,
     .bdrv_co_preadv_part = commit_top_co_preadv_part,
-    .bdrv_co_block_status = commit_top_co_block_status,
     .bdrv_child_perm = commit_top_child_perm,
 };
 

@@ -110,18 +110,6 @@ static int coroutine_fn cbw_co_flush(BlockDriverState *bs)
     return bs->file ? bdrv_co_flush(bs->file->bs) : 0;
 }
 
-static int coroutine_fn cbw_co_block_status(BlockDriverState *bs,
-                                            bool want_zero, int64_t offset,
-                                            int64_t bytes, int64_t *pnum,
-                                            int64_t *map,
-                                            BlockDriverState **file)
-{
-    *pnum = bytes;
-    *map = offset;
-    *file = bs->file->bs;
-    return BDRV_BLOCK_RAW | BDRV_BLOCK_OFFSET_VALID;
-}
-
 static int64_t coroutine_fn cbw_co_getlength(BlockDriverState *bs)
 {
     return bdrv_co_getlength(bs->file->bs);
@@ -229,15 +217,6 @@ static void cbw_set_supported_flags(BlockDriverState *bs)
          file->supported_zero_flags);
 }
 
-/* It shows what its child shows. */
-static void cbw_refresh_filename(BlockDriverState *bs)
-{
-    if (bs->file) {
-        g_free(bs->filename);
-        bs->filename = g_strdup(bs->file->bs->filename);
-    }
-}
-
 static int cbw_open(BlockDriverState *bs, QOpts *options, int flags,
                     Error **errp)
 {
@@ -298,14 +277,12 @@ static BlockDriver bdrv_cbw_filter = {
     .runtime_opts = &cbw_runtime_opts,
 
     .bdrv_open = cbw_open,
-    .bdrv_refresh_filename = cbw_refresh_filename,
     .bdrv_close = cbw_close,
     .bdrv_co_preadv_part = cbw_co_preadv_part,
     .bdrv_co_pwritev_part = cbw_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = cbw_co_pwrite_zeroes,
     .bdrv_co_pdiscard = cbw_co_pdiscard,
     .bdrv_co_flush = cbw_co_flush,
-    .bdrv_co_block_status = cbw_co_block_status,
     .bdrv_co_getlength = cbw_co_getlength,
     .bdrv_child_perm = cbw_child_perm,
 };

@@ -372,11 +372,18 @@ int bdrv_apply_auto_read_only(BlockDriverState *bs, const char *errmsg,
 
 void bdrv_refresh_filename(BlockDriverState *bs)
 {
+    BlockDriverState *filtered;
+
     if (!bs->drv) {
         return;
     }
+    filtered = bdrv_filter_bs(bs);
     if (bs->drv->bdrv_refresh_filename) {
         bs->drv->bdrv_refresh_filename(bs);
+    } else if (filtered) {
+        /* A filter shows what its child shows. */
+        g_free(bs->filename);
+        bs->filename = g_strdup(filtered->filename);
     } else if (bs->file) {
         bdrv_refresh_format_filename(bs);
     }

@@ -204,28 +204,6 @@ static int coroutine_fn mirror_top_co_flush(BlockDriverState *bs)
     return bs->backing ? bdrv_co_flush(bs->backing->bs) : 0;
 }
 
-static int coroutine_fn mirror_top_co_block_status(BlockDriverState *bs,
-                                                   bool want_zero,
-                                                   int64_t offset,
-                                                   int64_t bytes,
-                                                   int64_t *pnum, int64_t *map,
-                                                   BlockDriverState **file)
-{
-    *pnum = bytes;
-    *map = offset;
-    *file = bs->backing->bs;
-    return BDRV_BLOCK_RAW | BDRV_BLOCK_OFFSET_VALID;
-}
-
-/* It shows what its child shows. */
-static void mirror_top_refresh_filename(BlockDriverState *bs)
-{
-    if (bs->backing) {
-        g_free(bs->filename);
-        bs->filename = g_strdup(bs->backing->bs->filename);
-    }
-}
-
 static int mirror_top_open(BlockDriverState *bs, QOpts *options, int flags,
                            Error **errp)
 {
@@ -276,12 +254,10 @@ BlockDriver bdrv_mirror_top = {
     .is_filter = true,
     .filtered_child_is_backing = true,
     .bdrv_open = mirror_top_open,
-    .bdrv_refresh_filename = mirror_top_refresh_filename,
     .bdrv_co_preadv_part = mirror_top_co_preadv_part,
     .bdrv_co_pwritev_part = mirror_top_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = mirror_top_co_pwrite_zeroes,
     .bdrv_co_pdiscard = mirror_top_co_pdiscard,
     .bdrv_co_flush = mirror_top_co_flush,
-    .bdrv_co_block_status = mirror_top_co_block_status,
     .bdrv_child_perm = mirror_top_child_perm,
 };
