@@ -25,7 +25,6 @@ typedef struct MirrorOp {
 /* The instance of the filter. */
 typedef struct MirrorTopState {
     MirrorBlockJob *job;        /* NULL: pass all through */
-    bool stop;                  /* on its way out: no permissions of its own */
     bool is_commit;             /* the target is below the source */
 } MirrorTopState;
 

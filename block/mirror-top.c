@@ -218,12 +218,6 @@ static void mirror_top_child_perm(BlockDriverState *bs, BdrvChild *c,
 {
     MirrorTopState *top = bs->opaque;
 
-    if (top->stop) {
-        /* The users have gone, or are about to: what it wants is nothing. */
-        *nperm = 0;
-        *nshared = BLK_PERM_ALL;
-        return;
-    }
     if (!(role & BDRV_CHILD_FILTERED)) {
         /*
          * The target is no one else's while it is not whole, but that of a
