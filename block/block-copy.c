@@ -348,19 +348,6 @@ static int coroutine_fn block_copy_data(BlockCopyState *s, int64_t offset,
     return ret;
 }
 
-/* A new image is zero: asking costs less than writing. */
-static bool coroutine_fn block_copy_target_is_zero(BlockCopyState *s,
-                                                   int64_t offset,
-                                                   int64_t bytes)
-{
-    int64_t pnum;
-    int ret;
-
-    ret = bdrv_co_block_status_above(s->target->bs, NULL, offset, bytes, &pnum,
-                                     NULL, NULL);
-    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes;
-}
-
 static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
 {
     BlockCopyState *s = task->s;
@@ -370,7 +357,8 @@ static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
         return block_copy_data(s, task->offset, bytes, error_is_read);
     }
     *error_is_read = false;
-    if (block_copy_target_is_zero(s, task->offset, bytes)) {
+    /* A new image is zero: asking costs less than writing. */
+    if (bdrv_co_is_known_zero(s->target->bs, task->offset, bytes)) {
         return 0;
     }
     return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes,

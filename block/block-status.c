@@ -355,6 +355,16 @@ int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
     return pnum == bytes && (ret & BDRV_BLOCK_ZERO);
 }
 
+bool coroutine_fn bdrv_co_is_known_zero(BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes)
+{
+    int64_t pnum;
+    int ret = bdrv_co_block_status_above(bs, NULL, offset, bytes, &pnum, NULL,
+                                         NULL);
+
+    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes;
+}
+
 int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs)
 {
     int64_t length = bdrv_co_getlength(bs);

@@ -102,13 +102,9 @@ static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
 static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes)
 {
     MirrorBlockJob *s = op->s;
-    int64_t pnum;
-    int ret;
 
     /* A new image is zero: asking costs less than writing. */
-    ret = bdrv_co_block_status_above(s->target->bs, NULL, op->offset, bytes,
-                                     &pnum, NULL, NULL);
-    if (ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes) {
+    if (bdrv_co_is_known_zero(s->target->bs, op->offset, bytes)) {
         return 0;
     }
     return bdrv_co_pwrite_zeroes(s->target, op->offset, bytes,

@@ -297,7 +297,13 @@ int coroutine_fn bdrv_co_is_allocated_above(BlockDriverState *top,
 /* 1 if the range is known to read as zeroes; 0 if not; -errno. */
 int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes);
-/* The same for the whole node. */
+/*
+ * Whether the range is known to read as zeroes, holes of files included: for
+ * those who would write zeroes otherwise.  An error counts as "not known".
+ */
+bool coroutine_fn bdrv_co_is_known_zero(BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes);
+/* As bdrv_co_is_zero_fast(), for the whole node. */
 int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs);
 
 /*
