@@ -61,6 +61,11 @@ ALL = [
     ('starved', 'starved descriptor', cases.starved,
      'The monitor, the network and timers stand still while the disk is '
      'busy.', PATCH),
+    ('backup-job', 'a backup job', monitor.backup_job,
+     'The virtual machine crashes or stands still while its disks are backed '
+     'up, or the backup is wrong.',
+     '10.0.11, 10.2.4, 11.0.2, 11.1.0 or newer for the crash, or '
+     'scripts/apply-to-qemu'),
     ('starved-monitor', 'starved monitor', monitor.starved_monitor,
      'Commands of libvirt and the like time out while the disk is busy.',
      PATCH),

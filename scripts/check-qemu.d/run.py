@@ -58,10 +58,11 @@ class Run:
 class Bench:
     """A folder in a tmpfs, the programs, and the library between them."""
 
-    def __init__(self, qemu_io, qemu_img, system, seconds):
+    def __init__(self, qemu_io, qemu_img, system, daemon, seconds):
         self.qemu_io = qemu_io
         self.qemu_img = qemu_img
         self.system = system
+        self.daemon = daemon
         self.seconds = seconds
         self.children = []
         self.undo = []

@@ -23,7 +23,7 @@ cd "$work" || exit 1
 LIMIT='timeout -k 10 150'
 
 # plant, the cases that find it
-plants='unbounded recursion stack
+plants='unbounded recursion stack backup-job
 released-bound own-wakeup short-9 short-16 late-tail
 v1 own-wakeup
 blocked-stays again-busy
@@ -42,7 +42,8 @@ refused-tail-is-eof refused-tail
 tail-without-fua fua-tail
 probe-swallows pending-error
 no-time-budget starved
-slow-batches starved'
+slow-batches starved
+no-yield starved-monitor'
 
 # doctor STATUS OPTION...: run it; its JSON is in $work/json.
 doctor()
@@ -95,7 +96,11 @@ left_behind()
 left_behind > "$work/before"
 
 # --- the programs of this tree ---
-if doctor 0 --qemu-io "$IO" --qemu-img "$IMG"; then
+if doctor 0 --qemu-io "$IO" --qemu-img "$IMG" --daemon "$QSD"; then
+    case " $(results ok) " in
+    *' backup-job starved-monitor '*) pass ;;
+    *) fail "with --daemon, ok: '$(results ok)'" "$work/json" ;;
+    esac
     equal 'faults in our programs' "$(results fault)" ''
     [ -z "$(results untried)" ] || skip "not tried here: $(results untried)"
 fi
@@ -120,7 +125,7 @@ done | sort > "$work/there"
 must 'each plant is found here, or docs/testing.md says why not' \
     diff "$work/named" "$work/there"
 
-# The build with plant $1.
+# The build with plant $1, and with the programs $2...
 planted_build()
 {
     if [ -f "$work/build/build.ninja" ]; then
@@ -131,14 +136,26 @@ planted_build()
         (cd "$work/build" &&
             "$top/configure" -Dplant="$1" -Dwerror=false) || return 1
     fi
-    ninja -C "$work/build" qemu-io qemu-img
+    shift
+    ninja -C "$work/build" "$@"
 }
 
 planted()
 {
     name=$1
     shift
-    if ! planted_build "$name" > "$work/log" 2>&1; then
+    case " $* " in
+    *' backup-job '* | *' starved-monitor '*)
+        programs='qemu-io qemu-img qemu-storage-daemon'
+        daemon="--daemon $work/build/qemu-storage-daemon"
+        ;;
+    *)
+        programs='qemu-io qemu-img'
+        daemon=
+        ;;
+    esac
+    # shellcheck disable=SC2086
+    if ! planted_build "$name" $programs > "$work/log" 2>&1; then
         fail "the build with $name" "$work/log"
         return
     fi
@@ -150,7 +167,7 @@ planted()
     # The cases are words.
     # shellcheck disable=SC2086
     if AIO_NONBLOCKING_LOOK=never doctor 1 --qemu-io "$work/build/qemu-io" \
-        --qemu-img "$work/build/qemu-img" --seconds 5 $cases; then
+        --qemu-img "$work/build/qemu-img" $daemon --seconds 5 $cases; then
         equal "planted: $name" "$(results fault)" "$*"
     fi
 }
@@ -214,6 +231,19 @@ if doctor 0 --qemu-io "$IO" --qemu-img "$IMG" --case starved-monitor; then
     equal 'without --system: not tried' "$(results untried)" starved-monitor
 fi
 
+# --- a stock daemon ---
+daemon_version=$("$ORACLE_QSD" --version 2> /dev/null)
+case $daemon_version in
+'qemu-storage-daemon version 7.2.'*)
+    if doctor 1 --qemu-io "$IO" --qemu-img "$IMG" --daemon "$ORACLE_QSD" \
+        --case backup-job --case starved-monitor; then
+        equal 'the daemon of QEMU 7.2: ok' "$(results ok)" backup-job
+        equal 'the daemon of QEMU 7.2' "$(results fault)" starved-monitor
+    fi
+    ;;
+*) skip "what is known of the daemon of QEMU 7.2: that is not '$ORACLE_QSD'" ;;
+esac
+
 # --- arguments ---
 refused()
 {
@@ -229,6 +259,7 @@ refused --seconds 0
 refused --qemu-io /bin/true
 refused --qemu-io "$IO" --qemu-img "$IMG" --system /bin/true
 refused --qemu-io "$IO" --qemu-img "$IMG" --system no-such-program
+refused --qemu-io "$IO" --qemu-img "$IMG" --daemon /bin/true
 must 'help' "$top/scripts/check-qemu" --help
 
 # --- interrupted, while a program hangs ---
