@@ -70,6 +70,10 @@ check-e2e: all
 	    tests/e2e/$$script.sh || [ $$? = 77 ] || exit 1; \
 	done
 
+# qemu-img beside a stock one: scripts/bench-img --help.
+bench-img: all
+	scripts/bench-img
+
 # Block jobs beside a stock qemu-storage-daemon: scripts/bench-jobs --help.
 bench-jobs: all
 	scripts/bench-jobs
@@ -78,4 +82,4 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-e2e check-series check-spin coverage fuzz style bench bench-jobs clean
+    check-e2e check-series check-spin coverage fuzz style bench bench-img bench-jobs clean

@@ -111,7 +111,7 @@ void coroutine_fn vmdk_check_copies(VmdkCheck *c, uint32_t index)
         c->copies[index] = VMDK_COPY_DIFFERS;
         return;
     }
-    ret = vmdk_table_read(e, sector, c->redundant);
+    ret = vmdk_check_window_read(e, &c->copies_read, sector, c->redundant);
     if (ret < 0) {
         vmdk_check_unreadable(c, "the redundant copy of grain table", index,
                               sector, ret);

@@ -10,6 +10,8 @@
 #include "qemu/interrupt.h"
 
 #define MAX_MARKED 64
+/* Of grain tables that are read together. */
+#define WINDOW_SECTORS 512
 
 static void corrupt(VmdkCheck *c)
 {
@@ -176,6 +178,43 @@ static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
     }
 }
 
+int coroutine_fn vmdk_check_window_read(VmdkExtent *e, VmdkTableWindow *w,
+                                        uint32_t sector, uint32_t *entries)
+{
+    uint64_t sectors = vmdk_table_sectors(e);
+    uint64_t end = sector + sectors;
+    bool in_order = sector == w->next;
+
+    w->next = end;
+    if (sector < w->start || end > w->end) {
+        if (!in_order || !w->buf || !vmdk_table_in_file(e, sector)) {
+            return vmdk_table_read(e, sector, entries);
+        }
+        w->start = sector;
+        w->end = MIN(sector + MAX(WINDOW_SECTORS, sectors),
+                     (uint64_t)e->file_bytes >> BDRV_SECTOR_BITS);
+        if (bdrv_co_pread(e->file, (int64_t)sector << BDRV_SECTOR_BITS,
+                          (w->end - w->start) << BDRV_SECTOR_BITS, w->buf,
+                          0) < 0) {
+            /* Which table is it? */
+            w->end = 0;
+            return vmdk_table_read(e, sector, entries);
+        }
+    }
+    memcpy(entries, w->buf + ((sector - w->start) << BDRV_SECTOR_BITS),
+           e->gt_entries * sizeof(uint32_t));
+    return 0;
+}
+
+static void window_init(const VmdkExtent *e, VmdkTableWindow *w)
+{
+    /* Without memory each table is read for itself. */
+    w->buf = qemu_try_blockalign(e->file->bs,
+                                 MAX(WINDOW_SECTORS, vmdk_table_sectors(e))
+                                 << BDRV_SECTOR_BITS);
+    w->next = UINT64_MAX;
+}
+
 void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
                            uint32_t sector, int error)
 {
@@ -198,7 +237,7 @@ bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index)
         memset(c->table, 0, e->gt_entries * sizeof(uint32_t));
         return true;
     }
-    ret = vmdk_table_read(c->e, e->gd[index], c->table);
+    ret = vmdk_check_window_read(c->e, &c->tables, e->gd[index], c->table);
     if (ret < 0) {
         vmdk_check_unreadable(c, "grain table", index, e->gd[index], ret);
     }
@@ -252,6 +291,8 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     vmdk_scan(e);
     c->table = g_try_malloc(bytes);
     c->redundant = g_try_malloc(bytes);
+    window_init(e, &c->tables);
+    window_init(e, &c->copies_read);
     c->data = g_try_malloc(e->compressed ? e->grain_bytes : 1);
     c->used = vmdk_bits_new(vmdk_check_place(c, c->e->file_bytes
                                                 >> BDRV_SECTOR_BITS) + 1);
@@ -263,6 +304,8 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     }
     g_free(c->table);
     g_free(c->redundant);
+    qemu_vfree(c->tables.buf);
+    qemu_vfree(c->copies_read.buf);
     g_free(c->data);
     g_free(c->used);
     g_free(c->copies);

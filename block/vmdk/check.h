@@ -8,6 +8,14 @@
 
 #include "block/vmdk/vmdk.h"
 
+/* Tables that follow each other in the file are read together. */
+typedef struct VmdkTableWindow {
+    uint8_t *buf;
+    uint64_t start;             /* what buf has, in sectors of the file */
+    uint64_t end;
+    uint64_t next;              /* behind the table that was asked for last */
+} VmdkTableWindow;
+
 typedef struct VmdkCheck {
     BlockDriverState *bs;
     VmdkExtent *e;
@@ -17,6 +25,8 @@ typedef struct VmdkCheck {
     bool all_shared;            /* take all of them for shared */
     uint32_t *table;
     uint32_t *redundant;
+    VmdkTableWindow tables;
+    VmdkTableWindow copies_read;
     uint8_t *data;              /* of a compressed grain */
     uint8_t *used;              /* places of grains that primary tables have */
     uint8_t *copies;            /* VmdkCopy of each table */
@@ -31,6 +41,9 @@ static inline uint64_t vmdk_check_place(const VmdkCheck *c, uint64_t sector)
 
 /* Whether nothing but the table at @sector is there. */
 bool vmdk_check_may_write(const VmdkCheck *c, uint32_t sector);
+/* As vmdk_table_read(); nothing may write to the tables in @w meanwhile. */
+int coroutine_fn vmdk_check_window_read(VmdkExtent *e, VmdkTableWindow *w,
+                                        uint32_t sector, uint32_t *entries);
 /* The primary table @index into c->table; if it cannot be, that is said. */
 bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index);
 /* A table that cannot be read need not be damaged, if it is in the file. */

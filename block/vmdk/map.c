@@ -65,15 +65,86 @@ static uint32_t find_slot(VmdkExtent *e)
     return slot;
 }
 
+static VmdkTable *table_new(const VmdkExtent *e)
+{
+    return g_try_malloc(sizeof(VmdkTable) + e->gt_entries * sizeof(uint32_t));
+}
+
+static void table_insert(VmdkExtent *e, VmdkTable *t, uint32_t index, bool used)
+{
+    t->index = index;
+    t->used = used;
+    e->cached[find_slot(e)] = t;
+    e->tables[index] = t;
+}
+
+/*
+ * How many tables to read from @index on: one, unless those before it were
+ * loaded last; then twice as many as that time, if they follow each other in
+ * the file and are not cached.
+ */
+static uint32_t read_ahead_count(VmdkExtent *e, uint32_t index)
+{
+    uint32_t sectors = vmdk_table_sectors(e);
+    uint32_t max = MIN(e->gd_entries - index, e->max_cached / 4);
+    uint32_t n = 1;
+
+    if (index != e->next_load) {
+        e->read_ahead = 1;
+    } else {
+        e->read_ahead = MIN(MAX(2 * e->read_ahead, 2), VMDK_READ_AHEAD);
+    }
+    max = MIN(max, e->read_ahead);
+    while (n < max && !e->tables[index + n]
+           && e->gd[index + n] == e->gd[index] + (uint64_t)n * sectors
+           && vmdk_table_in_file(e, e->gd[index + n])) {
+        n++;
+    }
+    return n;
+}
+
+/* Table @index and those behind it; as if nothing were there if that fails. */
+static void coroutine_fn read_ahead(VmdkExtent *e, uint32_t index, uint32_t n)
+{
+    size_t bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
+    uint8_t *buf = qemu_try_blockalign(e->file->bs, n * bytes);
+    uint32_t i;
+
+    BLKDBG_EVENT(e->file, BLKDBG_L2_LOAD);
+    if (buf && bdrv_co_pread(e->file, (int64_t)e->gd[index]
+                                      << BDRV_SECTOR_BITS,
+                             n * bytes, buf, 0) == 0) {
+        for (i = 0; i < n; i++) {
+            VmdkTable *t = table_new(e);
+
+            if (!t) {
+                break;
+            }
+            memcpy(t->entries, buf + i * bytes,
+                   e->gt_entries * sizeof(uint32_t));
+            table_insert(e, t, index + i, i == 0);
+        }
+    }
+    qemu_vfree(buf);
+}
+
 int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
                                        VmdkTable **table)
 {
-    VmdkTable *t = e->tables[index];
     int ret;
 
     qemu_co_mutex_assert_locked(&e->lock);
-    if (!t) {
-        t = g_try_malloc(sizeof(*t) + e->gt_entries * sizeof(uint32_t));
+    if (!e->tables[index]) {
+        uint32_t n = read_ahead_count(e, index);
+
+        if (n > 1) {
+            read_ahead(e, index, n);
+        }
+        e->next_load = index + n;
+    }
+    if (!e->tables[index]) {
+        VmdkTable *t = table_new(e);
+
         if (!t) {
             return -ENOMEM;
         }
@@ -83,12 +154,9 @@ int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
             g_free(t);
             return ret;
         }
-        t->index = index;
-        t->used = true;
-        e->cached[find_slot(e)] = t;
-        e->tables[index] = t;
+        table_insert(e, t, index, true);
     }
-    *table = t;
+    *table = e->tables[index];
     return 0;
 }
 

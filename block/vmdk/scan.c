@@ -12,6 +12,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
+#include "qemu/cutils.h"
 
 /* Tables are read in pieces of at most so many bytes. */
 #define PIECE_BYTES MiB
@@ -175,6 +176,9 @@ static void scan_table(VmdkScan *s, uint32_t index, const uint32_t *entries)
     uint64_t first = (uint64_t)index * e->gt_entries;
     uint32_t i;
 
+    if (buffer_is_zero(entries, e->gt_entries * sizeof(uint32_t))) {
+        return;
+    }
     for (i = 0; i < e->gt_entries; i++) {
         if ((first + i) * e->grain_bytes >= (uint64_t)e->bytes) {
             break;

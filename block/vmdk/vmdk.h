@@ -53,6 +53,8 @@
 #define VMDK_MAX_COMPRESSED_GRAIN (16 * MiB)
 /* Grain tables kept in memory, per extent. */
 #define VMDK_CACHE_BYTES (8 * MiB)
+/* Tables that are loaded at once, at most, if they are asked for in order. */
+#define VMDK_READ_AHEAD 64
 
 typedef enum VmdkAccess {
     VMDK_RW,
@@ -194,6 +196,8 @@ typedef struct VmdkExtent {
     uint32_t nb_cached;
     uint32_t max_cached;
     uint32_t hand;
+    uint32_t next_load;         /* the table behind those loaded last */
+    uint32_t read_ahead;        /* tables to load at once */
     uint32_t *scratch;          /* one table, for writing; under @lock */
     QLIST_HEAD(, VmdkAlloc) allocs;
     QSIMPLEQ_HEAD(, VmdkAlloc) pending;
