@@ -13,6 +13,7 @@ static const UserObjectType *const types[OBJECT_TYPE__MAX] = {
     [OBJECT_TYPE_LOAD] = &load_object_type,
     [OBJECT_TYPE_MONITOR_QMP] = &monitor_qmp_object_type,
     [OBJECT_TYPE_SECRET] = &secret_object_type,
+    [OBJECT_TYPE_THROTTLE_GROUP] = &throttle_group_object_type,
 };
 
 const UserObjectType *user_object_type(ObjectType kind)

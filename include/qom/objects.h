@@ -36,6 +36,7 @@ extern const UserObjectType iothread_object_type;
 extern const UserObjectType load_object_type;
 extern const UserObjectType monitor_qmp_object_type;
 extern const UserObjectType secret_object_type;
+extern const UserObjectType throttle_group_object_type;
 
 const UserObjectType *user_object_type(ObjectType kind);
 
