@@ -3,6 +3,7 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "block/block.h"
+#include "block/export.h"
 #include "qapi/error.h"
 #include "qom/objects.h"
 #include "system/iothread.h"
@@ -50,7 +51,9 @@ static void destroy(void *object)
 
 static bool can_be_deleted(void *object)
 {
-    return !bdrv_aio_context_in_use(iothread_get_aio_context(object));
+    AioContext *ctx = iothread_get_aio_context(object);
+
+    return !bdrv_aio_context_in_use(ctx) && !blk_exp_uses_context(ctx);
 }
 
 #define GET_INT(member)                                             \

@@ -10,6 +10,7 @@
 #include "qapi/qapi-events-block-export.h"
 #include "qemu/aio-wait.h"
 #include "qemu/id.h"
+#include "system/iothread.h"
 
 static const BlockExportDriver *const export_drivers[] = {
     &blk_exp_nbd,
@@ -42,6 +43,110 @@ static const BlockExportDriver *export_driver(BlockExportType type)
     g_assert_not_reached();
 }
 
+static AioContext *export_iothread(const char *id, Error **errp)
+{
+    IOThread *iothread = iothread_by_id(id);
+
+    if (!iothread) {
+        error_setg(errp, "iothread \"%s\" not found", id);
+        return NULL;
+    }
+    return iothread_get_aio_context(iothread);
+}
+
+static bool export_multi_contexts(BlockExport *exp, const strList *ids,
+                                  Error **errp)
+{
+    const strList *l;
+
+    if (!ids) {
+        error_setg(errp, "The list of iothreads is empty");
+        return false;
+    }
+    for (l = ids; l; l = l->next) {
+        AioContext *ctx = export_iothread(l->value, errp);
+
+        if (!ctx) {
+            return false;
+        }
+        exp->ctxs = g_renew(AioContext *, exp->ctxs, exp->n_ctxs + 1);
+        exp->ctxs[exp->n_ctxs++] = ctx;
+    }
+    return true;
+}
+
+/* The node comes along to a single iothread, if it can. */
+static bool export_single_context(BlockExport *exp, BlockDriverState *bs,
+                                  const BlockExportOptions *opts, Error **errp)
+{
+    bool fixed = opts->has_fixed_iothread && opts->fixed_iothread;
+    Error *local_err = NULL;
+
+    exp->ctxs = g_new(AioContext *, 1);
+    exp->n_ctxs = 1;
+    if (!opts->iothread) {
+        exp->ctxs[0] = exp->drv->has_iothread ? bdrv_get_aio_context(bs) :
+                                                qemu_get_aio_context();
+        return true;
+    }
+    exp->ctxs[0] = export_iothread(opts->iothread->u.single, errp);
+    if (!exp->ctxs[0]) {
+        return false;
+    }
+    if (bdrv_try_change_aio_context(bs, exp->ctxs[0], NULL, &local_err) < 0) {
+        if (fixed) {
+            error_propagate(errp, local_err);
+            return false;
+        }
+        error_free(local_err);
+    }
+    return true;
+}
+
+/* Find exp->ctxs. */
+static bool export_contexts(BlockExport *exp, BlockDriverState *bs,
+                            const BlockExportOptions *opts, Error **errp)
+{
+    bool multi = opts->iothread && opts->iothread->type == QTYPE_QLIST;
+
+    if (opts->iothread && !exp->drv->has_iothread) {
+        error_setg(errp, "The export type '%s' does not support iothreads",
+                   BlockExportType_str(opts->type));
+        return false;
+    }
+    if (multi && !exp->drv->has_multi_iothread) {
+        error_setg(errp, "The export type '%s' does not support "
+                   "multi-threading", BlockExportType_str(opts->type));
+        return false;
+    }
+    if (multi && opts->has_fixed_iothread && opts->fixed_iothread) {
+        error_setg(errp, "fixed-iothread needs a single iothread");
+        return false;
+    }
+    if (multi ? !export_multi_contexts(exp, opts->iothread->u.multi, errp) :
+                !export_single_context(exp, bs, opts, errp)) {
+        return false;
+    }
+    exp->ctx = exp->ctxs[0];
+    return true;
+}
+
+bool blk_exp_uses_context(AioContext *ctx)
+{
+    BlockExport *exp;
+    size_t i;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH(exp, &all_exports, next) {
+        for (i = 0; i < exp->n_ctxs; i++) {
+            if (exp->ctxs[i] == ctx) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static BlockBackend *export_backend(BlockDriverState *bs,
                                     const BlockExportOptions *opts,
                                     Error **errp)
@@ -58,7 +163,8 @@ static BlockBackend *export_backend(BlockDriverState *bs,
     }
     blk = blk_new(bdrv_get_aio_context(bs), perm, BLK_PERM_ALL);
     /* Requests may come from any context, so the node may move. */
-    blk_set_allow_aio_context_change(blk, true);
+    blk_set_allow_aio_context_change(blk, !(opts->has_fixed_iothread &&
+                                            opts->fixed_iothread));
     if (blk_insert_bs(blk, bs, errp) < 0) {
         blk_unref(blk);
         return NULL;
@@ -68,11 +174,18 @@ static BlockBackend *export_backend(BlockDriverState *bs,
     return blk;
 }
 
+static void export_free(BlockExport *exp)
+{
+    blk_unref(exp->blk);
+    g_free(exp->ctxs);
+    g_free(exp->id);
+    g_free(exp);
+}
+
 BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp)
 {
     const BlockExportDriver *drv = export_driver(opts->type);
     BlockDriverState *bs;
-    BlockBackend *blk;
     BlockExport *exp;
 
     GLOBAL_STATE_CODE();
@@ -90,20 +203,16 @@ BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp)
                    opts->node_name);
         return NULL;
     }
-    blk = export_backend(bs, opts, errp);
-    if (!blk) {
-        return NULL;
-    }
     exp = g_malloc0(drv->instance_size);
     exp->drv = drv;
     exp->refcount = 1;
     exp->user_owned = true;
     exp->id = g_strdup(opts->id);
-    exp->blk = blk;
-    if (!drv->create(exp, opts, errp)) {
-        blk_unref(blk);
-        g_free(exp->id);
-        g_free(exp);
+    if (export_contexts(exp, bs, opts, errp)) {
+        exp->blk = export_backend(bs, opts, errp);
+    }
+    if (!exp->blk || !drv->create(exp, opts, errp)) {
+        export_free(exp);
         return NULL;
     }
     QLIST_INSERT_HEAD(&all_exports, exp, next);
@@ -124,10 +233,9 @@ static void blk_exp_delete_bh(void *opaque)
     assert(exp->refcount == 0);
     QLIST_REMOVE(exp, next);
     exp->drv->delete(exp);
-    blk_unref(exp->blk);
+    blk_unref(g_steal_pointer(&exp->blk));
     qapi_event_send_block_export_deleted(exp->id);
-    g_free(exp->id);
-    g_free(exp);
+    export_free(exp);
     aio_wait_kick();
 }
 

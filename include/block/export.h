@@ -14,6 +14,8 @@ typedef struct BlockExport BlockExport;
 typedef struct BlockExportDriver {
     BlockExportType type;
     size_t instance_size;       /* the first member is BlockExport */
+    bool has_iothread;          /* it runs in exp->ctx; else in the main one */
+    bool has_multi_iothread;    /* it runs in all of exp->ctxs */
     /* exp->blk is there.  False with @errp set: it has undone its part. */
     bool (*create)(BlockExport *exp, const BlockExportOptions *opts,
                    Error **errp);
@@ -29,6 +31,14 @@ struct BlockExport {
     int refcount;               /* the user's, and one for each client */
     bool user_owned;            /* not removed yet */
     BlockBackend *blk;
+    /*
+     * Where it runs, from its creation to its end, wherever the node moves:
+     * requests may come from any context.  These contexts stay as long as the
+     * export is there.  @ctx is the first of @ctxs.
+     */
+    AioContext *ctx;
+    AioContext **ctxs;
+    size_t n_ctxs;              /* at least 1 */
     QLIST_ENTRY(BlockExport) next;
 };
 
@@ -44,5 +54,7 @@ void blk_exp_request_shutdown(BlockExport *exp);
  */
 void blk_exp_close_all_type(BlockExportType type);
 void blk_exp_close_all(void);
+/* Whether an export runs in @ctx. */
+bool blk_exp_uses_context(AioContext *ctx);
 
 #endif
