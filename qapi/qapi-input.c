@@ -450,6 +450,11 @@ static bool input_alternate(Input *in, const QapiType *type,
         find_alternative(in, type, json_qtype(json));
     void *value;
 
+    /* In a command line's form a list is an object with numbers as keys. */
+    if (!alternative && in->mode == QAPI_INPUT_KEYVAL &&
+        json_qtype(json) == QTYPE_QDICT) {
+        alternative = find_alternative(in, type, QTYPE_QLIST);
+    }
     if (!alternative) {
         return wrong_type(in, place, type->name);
     }

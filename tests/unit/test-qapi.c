@@ -181,6 +181,26 @@ static void test_alternate(void)
                    "Parameter 'alts[1].a' is missing");
 }
 
+/* "ael.0=red" */
+static void test_keyval_alternate(void)
+{
+    struct json_object *json = parse("{\"ael\":{\"0\":\"red\"}}");
+    Alts *alts;
+
+    qapi_input(&qapi_type_Alts, json, QAPI_INPUT_KEYVAL, &alts, &error_abort);
+    g_assert_cmpint(alts->ael->type, ==, QTYPE_QLIST);
+    g_assert_cmpint(alts->ael->u.l->value, ==, COLOR_RED);
+    qapi_free_Alts(alts);
+    json_object_put(json);
+
+    assert_refused(&qapi_type_Alts, QAPI_INPUT_KEYVAL,
+                   "{\"ael\":{\"x\":\"1\"}}",
+                   "Invalid parameter type for 'ael', expected: array");
+    assert_refused(&qapi_type_Alts, QAPI_INPUT_JSON,
+                   "{\"ael\":{\"0\":\"red\"}}",
+                   "Invalid parameter type for 'ael', expected: AltEnums");
+}
+
 static void test_keyval(void)
 {
     struct json_object *json = parse(
@@ -299,7 +319,8 @@ void coroutine_fn qmp_silent(Error **errp)
 {
 }
 
-Alts *qmp_alts(Alt *alt, AltList *alts, AltEnum *ae, Error **errp)
+Alts *qmp_alts(Alt *alt, AltList *alts, AltEnum *ae,
+               AltEnums *ael, Error **errp)
 {
     return g_new0(Alts, 1);
 }
@@ -450,6 +471,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qapi/refused", test_refused);
     g_test_add_func("/qapi/union", test_union);
     g_test_add_func("/qapi/alternate", test_alternate);
+    g_test_add_func("/qapi/keyval/alternate", test_keyval_alternate);
     g_test_add_func("/qapi/keyval", test_keyval);
     g_test_add_func("/qapi/enum", test_enum);
     g_test_add_func("/qapi/list", test_list);
