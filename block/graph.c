@@ -58,8 +58,11 @@ void bdrv_iterate_format(void (*it)(void *opaque, const char *name),
     BlockDriver *drv;
 
     QLIST_FOREACH(drv, &bdrv_drivers, list) {
-        names = g_list_insert_sorted(names, (gpointer)drv->format_name,
-                                     bdrv_name_cmp);
+        /* Some are there more than once, for several kinds of file names. */
+        if (!g_list_find_custom(names, drv->format_name, bdrv_name_cmp)) {
+            names = g_list_insert_sorted(names, (gpointer)drv->format_name,
+                                         bdrv_name_cmp);
+        }
     }
     for (l = names; l; l = l->next) {
         it(opaque, l->data);

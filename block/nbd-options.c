@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The options of the NBD client, and its file names:
+ *
+ *   nbd://HOST[:PORT]/[EXPORT]          nbds:// with TLS
+ *   nbd+unix:///[EXPORT]?socket=PATH    nbds+unix:// with TLS
+ *   nbd:HOST:PORT[:exportname=EXPORT]
+ *   nbd:unix:PATH[:exportname=EXPORT]
+ */
+#include "qemu/osdep.h"
+#include <json-c/json.h>
+#include "nbd-client.h"
+#include "qapi/util.h"
+#include "qemu/cutils.h"
+
+const QemuOptsList nbd_runtime_opts = {
+    .name = "nbd",
+    .desc = {
+        { "host", QEMU_OPT_STRING, "TCP host to connect to" },
+        { "port", QEMU_OPT_STRING, "TCP port to connect to" },
+        { "path", QEMU_OPT_STRING, "Unix socket path to connect to" },
+        { "export", QEMU_OPT_STRING, "Name of the NBD export to open" },
+        { "tls-creds", QEMU_OPT_STRING,
+          "ID of the TLS credentials to use" },
+        { "tls-hostname", QEMU_OPT_STRING,
+          "Override hostname for validating TLS x509 certificate" },
+        { "x-dirty-bitmap", QEMU_OPT_STRING,
+          "experimental: expose named dirty bitmap in place of block status" },
+        { "reconnect-delay", QEMU_OPT_NUMBER,
+          "On an unexpected disconnect, the nbd client tries to connect again "
+          "until succeeding or encountering a serious error. During the first "
+          "@reconnect-delay seconds, all requests are paused and will be "
+          "rerun on a successful reconnect. After that time, any delayed "
+          "requests and all future requests before a successful reconnect "
+          "will immediately fail. Default 0" },
+        { "open-timeout", QEMU_OPT_NUMBER,
+          "In seconds. If zero, the nbd driver tries the connection only "
+          "once, and fails to open if the connection fails. If non-zero, the "
+          "nbd driver will repeat connection attempts until successful or "
+          "until @open-timeout seconds have elapsed. Default 0" },
+        { NULL }
+    }
+};
+
+NBDParams *nbd_params_ref(NBDParams *p)
+{
+    qatomic_inc(&p->refcount);
+    return p;
+}
+
+void nbd_params_unref(NBDParams *p)
+{
+    if (!p || qatomic_fetch_dec(&p->refcount) > 1) {
+        return;
+    }
+    qapi_free_SocketAddress(p->addr);
+    g_free(p->export);
+    g_free(p->context);
+    g_free(p->tls_dir);
+    g_free(p->tls_psk_file);
+    g_free(p->tls_username);
+    g_free(p->tls_hostname);
+    g_free(p);
+}
+
+/* --- file names --- */
+
+/* "/NAME" of a URI; all slashes before the name are taken away. */
+static void set_export(QOpts *options, const char *name)
+{
+    if (name && *name) {
+        qopts_set_str(options, "export", name);
+    }
+}
+
+static bool parse_unix_uri(GUri *uri, QOpts *options)
+{
+    g_autoptr(GHashTable) query = NULL;
+    const char *socket;
+
+    if ((g_uri_get_host(uri) && *g_uri_get_host(uri)) ||
+        g_uri_get_port(uri) != -1 || !g_uri_get_query(uri)) {
+        return false;
+    }
+    query = g_uri_parse_params(g_uri_get_query(uri), -1, "&",
+                               G_URI_PARAMS_NONE, NULL);
+    if (!query || g_hash_table_size(query) != 1) {
+        return false;
+    }
+    socket = g_hash_table_lookup(query, "socket");
+    if (!socket || !*socket) {
+        return false;
+    }
+    qopts_set_str(options, "server.type", "unix");
+    qopts_set_str(options, "server.path", socket);
+    return true;
+}
+
+static bool parse_inet_uri(GUri *uri, QOpts *options)
+{
+    g_autofree char *port = NULL;
+
+    if (!g_uri_get_host(uri) || !*g_uri_get_host(uri) ||
+        g_uri_get_query(uri)) {
+        return false;
+    }
+    port = g_uri_get_port(uri) > 0 ?
+           g_strdup_printf("%d", g_uri_get_port(uri)) :
+           g_strdup(NBD_DEFAULT_PORT);
+    qopts_set_str(options, "server.type", "inet");
+    qopts_set_str(options, "server.host", g_uri_get_host(uri));
+    qopts_set_str(options, "server.port", port);
+    return true;
+}
+
+static bool parse_uri(const char *filename, QOpts *options)
+{
+    g_autoptr(GUri) uri = g_uri_parse(filename, G_URI_FLAGS_ENCODED_QUERY,
+                                      NULL);
+    const char *path;
+    bool ok;
+
+    if (!uri) {
+        return false;
+    }
+    ok = g_str_has_suffix(g_uri_get_scheme(uri), "+unix") ?
+         parse_unix_uri(uri, options) : parse_inet_uri(uri, options);
+    path = g_uri_get_path(uri);
+    set_export(options, path && *path == '/' ? path + 1 : path);
+    return ok;
+}
+
+/* The address of "nbd:HOST:PORT". */
+static bool parse_host_port(const char *text, QOpts *options)
+{
+    g_autofree char *host = NULL;
+    const char *port;
+
+    if (*text == '[') {
+        const char *end = strchr(text, ']');
+
+        if (!end || end[1] != ':') {
+            return false;
+        }
+        host = g_strndup(text + 1, end - text - 1);
+        port = end + 2;
+    } else {
+        port = strchr(text, ':');
+        if (!port) {
+            return false;
+        }
+        host = g_strndup(text, port - text);
+        port++;
+    }
+    if (!*port || strchr(port, ':')) {
+        return false;
+    }
+    qopts_set_str(options, "server.type", "inet");
+    qopts_set_str(options, "server.host", host);
+    qopts_set_str(options, "server.port", port);
+    return true;
+}
+
+static void parse_legacy(const char *rest, QOpts *options, Error **errp)
+{
+    static const char separator[] = ":exportname=";
+    const char *name = strstr(rest, separator);
+    g_autofree char *addr = name ? g_strndup(rest, name - rest) :
+                            g_strdup(rest);
+    const char *path;
+
+    if (name) {
+        set_export(options, name + strlen(separator));
+    }
+    if (strstart(addr, "unix:", &path)) {
+        qopts_set_str(options, "server.type", "unix");
+        qopts_set_str(options, "server.path", path);
+    } else if (!parse_host_port(addr, options)) {
+        error_setg(errp, "error parsing address '%s'", addr);
+    }
+}
+
+void nbd_parse_filename(const char *filename, QOpts *options, Error **errp)
+{
+    const char *rest;
+
+    if (qopts_has(options, "host") || qopts_has(options, "port") ||
+        qopts_has(options, "path")) {
+        error_setg(errp, "host/port/path and file names may not be specified "
+                   "at the same time");
+        return;
+    }
+    if (strstr(filename, "://")) {
+        if (!parse_uri(filename, options)) {
+            error_setg(errp, "No valid URL specified");
+        }
+    } else if (strstart(filename, "nbd:", &rest) && *rest) {
+        parse_legacy(rest, options, errp);
+    } else {
+        error_setg(errp, "File name string for the NBD protocol must start "
+                   "with 'nbd:'");
+    }
+}
+
+/* --- the server --- */
+
+static SocketAddress *legacy_server(const QOpts *opts, Error **errp)
+{
+    const char *path = qopts_get_str(opts, "path");
+    const char *host = qopts_get_str(opts, "host");
+    const char *port = qopts_get_str(opts, "port");
+    SocketAddress *addr;
+
+    if (path && host) {
+        error_setg(errp, "path and host may not be used at the same time");
+        return NULL;
+    }
+    if (path && port) {
+        error_setg(errp, "port may not be used without host");
+        return NULL;
+    }
+    if (!path && !host) {
+        error_setg(errp, "NBD server address missing");
+        return NULL;
+    }
+    addr = g_new0(SocketAddress, 1);
+    if (path) {
+        addr->type = SOCKET_ADDRESS_TYPE_UNIX;
+        addr->u.q_unix.path = g_strdup(path);
+    } else {
+        addr->type = SOCKET_ADDRESS_TYPE_INET;
+        addr->u.inet.host = g_strdup(host);
+        addr->u.inet.port = g_strdup(port ? port : NBD_DEFAULT_PORT);
+    }
+    return addr;
+}
+
+/* QMP gives numbers and booleans, a command line text: text does for both. */
+static SocketAddress *server_from_options(QOpts *server, Error **errp)
+{
+    struct json_object *text = json_object_new_object();
+    SocketAddress *addr = NULL;
+
+    json_object_object_foreach(server, key, value) {
+        const char *s = json_object_is_type(value, json_type_boolean) ?
+                        (json_object_get_boolean(value) ? "on" : "off") :
+                        json_object_get_string(value);
+
+        json_object_object_add(text, key, json_object_new_string(s ? s : ""));
+    }
+    qapi_input(&qapi_type_SocketAddress, text, QAPI_INPUT_KEYVAL, &addr, errp);
+    json_object_put(text);
+    return addr;
+}
+
+SocketAddress *nbd_take_server(QOpts *options, const QOpts *opts,
+                               Error **errp)
+{
+    g_autoptr(QOpts) server = qopts_extract_sub(options, "server.");
+
+    if (!qopts_count(server)) {
+        return legacy_server(opts, errp);
+    }
+    if (qopts_has(opts, "path") || qopts_has(opts, "host") ||
+        qopts_has(opts, "port")) {
+        error_setg(errp, "Cannot use 'server' and path/host/port at the same "
+                   "time");
+        return NULL;
+    }
+    return server_from_options(server, errp);
+}
+
+char *nbd_params_uri(const NBDParams *p)
+{
+    g_autofree char *export = NULL;
+    const char *slash = p->export && *p->export ? "/" : "";
+
+    if (p->tls) {
+        return NULL;
+    }
+    export = g_uri_escape_string(p->export ? p->export : "",
+                                 G_URI_RESERVED_CHARS_ALLOWED_IN_PATH, false);
+    if (p->addr->type == SOCKET_ADDRESS_TYPE_UNIX &&
+        !p->addr->u.q_unix.has_abstract) {
+        g_autofree char *path = g_uri_escape_string(p->addr->u.q_unix.path,
+                                                    "/:@!$,;=", false);
+
+        return g_strdup_printf("nbd+unix://%s%s?socket=%s", slash, export,
+                               path);
+    }
+    if (p->addr->type == SOCKET_ADDRESS_TYPE_INET) {
+        const InetSocketAddress *inet = &p->addr->u.inet;
+        bool six = strchr(inet->host, ':');
+
+        return g_strdup_printf("nbd://%s%s%s:%s%s%s", six ? "[" : "",
+                               inet->host, six ? "]" : "", inet->port, slash,
+                               export);
+    }
+    return NULL;
+}

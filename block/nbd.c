@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "nbd": a disk that an NBD server exports, over libnbd.
+ *
+ * When the connection is lost, a new one is made in the background for as long
+ * as the node is there.  Requests wait for it for the first "reconnect-delay"
+ * seconds; those that come later fail until it is there.
+ */
+#include "qemu/osdep.h"
+#include "block-io.h"
+#include "nbd-client.h"
+#include "qemu/aio-wait.h"
+#include "qemu/interrupt.h"
+
+/* --- the connection is lost, and comes back --- */
+
+static int64_t nbd_now_ns(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
+static void nbd_wake_waiters(BDRVNBDState *s)
+{
+    NBDWaiter *w;
+
+    QTAILQ_FOREACH(w, &s->waiters, next) {
+        qemu_co_sleep_wake(&w->sleep);
+    }
+}
+
+/* The size may be another one. */
+static void coroutine_fn nbd_resized_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    if (bdrv_co_refresh_total_sectors(bs) == 0) {
+        bdrv_co_parent_cb_resize(bs);
+    }
+    bdrv_dec_in_flight(bs);
+}
+
+/* The connector has ended, which it does not without a connection. */
+static void nbd_reconnected(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    BDRVNBDState *s = bs->opaque;
+    int64_t old_size = s->info.size;
+    struct nbd_handle *h = nbd_connector_take(s->connector, &s->info, NULL);
+
+    nbd_connector_free(s->connector);
+    s->connector = NULL;
+    nbd_conn_adopt(s->conn, h);
+    if (s->info.size != old_size) {
+        bdrv_inc_in_flight(bs);
+        qemu_coroutine_enter(qemu_coroutine_create(nbd_resized_entry, bs));
+    }
+    nbd_wake_waiters(s);
+}
+
+void nbd_connection_lost(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+    unsigned caps = s->info.caps & ~(NBD_CAP_STATUS | NBD_CAP_MULTI_CONN);
+
+    if (bdrv_is_read_only(bs)) {
+        caps &= ~NBD_CAP_WRITE;
+    }
+    s->give_up_ns = nbd_now_ns() + s->reconnect_delay_ns;
+    s->connector = nbd_connector_new(s->params, caps, true, INT64_MAX,
+                                     bdrv_get_aio_context(bs),
+                                     nbd_reconnected, bs);
+}
+
+NBDConn *coroutine_fn nbd_co_connection(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    while (!s->conn->h) {
+        int64_t left = s->give_up_ns - nbd_now_ns();
+        NBDWaiter w = { { 0 } };
+
+        if (left <= 0) {
+            return NULL;
+        }
+        QTAILQ_INSERT_TAIL(&s->waiters, &w, next);
+        qemu_co_sleep_ns_wakeable(&w.sleep, QEMU_CLOCK_REALTIME, left);
+        QTAILQ_REMOVE(&s->waiters, &w, next);
+    }
+    return s->conn;
+}
+
+/* --- opening --- */
+
+static bool nbd_check_strings(const NBDParams *p, Error **errp)
+{
+    if (strlen(p->export) > NBD_CLIENT_MAX_STRING) {
+        error_setg(errp, "export name too long to send to server");
+        return false;
+    }
+    if (strlen(p->context) > NBD_CLIENT_MAX_STRING) {
+        error_setg(errp, "x-dirty-bitmap query too long to send to server");
+        return false;
+    }
+    return true;
+}
+
+static bool nbd_take_seconds(const QOpts *opts, const char *key,
+                             int64_t *ns, Error **errp)
+{
+    uint64_t seconds = qopts_get_number(opts, key, 0);
+
+    if (seconds > UINT32_MAX) {
+        error_setg(errp, "'%s' is at most %" PRIu32 " seconds", key,
+                   UINT32_MAX);
+        return false;
+    }
+    *ns = seconds * NANOSECONDS_PER_SECOND;
+    return true;
+}
+
+static bool nbd_process_options(BlockDriverState *bs, QOpts *options,
+                                int64_t *open_timeout_ns, Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+    NBDParams *p = s->params = g_new0(NBDParams, 1);
+    g_autoptr(QOpts) opts = qopts_take_table(&nbd_runtime_opts, options, errp);
+    const char *context;
+
+    p->refcount = 1;
+    if (!opts) {
+        return false;
+    }
+    context = qopts_get_str(opts, "x-dirty-bitmap");
+    p->export = g_strdup(qopts_get_str(opts, "export") ?: "");
+    p->context = g_strdup(context ?: LIBNBD_CONTEXT_BASE_ALLOCATION);
+    p->writable = bs->open_flags & BDRV_O_RDWR;
+    p->addr = nbd_take_server(options, opts, errp);
+    if (!p->addr || !nbd_check_strings(p, errp)) {
+        return false;
+    }
+    if (qopts_has(opts, "tls-creds") || qopts_has(opts, "tls-hostname")) {
+        error_setg(errp, "TLS is not supported by the NBD client");
+        return false;
+    }
+    return nbd_take_seconds(opts, "reconnect-delay", &s->reconnect_delay_ns,
+                            errp) &&
+           nbd_take_seconds(opts, "open-timeout", open_timeout_ns, errp);
+}
+
+static void nbd_nothing(void *opaque)
+{
+    /* The one that opens polls. */
+}
+
+static struct nbd_handle *nbd_connect_now(NBDParams *p,
+                                          int64_t open_timeout_ns,
+                                          NBDInfo *info, Error **errp)
+{
+    NBDConnector *c;
+    struct nbd_handle *h = NULL;
+
+    c = nbd_connector_new(p, 0, open_timeout_ns,
+                          nbd_now_ns() + open_timeout_ns,
+                          qemu_get_aio_context(), nbd_nothing, NULL);
+    AIO_WAIT_WHILE(NULL, !nbd_connector_done(c) && !qemu_interrupted());
+    if (nbd_connector_done(c)) {
+        h = nbd_connector_take(c, info, errp);
+    } else {
+        error_setg(errp, "Interrupted while connecting to the NBD server");
+    }
+    nbd_connector_free(c);
+    return h;
+}
+
+/* "auto-read-only": what can only be read is opened for that. */
+static struct nbd_handle *nbd_connect_any(BlockDriverState *bs,
+                                          int64_t open_timeout_ns,
+                                          Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+    struct nbd_handle *h;
+
+    if (bs->open_flags & BDRV_O_AUTO_RDONLY) {
+        s->params->writable = false;
+    }
+    h = nbd_connect_now(s->params, open_timeout_ns, &s->info, errp);
+    if (h && !(s->info.caps & NBD_CAP_WRITE)) {
+        bs->open_flags &= ~BDRV_O_RDWR;
+    }
+    return h;
+}
+
+static int nbd_open(BlockDriverState *bs, QOpts *options, int flags,
+                    Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+    int64_t open_timeout_ns = 0;
+    struct nbd_handle *h;
+
+    QTAILQ_INIT(&s->waiters);
+    if (!nbd_process_options(bs, options, &open_timeout_ns, errp)) {
+        goto fail;
+    }
+    h = nbd_connect_any(bs, open_timeout_ns, errp);
+    if (!h) {
+        goto fail;
+    }
+    s->conn = nbd_conn_new(bs);
+    nbd_conn_adopt(s->conn, h);
+    bs->supported_write_flags = s->info.caps & NBD_CAP_FUA ? BDRV_REQ_FUA : 0;
+    bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK |
+                               bs->supported_write_flags;
+    return 0;
+
+fail:
+    nbd_params_unref(s->params);
+    return -EINVAL;
+}
+
+static void nbd_detach_bh(void *opaque)
+{
+    BDRVNBDState *s = opaque;
+
+    nbd_conn_detach(s->conn);
+    if (s->connector) {
+        nbd_connector_set_context(s->connector, NULL);
+    }
+}
+
+/* The socket may be ready, and so its callback running, while it is idle. */
+static void nbd_detach_aio_context(BlockDriverState *bs)
+{
+    AioContext *ctx = bdrv_get_aio_context(bs);
+
+    if (in_aio_context_home_thread(ctx)) {
+        nbd_detach_bh(bs->opaque);
+    } else {
+        aio_wait_bh_oneshot(ctx, nbd_detach_bh, bs->opaque);
+    }
+}
+
+static void nbd_attach_aio_context(BlockDriverState *bs, AioContext *ctx)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    nbd_conn_attach(s->conn, ctx);
+    if (s->connector) {
+        nbd_connector_set_context(s->connector, ctx);
+    }
+}
+
+static void nbd_close_node(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    nbd_detach_aio_context(bs);
+    nbd_connector_free(s->connector);
+    nbd_conn_close(s->conn);
+    nbd_params_unref(s->params);
+}
+
+static int nbd_reopen_prepare(BDRVReopenState *state, Error **errp)
+{
+    BDRVNBDState *s = state->bs->opaque;
+
+    if ((state->flags & BDRV_O_RDWR) && !(s->info.caps & NBD_CAP_WRITE)) {
+        error_setg(errp, "Can't reopen read-only NBD mount as read/write");
+        return -EACCES;
+    }
+    return 0;
+}
+
+/* --- what the node is --- */
+
+static int64_t coroutine_fn nbd_co_getlength(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    return qatomic_read(&s->info.size);
+}
+
+static int coroutine_fn nbd_co_truncate(BlockDriverState *bs, int64_t offset,
+                                        bool exact, PreallocMode prealloc,
+                                        BdrvRequestFlags flags, Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    if (offset > s->info.size) {
+        error_setg(errp, "Cannot grow NBD nodes");
+        return -EINVAL;
+    }
+    if (exact && offset != s->info.size) {
+        error_setg(errp, "Cannot resize NBD nodes");
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+static int coroutine_fn nbd_co_get_info(BlockDriverState *bs,
+                                        BlockDriverInfo *bdi)
+{
+    return 0;
+}
+
+static void nbd_refresh_limits(BlockDriverState *bs, Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+    uint32_t min = s->info.min_block ?: 1;
+    uint32_t max = MIN_NON_ZERO(NBD_CLIENT_MAX_BUFFER, s->info.max_block);
+
+    bs->bl.request_alignment = min;
+    bs->bl.max_pdiscard = QEMU_ALIGN_DOWN(INT_MAX, min);
+    bs->bl.max_pwrite_zeroes = QEMU_ALIGN_DOWN(INT_MAX, min);
+    bs->bl.max_transfer = QEMU_ALIGN_DOWN(max, min);
+    if (s->info.opt_block > min && is_power_of_2(s->info.opt_block)) {
+        bs->bl.opt_transfer = s->info.opt_block;
+    }
+}
+
+static void nbd_refresh_filename(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+    char *uri = nbd_params_uri(s->params);
+
+    g_free(bs->filename);
+    g_free(bs->exact_filename);
+    bs->filename = g_strdup(uri ? uri : "");
+    bs->exact_filename = uri ? uri : g_strdup("");
+}
+
+static BlockDriver bdrv_nbd = {
+    .format_name = "nbd",
+    .protocol_name = "nbd",
+    .instance_size = sizeof(BDRVNBDState),
+    .runtime_opts = &nbd_runtime_opts,
+    .bdrv_parse_filename = nbd_parse_filename,
+    .bdrv_open = nbd_open,
+    .bdrv_close = nbd_close_node,
+    .bdrv_reopen_prepare = nbd_reopen_prepare,
+    .bdrv_co_preadv_part = nbd_co_preadv_part,
+    .bdrv_co_pwritev_part = nbd_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = nbd_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = nbd_co_pdiscard,
+    .bdrv_co_flush_to_disk = nbd_co_flush,
+    .bdrv_co_block_status = nbd_co_block_status,
+    .bdrv_co_truncate = nbd_co_truncate,
+    .bdrv_co_getlength = nbd_co_getlength,
+    .bdrv_co_get_info = nbd_co_get_info,
+    .bdrv_refresh_limits = nbd_refresh_limits,
+    .bdrv_refresh_filename = nbd_refresh_filename,
+    .bdrv_detach_aio_context = nbd_detach_aio_context,
+    .bdrv_attach_aio_context = nbd_attach_aio_context,
+};
+
+static BlockDriver bdrv_nbd_unix;
+
+static void bdrv_nbd_init(void)
+{
+    bdrv_nbd_unix = bdrv_nbd;
+    bdrv_nbd_unix.protocol_name = "nbd+unix";
+    /* The first that is found by the format's name is registered last. */
+    bdrv_register(&bdrv_nbd_unix);
+    bdrv_register(&bdrv_nbd);
+}
+
+block_init(bdrv_nbd_init);
