@@ -7,6 +7,9 @@
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
 
+/* Grains that one answer about the status of an image is about, at most. */
+#define MAX_COMPRESSED_RUN 1024
+
 /* A request to one extent; @done counts, the rest is fixed. */
 typedef struct VmdkReq {
     BlockDriverState *bs;
@@ -90,25 +93,29 @@ static int coroutine_fn for_extents(BlockDriverState *bs, int64_t offset,
     return ret;
 }
 
-static int coroutine_fn read_run(VmdkReq *req, const VmdkRun *run)
+/* Returns how many bytes were read, or -errno. */
+static int64_t coroutine_fn read_run(VmdkReq *req, const VmdkRun *run)
 {
     VmdkExtent *e = req->e;
+    int ret;
 
     if (run->kind == VMDK_GRAIN_ZERO) {
         qemu_iovec_memset(req->qiov, req->qiov_offset, 0, run->bytes);
-        return 0;
+        return run->bytes;
     }
-    if (run->kind == VMDK_GRAIN_UNALLOCATED) {
-        return vmdk_read_backing(req->bs, e->start + req->offset, run->bytes,
-                                 req->qiov, req->qiov_offset);
-    }
-    if (e->compressed) {
-        return vmdk_stream_read(e, req->offset, run, run->bytes, req->qiov,
+    if (run->kind == VMDK_GRAIN_DATA && e->compressed) {
+        return vmdk_stream_read(e, req->offset, run, req->bytes, req->qiov,
                                 req->qiov_offset);
     }
-    BLKDBG_EVENT(e->file, BLKDBG_READ_AIO);
-    return bdrv_co_preadv_part(e->file, run->file_offset, run->bytes,
-                               req->qiov, req->qiov_offset, 0);
+    if (run->kind == VMDK_GRAIN_UNALLOCATED) {
+        ret = vmdk_read_backing(req->bs, e->start + req->offset, run->bytes,
+                                req->qiov, req->qiov_offset);
+    } else {
+        BLKDBG_EVENT(e->file, BLKDBG_READ_AIO);
+        ret = bdrv_co_preadv_part(e->file, run->file_offset, run->bytes,
+                                  req->qiov, req->qiov_offset, 0);
+    }
+    return ret < 0 ? ret : run->bytes;
 }
 
 static void advance(VmdkReq *req, int64_t bytes)
@@ -141,8 +148,13 @@ static int coroutine_fn read_extent(VmdkReq *req)
 
         ret = vmdk_map(e, req->offset, req->bytes, &run);
         if (ret == 0) {
-            ret = read_run(req, &run);
-            advance(req, run.bytes);
+            int64_t done = read_run(req, &run);
+
+            if (done < 0) {
+                ret = done;
+            } else {
+                advance(req, done);
+            }
         }
     }
     return ret;
@@ -349,6 +361,24 @@ static int run_status(const VmdkExtent *e, const VmdkRun *run, int64_t *map,
     return BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED | BDRV_BLOCK_OFFSET_VALID;
 }
 
+/* Compressed grains have no place to be next to: @run goes on all the same. */
+static void coroutine_fn extend_compressed(VmdkExtent *e, int64_t offset,
+                                           int64_t bytes, VmdkRun *run)
+{
+    int i;
+
+    for (i = 0; i < MAX_COMPRESSED_RUN && run->bytes < bytes; i++) {
+        VmdkRun next;
+
+        /* An error is for whoever asks about that grain. */
+        if (vmdk_map(e, offset + run->bytes, bytes - run->bytes, &next) < 0
+            || next.kind != VMDK_GRAIN_DATA) {
+            break;
+        }
+        run->bytes += next.bytes;
+    }
+}
+
 int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
                                       int64_t offset, int64_t bytes,
                                       int64_t *pnum, int64_t *map,
@@ -380,6 +410,9 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
         && bs->backing) {
         /* Zeroes of a wrong parent are as wrong as its data. */
         ret = vmdk_check_parent(bs);
+    }
+    if (ret == 0 && e->compressed && run.kind == VMDK_GRAIN_DATA) {
+        extend_compressed(e, in_extent, bytes, &run);
     }
     bdrv_co_leave(bs, old_ctx);
     if (ret < 0) {

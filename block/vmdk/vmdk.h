@@ -474,17 +474,15 @@ int coroutine_fn vmdk_co_change_backing_file(BlockDriverState *bs,
                                              const char *backing_file,
                                              const char *backing_fmt);
 
-/* stream.c: compressed grains; coroutines of the node's AioContext. */
-int coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
-                                  const VmdkRun *run, int64_t bytes,
-                                  QEMUIOVector *qiov, size_t qiov_offset);
+/* stream-read.c: compressed grains; coroutines of the node's AioContext. */
+
 /*
- * Where the next grain goes: behind the last one, at sector @last (0: none).
- * What is there is the end marker, or was left by a writer that was killed.
- * *@needed_bytes becomes where that grain ends, if it is cut.
+ * The grain of @run, which begins at @offset, and perhaps those behind it, of
+ * [@offset, @offset + @bytes).  Returns how many bytes were read, or -errno.
  */
-int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
-                         uint64_t *needed_bytes);
+int64_t coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
+                                      const VmdkRun *run, int64_t bytes,
+                                      QEMUIOVector *qiov, size_t qiov_offset);
 /*
  * Read and unpack the grain at byte @file_offset of the file.  0, or -errno:
  * if *@readable, -EILSEQ says that it is another grain, -EIO that it is
@@ -493,6 +491,16 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
 int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
                                   int64_t file_offset, uint8_t *data,
                                   bool *readable);
+
+/* stream.c: the same, for writing. */
+
+/*
+ * Where the next grain goes: behind the last one, at sector @last (0: none).
+ * What is there is the end marker, or was left by a writer that was killed.
+ * *@needed_bytes becomes where that grain ends, if it is cut.
+ */
+int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
+                         uint64_t *needed_bytes);
 /* The last write was done: put an end marker.  Outside coroutines. */
 int vmdk_stream_finish(VmdkExtent *e);
 /*

@@ -195,6 +195,97 @@ static void test_cut(void)
     check_damaged(path, "3", 1);
 }
 
+/* --- many grains in one request --- */
+
+/* Text that differs from grain to grain, and some that does not compress. */
+static uint8_t *make_content(void)
+{
+    size_t i, bytes = NB_GRAINS * GRAIN;
+    uint8_t *content = g_malloc(bytes);
+
+    for (i = 0; i < bytes; i++) {
+        content[i] = i / GRAIN % 5 == 3 ? g_test_rand_int()
+                                        : 'a' + i * i / 1000 % 26;
+    }
+    return content;
+}
+
+/* The later part of the disk comes first in the file; 50 to 52 stay empty. */
+static void write_content(const char *path, uint8_t *content)
+{
+    static const int parts[][2] = { { 60, NB_GRAINS }, { 0, 50 }, { 53, 60 } };
+    BlockBackend *blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(parts); i++) {
+        size_t from = parts[i][0] * GRAIN, to = parts[i][1] * GRAIN;
+
+        g_assert_cmpint(blk_pwrite(blk, from, to - from, content + from, 0),
+                        ==, 0);
+    }
+    memset(content + 50 * GRAIN, 0, 3 * GRAIN);
+    blk_unref(blk);
+}
+
+/* The result of reading into two pieces of memory; the data are compared. */
+static int read_split(BlockBackend *blk, const uint8_t *content,
+                      size_t offset, size_t bytes, size_t first)
+{
+    g_autofree uint8_t *buf = g_malloc(bytes + 1);
+    struct iovec iov[] = {
+        { .iov_base = buf, .iov_len = first },
+        { .iov_base = buf + first + 1, .iov_len = bytes - first },
+    };
+    QEMUIOVector qiov;
+    int ret;
+
+    memset(buf, 0xee, bytes + 1);
+    qemu_iovec_init_external(&qiov, iov, 2);
+    ret = blk_preadv(blk, offset, bytes, &qiov, 0);
+    g_assert_cmpint(buf[first], ==, 0xee);
+    if (ret == 0) {
+        g_assert_cmpint(memcmp(buf, content + offset, first), ==, 0);
+        g_assert_cmpint(memcmp(buf + first + 1, content + offset + first,
+                               bytes - first), ==, 0);
+    }
+    return ret;
+}
+
+static void test_many(void)
+{
+    g_autofree char *path = tmp_path("many.vmdk");
+    g_autofree uint8_t *content = make_content();
+    g_autoptr(GByteArray) image = NULL;
+    BlockBackend *blk;
+    int i;
+
+    create(path);
+    write_content(path, content);
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(read_split(blk, content, 0, NB_GRAINS * GRAIN, GRAIN), ==,
+                    0);
+    for (i = 0; i < 200; i++) {
+        size_t unit = i % 2 ? GRAIN : 512;
+        size_t count = NB_GRAINS * GRAIN / unit;
+        size_t from = g_test_rand_int_range(0, count);
+        size_t bytes = unit * g_test_rand_int_range(1, count - from + 1);
+        size_t first = g_test_rand_int_range(0, bytes + 1);
+
+        g_assert_cmpint(read_split(blk, content, from * unit, bytes, first),
+                        ==, 0);
+    }
+    blk_unref(blk);
+    image = load(path);
+    image->data[get32(image, GT_OFFSET + 20 * 4) * 512 + 30] ^= 0x55;
+    save(image, path);
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(read_split(blk, content, 0, 50 * GRAIN, 5), ==, -EIO);
+    g_assert_cmpint(read_split(blk, content, 0, 20 * GRAIN, 5), ==, 0);
+    g_assert_cmpint(read_split(blk, content, 21 * GRAIN, 50 * GRAIN, 5), ==,
+                    0);
+    blk_unref(blk);
+}
+
 /* Move the directory, table, and a copy of the header to the end. */
 static GByteArray *add_footer(GByteArray *image)
 {
@@ -253,6 +344,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-stream/twice", test_twice);
     g_test_add_func("/vmdk-stream/exchanged", test_exchanged);
     g_test_add_func("/vmdk-stream/cut", test_cut);
+    g_test_add_func("/vmdk-stream/many", test_many);
     g_test_add_func("/vmdk-stream/footer", test_footer);
     ret = g_test_run();
     remove_tmp_dir();
