@@ -210,10 +210,12 @@ static uint8_t *make_content(void)
     return content;
 }
 
-/* The later part of the disk comes first in the file; 50 to 52 stay empty. */
+/* In the file 62 is first, and 0 to 59 are last; 50 to 52 stay empty. */
 static void write_content(const char *path, uint8_t *content)
 {
-    static const int parts[][2] = { { 60, NB_GRAINS }, { 0, 50 }, { 53, 60 } };
+    static const int parts[][2] = {
+        { 62, 63 }, { 60, 62 }, { 63, NB_GRAINS }, { 0, 50 }, { 53, 60 },
+    };
     BlockBackend *blk = open_vmdk(path, RW_FLAGS, &error_abort);
     size_t i;
 
