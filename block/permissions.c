@@ -69,6 +69,21 @@ void bdrv_default_perms(BlockDriverState *bs, BdrvChild *c,
     }
 }
 
+/* @a wants of its node what @b, which has the same, does not share. */
+static void bdrv_set_conflict_error(BdrvChild *a, BdrvChild *b,
+                                    uint64_t conflict, Error **errp)
+{
+    g_autofree char *a_user = bdrv_child_user_desc(a);
+    g_autofree char *b_user = bdrv_child_user_desc(b);
+    g_autofree char *names = bdrv_perm_names(conflict);
+    const char *node = a->bs->node_name;
+
+    error_setg(errp, "Permission conflict on node '%s': permissions '%s' are "
+               "both required by %s (uses node '%s' as '%s' child) and "
+               "unshared by %s (uses node '%s' as '%s' child).", node, names,
+               a_user, node, a->name, b_user, node, b->name);
+}
+
 static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
 {
     BdrvChild *a, *b;
@@ -78,12 +93,7 @@ static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
             uint64_t conflict = a->perm & ~b->shared_perm;
 
             if (a != b && conflict) {
-                g_autofree char *user = bdrv_child_user_desc(b);
-                g_autofree char *names = bdrv_perm_names(conflict);
-
-                error_setg(errp, "Conflicts with use by %s as '%s', which "
-                           "does not allow '%s' on %s", user, b->name, names,
-                           bs->node_name);
+                bdrv_set_conflict_error(a, b, conflict, errp);
                 return -EPERM;
             }
         }

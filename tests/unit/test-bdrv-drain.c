@@ -332,9 +332,11 @@ static void test_job(void)
                                     BLK_PERM_ALL);
 
         g_assert_cmpint(blk_insert_bs(blk, top, &err), <, 0);
-        g_assert_cmpstr(error_get_pretty(err), ==, "Conflicts with use by "
-                        "job 'j' as 'main node', which does not allow "
-                        "'write' on top");
+        g_assert_cmpstr(error_get_pretty(err), ==, "Permission conflict "
+                        "on node 'top': permissions 'write' are both required "
+                        "by an unnamed block device (uses node 'top' as "
+                        "'root' child) and unshared by job 'j' (uses node "
+                        "'top' as 'main node' child).");
         error_free_or_abort(&err);
         blk_unref(blk);
     }

@@ -239,8 +239,10 @@ static void test_append_refused(void)
     Error *err = NULL;
 
     check_error(bdrv_append(top, base, &err), &err,
-                "Conflicts with use by an unnamed block device as 'root', "
-                "which does not allow 'write' on top");
+                "Permission conflict on node 'top': permissions 'write' are "
+                "both required by an unnamed block device (uses node 'top' "
+                "as 'root' child) and unshared by an unnamed block device "
+                "(uses node 'top' as 'root' child).");
     g_assert(blk_bs(blk) == base && blk_bs(blk2) == top);
     g_assert(!top->backing);
     g_assert_cmpint(base->refcnt, ==, 2);

@@ -137,8 +137,10 @@ static void test_permissions(void)
     g_assert_cmpint(blk_insert_bs(blk, top, &error_abort), ==, 0);
     g_assert_cmpint(blk_insert_bs(owner, other, &error_abort), ==, 0);
     check_refused(queue_node(NULL, top, "driver=raw,file=other"),
-                  "Conflicts with use by an unnamed block device as 'root', "
-                  "which does not allow 'write' on other");
+                  "Permission conflict on node 'other': permissions 'write' "
+                  "are both required by node 'top' (uses node 'other' as "
+                  "'file' child) and unshared by an unnamed block device "
+                  "(uses node 'other' as 'root' child).");
     g_assert(top->file->bs == file);
     check_refused(queue_node(NULL, top, "driver=raw,file=file,read-only=on"),
                   "Read-only block node 'top' cannot support read-write "
