@@ -238,6 +238,16 @@ static ReopenNode *reopen_node_new(BlockDriverState *bs, int flags,
     return n;
 }
 
+static int reopen_check_driver(BlockDriverState *bs, Error **errp)
+{
+    if (bs->drv->bdrv_reopen_prepare) {
+        return 0;
+    }
+    error_setg(errp, "Block format '%s' used by node '%s' does not support "
+               "reopening files", bs->drv->format_name, bs->node_name);
+    return -ENOTSUP;
+}
+
 /* What is not given goes back to its default, if the driver can do that. */
 static int reopen_check_reset(const ReopenNode *n, Error **errp)
 {
@@ -448,7 +458,8 @@ static int reopen_queue_node(BlockReopenQueue *queue, BlockDriverState *bs,
 
         g_ptr_array_add(subs, qopts_extract_sub(options, prefix));
     }
-    if ((!keep_old_opts && reopen_check_reset(n, errp) < 0) ||
+    if (reopen_check_driver(bs, errp) < 0 ||
+        (!keep_old_opts && reopen_check_reset(n, errp) < 0) ||
         reopen_take_options(n, errp) < 0 ||
         reopen_queue_children(queue, n, subs, errp) < 0) {
         reopen_node_free(n);
@@ -491,15 +502,8 @@ static int reopen_queue_all(BlockReopenQueue *queue, Error **errp)
 static int reopen_prepare(ReopenNode *n, Error **errp)
 {
     BlockDriverState *bs = n->state.bs;
-    int ret;
+    int ret = reopen_take_children(n, errp);
 
-    if (!bs->drv->bdrv_reopen_prepare) {
-        error_setg(errp, "Block format '%s' used by node '%s' does not "
-                   "support reopening files", bs->drv->format_name,
-                   bs->node_name);
-        return -ENOTSUP;
-    }
-    ret = reopen_take_children(n, errp);
     if (ret < 0) {
         return ret;
     }
