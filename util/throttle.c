@@ -8,6 +8,9 @@
 #include "qemu/throttle.h"
 #include "qemu/timer.h"
 
+/* The longest wait in ns: a century, and a number that a double has. */
+#define THROTTLE_WAIT_MAX 4000000000000000000LL
+
 /* The buckets that a request pours into. */
 static const BucketType buckets_of[THROTTLE_MAX][4] = {
     [THROTTLE_READ] = {
@@ -172,7 +175,7 @@ int64_t throttle_compute_wait(const ThrottleState *ts,
     }
     /* Below a nanosecond it is the rounding of the last wait. */
     wait *= NANOSECONDS_PER_SECOND;
-    return wait < 1 ? 0 : wait > INT64_MAX / 2 ? INT64_MAX / 2 : ceil(wait);
+    return wait < 1 ? 0 : ceil(MIN(wait, THROTTLE_WAIT_MAX));
 }
 
 void throttle_account(ThrottleState *ts, ThrottleDirection direction,
