@@ -276,6 +276,11 @@ static void backup_init_bcs_bitmap(BackupBlockJob *s)
 {
     BdrvDirtyBitmap *copy_bitmap = block_copy_dirty_bitmap(s->bcs);
 
+    if (s->sync_mode == MIRROR_SYNC_MODE_BITMAP ||
+        s->sync_mode == MIRROR_SYNC_MODE_TOP) {
+        /* What is left out is on neither side as it was. */
+        bdrv_cbw_deny_access(s->cbw);
+    }
     if (s->sync_mode == MIRROR_SYNC_MODE_BITMAP) {
         bdrv_clear_dirty_bitmap(copy_bitmap, NULL);
         bdrv_dirty_bitmap_merge_internal(copy_bitmap, s->sync_bitmap, NULL,

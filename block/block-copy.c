@@ -131,9 +131,13 @@ BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
         return NULL;
     }
     bdrv_disable_dirty_bitmap(copy_bitmap);
-    if (bitmap) {
-        bdrv_dirty_bitmap_merge_internal(copy_bitmap, bitmap, NULL, true);
-    } else {
+    if (bitmap && !bdrv_merge_dirty_bitmap(copy_bitmap, bitmap, NULL, errp)) {
+        error_prepend(errp, "Failed to merge bitmap '%s' to internal "
+                      "copy-bitmap: ", bdrv_dirty_bitmap_name(bitmap));
+        bdrv_release_dirty_bitmap(copy_bitmap);
+        return NULL;
+    }
+    if (!bitmap) {
         bdrv_set_dirty_bitmap(copy_bitmap, 0,
                               bdrv_dirty_bitmap_size(copy_bitmap));
     }

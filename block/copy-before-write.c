@@ -6,11 +6,24 @@
  * have been copied, if they have not been before.  When the copying fails, the
  * write fails (break-guest-write), or the copy is given up for good and the
  * write goes on (break-snapshot).
+ *
+ * The driver snapshot-access reads the disk as it was.  done_bitmap says where:
+ * a cluster whose bit is set is on the target, any other still in the source.
+ * A write sets the bits, and then waits for the reads of the source that have
+ * begun before (frozen_reads); reads that begin later find the bits.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "block/copy-before-write.h"
 #include "qemu/cutils.h"
+#include "qemu/lockable.h"
+
+/* A read of a part of the source that must not change meanwhile. */
+typedef struct FrozenRead {
+    int64_t offset;
+    int64_t bytes;
+    QLIST_ENTRY(FrozenRead) list;
+} FrozenRead;
 
 typedef struct BDRVCopyBeforeWriteState {
     BlockCopyState *bcs;
@@ -19,6 +32,12 @@ typedef struct BDRVCopyBeforeWriteState {
     uint64_t cbw_timeout_ns;    /* 0: no limit */
     bool discard_source;
     int snapshot_error;         /* atomic; the first one, -errno */
+
+    QemuMutex lock;             /* protects what follows */
+    BdrvDirtyBitmap *access_bitmap;     /* what a snapshot shows */
+    BdrvDirtyBitmap *done_bitmap;       /* what it shows of the target */
+    QLIST_HEAD(, FrozenRead) frozen_reads;
+    CoQueue frozen_queue;       /* until one of them has ended */
 } BDRVCopyBeforeWriteState;
 
 static const char *const on_cbw_error_names[] = {
@@ -44,6 +63,34 @@ static void block_copy_cb(void *opaque)
     bdrv_dec_in_flight(bs);
 }
 
+/* --- before a write --- */
+
+static bool cbw_is_frozen_locked(BDRVCopyBeforeWriteState *s, int64_t start,
+                                 int64_t end)
+{
+    FrozenRead *r;
+
+    QLIST_FOREACH(r, &s->frozen_reads, list) {
+        if (start < r->offset + r->bytes && r->offset < end) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The range is on the target: reads of the snapshot go there from now on. */
+static void coroutine_fn cbw_copy_done(BDRVCopyBeforeWriteState *s,
+                                       int64_t start, int64_t end)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    bdrv_set_dirty_bitmap(s->done_bitmap, start,
+                          MIN(end, bdrv_dirty_bitmap_size(s->done_bitmap)) -
+                          start);
+    while (cbw_is_frozen_locked(s, start, end)) {
+        qemu_co_queue_wait(&s->frozen_queue, &s->lock);
+    }
+}
+
 static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
                                                  int64_t offset, int64_t bytes,
                                                  BdrvRequestFlags flags)
@@ -67,7 +114,9 @@ static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
     if (ret != -ETIMEDOUT) {
         bdrv_dec_in_flight(bs);
     }
-    if (ret < 0 && s->on_cbw_error == ON_CBW_ERROR_BREAK_SNAPSHOT) {
+    if (ret == 0) {
+        cbw_copy_done(s, start, end);
+    } else if (s->on_cbw_error == ON_CBW_ERROR_BREAK_SNAPSHOT) {
         qatomic_cmpxchg(&s->snapshot_error, 0, ret);
         ret = 0;
     }
@@ -113,6 +162,136 @@ static int coroutine_fn cbw_co_flush(BlockDriverState *bs)
 static int64_t coroutine_fn cbw_co_getlength(BlockDriverState *bs)
 {
     return bdrv_co_getlength(bs->file->bs);
+}
+
+/* --- the snapshot --- */
+
+/*
+ * Where to read the snapshot at @offset, the same for *@pnum bytes.  With the
+ * source, @read keeps it from being changed until cbw_snapshot_read_end().
+ * NULL: the snapshot does not have all of the range, or is broken.
+ */
+static BdrvChild *coroutine_fn cbw_snapshot_read_begin(BlockDriverState *bs,
+                                                       int64_t offset,
+                                                       int64_t bytes,
+                                                       int64_t *pnum,
+                                                       FrozenRead *read)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    *read = (FrozenRead) { .bytes = 0 };
+    QEMU_LOCK_GUARD(&s->lock);
+    if (qatomic_read(&s->snapshot_error) ||
+        bdrv_dirty_bitmap_next_zero(s->access_bitmap, offset, bytes) >= 0) {
+        return NULL;
+    }
+    if (bdrv_dirty_bitmap_status(s->done_bitmap, offset, bytes, pnum)) {
+        return s->target;
+    }
+    read->offset = offset;
+    read->bytes = *pnum;
+    QLIST_INSERT_HEAD(&s->frozen_reads, read, list);
+    return bs->file;
+}
+
+static void coroutine_fn cbw_snapshot_read_end(BlockDriverState *bs,
+                                               FrozenRead *read)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    if (read->bytes) {
+        QEMU_LOCK_GUARD(&s->lock);
+        QLIST_REMOVE(read, list);
+        qemu_co_queue_restart_all(&s->frozen_queue);
+    }
+}
+
+static int coroutine_fn cbw_co_preadv_snapshot(BlockDriverState *bs,
+                                               int64_t offset, int64_t bytes,
+                                               QEMUIOVector *qiov,
+                                               size_t qiov_offset)
+{
+    while (bytes) {
+        FrozenRead read;
+        BdrvChild *child;
+        int64_t n;
+        int ret;
+
+        child = cbw_snapshot_read_begin(bs, offset, bytes, &n, &read);
+        if (!child) {
+            return -EACCES;
+        }
+        ret = bdrv_co_preadv_part(child, offset, n, qiov, qiov_offset, 0);
+        cbw_snapshot_read_end(bs, &read);
+        if (ret < 0) {
+            return ret;
+        }
+        offset += n;
+        bytes -= n;
+        qiov_offset += n;
+    }
+    return 0;
+}
+
+static int coroutine_fn cbw_co_snapshot_block_status(BlockDriverState *bs,
+                                                     int64_t offset,
+                                                     int64_t bytes,
+                                                     int64_t *pnum)
+{
+    FrozenRead read;
+    BdrvChild *child;
+    int64_t n;
+    int ret;
+
+    child = cbw_snapshot_read_begin(bs, offset, bytes, &n, &read);
+    if (!child) {
+        return -EACCES;
+    }
+    /* All layers: the snapshot has what is in backing files, too. */
+    ret = bdrv_co_block_status_above(child->bs, NULL, offset, n, pnum, NULL,
+                                     NULL);
+    cbw_snapshot_read_end(bs, &read);
+    if (ret >= 0 && *pnum == 0) {
+        /* A target that is shorter than the source. */
+        *pnum = n;
+        ret = BDRV_BLOCK_DATA;
+    }
+    return ret;
+}
+
+static int coroutine_fn cbw_co_pdiscard_snapshot(BlockDriverState *bs,
+                                                 int64_t offset,
+                                                 int64_t bytes)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+    int64_t cluster_size = block_copy_cluster_size(s->bcs);
+    int64_t size = bdrv_dirty_bitmap_size(s->access_bitmap);
+    int64_t end = offset + bytes;
+
+    /* The rest of a cluster may still be wanted. */
+    offset = QEMU_ALIGN_UP(offset, cluster_size);
+    end = end >= size ? size : QEMU_ALIGN_DOWN(end, cluster_size);
+    if (offset >= end) {
+        return 0;
+    }
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        bdrv_reset_dirty_bitmap(s->access_bitmap, offset, end - offset);
+    }
+    /* Nobody will ask for it: writes need not copy it any more. */
+    block_copy_reset(s->bcs, offset, QEMU_ALIGN_UP(end, cluster_size) -
+                     offset);
+    return bdrv_co_pdiscard(s->target, offset, end - offset);
+}
+
+/* --- life --- */
+
+/* The bitmaps, and the target, are as long as the disk was. */
+static int coroutine_fn cbw_co_truncate(BlockDriverState *bs, int64_t offset,
+                                        bool exact, PreallocMode prealloc,
+                                        BdrvRequestFlags flags, Error **errp)
+{
+    error_setg(errp, "Image format driver does not support resize");
+    return -ENOTSUP;
 }
 
 static void cbw_child_perm(BlockDriverState *bs, BdrvChild *c,
@@ -167,8 +346,7 @@ static int cbw_take_bitmap(QOpts *options, BdrvDirtyBitmap **bitmap,
     }
     bs = bdrv_find_node(node);
     if (!bs) {
-        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", node,
-                   node);
+        error_setg(errp, "Node '%s' not found", node);
         return -EINVAL;
     }
     *bitmap = bdrv_find_dirty_bitmap(bs, name);
@@ -203,6 +381,33 @@ static int cbw_take_options(BDRVCopyBeforeWriteState *s, QOpts *options,
     s->on_cbw_error = on_error;
     s->cbw_timeout_ns = timeout * NANOSECONDS_PER_SECOND;
     return 0;
+}
+
+/* False with @errp set and nothing left behind. */
+static bool cbw_init_bitmaps(BlockDriverState *bs, Error **errp)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+    int64_t cluster_size = block_copy_cluster_size(s->bcs);
+
+    s->access_bitmap = bdrv_create_dirty_bitmap(bs, cluster_size, NULL, errp);
+    if (!s->access_bitmap) {
+        return false;
+    }
+    s->done_bitmap = bdrv_create_dirty_bitmap(bs, cluster_size, NULL, errp);
+    if (!s->done_bitmap) {
+        bdrv_release_dirty_bitmap(s->access_bitmap);
+        return false;
+    }
+    bdrv_disable_dirty_bitmap(s->access_bitmap);
+    bdrv_disable_dirty_bitmap(s->done_bitmap);
+    /* What is to be copied at the beginning is what can be read. */
+    bdrv_dirty_bitmap_merge_internal(s->access_bitmap,
+                                     block_copy_dirty_bitmap(s->bcs), NULL,
+                                     true);
+    qemu_mutex_init(&s->lock);
+    QLIST_INIT(&s->frozen_reads);
+    qemu_co_queue_init(&s->frozen_queue);
+    return true;
 }
 
 static void cbw_set_supported_flags(BlockDriverState *bs)
@@ -244,13 +449,25 @@ static int cbw_open(BlockDriverState *bs, QOpts *options, int flags,
     cbw_set_supported_flags(bs);
     s->bcs = block_copy_state_new(bs->file, s->target, bs, bitmap,
                                   s->discard_source, min_cluster_size, errp);
-    return s->bcs ? 0 : -EINVAL;
+    if (!s->bcs) {
+        error_prepend(errp, "Cannot create block-copy-state: ");
+        return -EINVAL;
+    }
+    if (!cbw_init_bitmaps(bs, errp)) {
+        block_copy_state_free(s->bcs);
+        return -EINVAL;
+    }
+    return 0;
 }
 
 static void cbw_close(BlockDriverState *bs)
 {
     BDRVCopyBeforeWriteState *s = bs->opaque;
 
+    assert(QLIST_EMPTY(&s->frozen_reads));
+    qemu_mutex_destroy(&s->lock);
+    bdrv_release_dirty_bitmap(s->access_bitmap);
+    bdrv_release_dirty_bitmap(s->done_bitmap);
     block_copy_state_free(s->bcs);
     s->bcs = NULL;
 }
@@ -284,7 +501,12 @@ static BlockDriver bdrv_cbw_filter = {
     .bdrv_co_pdiscard = cbw_co_pdiscard,
     .bdrv_co_flush = cbw_co_flush,
     .bdrv_co_getlength = cbw_co_getlength,
+    .bdrv_co_truncate = cbw_co_truncate,
     .bdrv_child_perm = cbw_child_perm,
+
+    .bdrv_co_preadv_snapshot = cbw_co_preadv_snapshot,
+    .bdrv_co_snapshot_block_status = cbw_co_snapshot_block_status,
+    .bdrv_co_pdiscard_snapshot = cbw_co_pdiscard_snapshot,
 };
 
 BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
@@ -333,6 +555,14 @@ void bdrv_cbw_drop(BlockDriverState *bs)
     GLOBAL_STATE_CODE();
     bdrv_drop_filter(bs, &error_abort);
     bdrv_unref(bs);
+}
+
+void bdrv_cbw_deny_access(BlockDriverState *bs)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    bdrv_clear_dirty_bitmap(s->access_bitmap, NULL);
 }
 
 int bdrv_cbw_snapshot_error(BlockDriverState *bs)

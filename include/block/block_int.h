@@ -116,6 +116,23 @@ struct BlockDriver {
                                              int64_t bytes, int64_t *pnum,
                                              int64_t *map,
                                              BlockDriverState **file);
+    /*
+     * For snapshot-access: the disk as it was at some moment, which the driver
+     * keeps.  Ranges as above; -EACCES for what is not kept.  Discard: nobody
+     * wants this part of it any more.  0 < *@pnum on success.
+     */
+    int coroutine_fn (*bdrv_co_preadv_snapshot)(BlockDriverState *bs,
+                                                int64_t offset, int64_t bytes,
+                                                QEMUIOVector *qiov,
+                                                size_t qiov_offset);
+    int coroutine_fn (*bdrv_co_snapshot_block_status)(BlockDriverState *bs,
+                                                      int64_t offset,
+                                                      int64_t bytes,
+                                                      int64_t *pnum);
+    int coroutine_fn (*bdrv_co_pdiscard_snapshot)(BlockDriverState *bs,
+                                                  int64_t offset,
+                                                  int64_t bytes);
+
     int coroutine_fn (*bdrv_co_check)(BlockDriverState *bs,
                                       BdrvCheckResult *result,
                                       BdrvCheckMode fix);

@@ -22,6 +22,11 @@ BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
                                   BlockCopyState **bcs, Error **errp);
 /* Take it out and drop the reference. */
 void bdrv_cbw_drop(BlockDriverState *bs);
+/*
+ * For a job that leaves things out of the copy: nothing can be read by
+ * snapshot-access.
+ */
+void bdrv_cbw_deny_access(BlockDriverState *bs);
 /* The error that has spoiled the copy, with on-cbw-error=break-snapshot. */
 int bdrv_cbw_snapshot_error(BlockDriverState *bs);
 

@@ -274,6 +274,52 @@ GROUPS = {
         ('blockdev-del', {'node-name': 't'}),
         ('object-del', {'id': 'h'}),
     ],
+    'fleecing': [
+        ('blockdev-add', {'driver': 'null-co', 'node-name': n,
+                          'size': 1048576, 'read-only': n == 'ro'})
+        for n in ('n', 't', 'ro')
+    ] + [
+        ('blockdev-add', {'driver': 'null-co', 'node-name': 't2',
+                          'size': 2097152}),
+        ('block-dirty-bitmap-add', {'node': 't2', 'name': 'b2'}),
+        ('block-dirty-bitmap-add', {'node': 'n', 'name': 'b'}),
+    ] + [
+        ('blockdev-add', dict(x, driver='copy-before-write', **{
+            'node-name': 'bad'})) for x in (
+            {'file': 'n'}, {'target': 'n'}, {'file': 'n', 'target': 'ro'},
+            {'file': 'n', 'target': 't', 'on-cbw-error': 'x'},
+            {'file': 'n', 'target': 't', 'bitmap': {'node': 'n'}},
+            {'file': 'n', 'target': 't', 'bitmap': {'node': 'x',
+                                                    'name': 'b'}},
+            {'file': 'n', 'target': 't', 'bitmap': {'node': 'n',
+                                                    'name': 'x'}},
+            {'file': 'n', 'target': 't', 'bitmap': {'node': 't2',
+                                                    'name': 'b2'}},
+        )
+    ] + [
+        ('blockdev-add', {'driver': 'copy-before-write', 'node-name': 'c',
+                          'file': 'n', 'target': 't', 'cbw-timeout': 5,
+                          'on-cbw-error': 'break-snapshot',
+                          'bitmap': {'node': 'n', 'name': 'b'}}),
+        ('blockdev-add', {'driver': 'snapshot-access', 'node-name': 's'}),
+        ('blockdev-add', {'driver': 'snapshot-access', 'node-name': 's',
+                          'file': 'c'}),
+        ('x-debug-query-block-graph', {}),
+        ('block_resize', {'node-name': 's', 'size': 65536}),
+        ('block_resize', {'node-name': 'c', 'size': 65536}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'copy-before-write', 'node-name': 'c', 'file': 'n',
+             'target': 't'}]}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'snapshot-access', 'node-name': 's', 'file': 'c'}]}),
+        ('blockdev-backup', {'job-id': 'j', 'device': 'n', 'target': 't2',
+                             'sync': 'full'}),
+        ('blockdev-mirror', {'job-id': 'j', 'device': 'n', 'target': 't',
+                             'sync': 'full'}),
+        ('blockdev-del', {'node-name': 'c'}),
+        ('blockdev-del', {'node-name': 's'}),
+        ('blockdev-del', {'node-name': 'c'}),
+    ],
     'chardevs': [
         ('chardev-add', {'id': 'n', 'backend': {'type': 'null',
                                                 'data': {}}}),
