@@ -23,6 +23,7 @@ struct BlockBackend {
     char *name;                 /* NULL: none */
     const BlockDevOps *dev_ops; /* NULL: no device */
     void *dev_opaque;
+    char *dev_path;             /* of the device, in QOM; NULL: none */
     BlockdevOnError on_read_error;
     BlockdevOnError on_write_error;
     bool iostatus_enabled;

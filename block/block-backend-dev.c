@@ -104,6 +104,13 @@ void blk_set_dev_ops(BlockBackend *blk, const BlockDevOps *ops, void *opaque)
     }
 }
 
+void blk_set_attached_dev_path(BlockBackend *blk, const char *path)
+{
+    GLOBAL_STATE_CODE();
+    g_free(blk->dev_path);
+    blk->dev_path = g_strdup(path);
+}
+
 void blk_set_disable_request_queuing(BlockBackend *blk, bool disable)
 {
     GLOBAL_STATE_CODE();
@@ -154,7 +161,7 @@ void blk_error_action(BlockBackend *blk, BlockErrorAction action,
         blk->iostatus = error == ENOSPC ? BLOCK_DEVICE_IO_STATUS_NOSPACE :
                         BLOCK_DEVICE_IO_STATUS_FAILED;
     }
-    qapi_event_send_block_io_error("", blk_name(blk),
+    qapi_event_send_block_io_error(blk->dev_path ?: "", blk_name(blk),
                                    bs ? bdrv_get_node_name(bs) : NULL,
                                    is_read ? IO_OPERATION_TYPE_READ :
                                    IO_OPERATION_TYPE_WRITE, action,

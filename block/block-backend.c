@@ -321,6 +321,7 @@ void blk_unref(BlockBackend *blk)
     QTAILQ_REMOVE(&all_backends, blk, link);
     qemu_spin_destroy(&blk->queued_lock);
     g_free(blk->name);
+    g_free(blk->dev_path);
     g_free(blk);
 }
 

@@ -32,10 +32,12 @@ struct BlockLoad {
     BlockLoadOptions opts;
     uint32_t *generation;       /* of each unit; its stripe's worker's */
     LoadWorker *workers;
-    unsigned running;           /* atomic */
+    unsigned running;           /* atomic; workers */
     bool stop;                  /* atomic */
 
     QemuMutex lock;             /* protects what follows */
+    bool paused;                /* atomic to look at it */
+    CoQueue resumed;            /* until it is not paused */
     BlockLoadStats stats;
     uint64_t latency[LOAD_LATENCY_BUCKETS];     /* by log2 of microseconds */
     char *first_error;
@@ -171,9 +173,74 @@ static void load_account(BlockLoad *load, bool is_read, int64_t ns)
     }
 }
 
+/* --- errors --- */
+
+typedef struct {
+    BlockLoad *load;
+    Coroutine *co;
+    bool is_read;
+    int error;
+    BlockErrorAction action;
+} LoadError;
+
+/* In the main thread, which devices report their errors from. */
+static void load_error_bh(void *opaque)
+{
+    LoadError *e = opaque;
+    BlockLoad *load = e->load;
+
+    e->action = blk_get_error_action(load->blk, e->is_read, e->error);
+    blk_error_action(load->blk, e->action, e->is_read, e->error);
+    if (e->action == BLOCK_ERROR_ACTION_STOP) {
+        block_load_set_running(load, false);
+    }
+    aio_co_wake(e->co);
+}
+
+/* A request has failed: what is to be done. */
+static BlockErrorAction coroutine_fn load_handle_error(BlockLoad *load,
+                                                       bool is_read, int error)
+{
+    LoadError e = {
+        .load = load, .co = qemu_coroutine_self(), .is_read = is_read,
+        .error = error,
+    };
+
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), load_error_bh, &e);
+    qemu_coroutine_yield();
+    return e.action;
+}
+
+static void coroutine_fn load_wait_resumed(BlockLoad *load)
+{
+    QEMU_LOCK_GUARD(&load->lock);
+    while (load->paused && !qatomic_read(&load->stop)) {
+        qemu_co_queue_wait(&load->resumed, &load->lock);
+    }
+}
+
+bool block_load_is_running(BlockLoad *load)
+{
+    return !qatomic_read(&load->paused);
+}
+
+void block_load_set_running(BlockLoad *load, bool running)
+{
+    GLOBAL_STATE_CODE();
+    WITH_QEMU_LOCK_GUARD(&load->lock) {
+        qatomic_set(&load->paused, !running);
+        if (running) {
+            qemu_co_enter_all(&load->resumed, &load->lock);
+        }
+    }
+}
+
+/* --- the workers --- */
+
 static void coroutine_fn load_request(LoadWorker *w, void *buf)
 {
     BlockLoad *load = w->load;
+    BlockErrorAction action = BLOCK_ERROR_ACTION_REPORT;
     bool is_read = load_random(w) % 100 < load->opts.read_percent;
     int64_t max = MAX(load->opts.block_size / LOAD_UNIT, 1);
     LoadRequest r = { .buf = buf };
@@ -183,10 +250,19 @@ static void coroutine_fn load_request(LoadWorker *w, void *buf)
     r.unit = w->start + load_random(w) % (w->end - w->start);
     r.units = 1 + load_random(w) % MIN(max, w->end - r.unit);
     start_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-    ret = is_read ? load_read(w, &r) : load_write(w, &r);
+    do {
+        if (action == BLOCK_ERROR_ACTION_STOP) {
+            load_wait_resumed(load);
+        }
+        ret = is_read ? load_read(w, &r) : load_write(w, &r);
+        if (ret < 0) {
+            action = load_handle_error(load, is_read, -ret);
+        }
+    } while (ret < 0 && action == BLOCK_ERROR_ACTION_STOP &&
+             !qatomic_read(&load->stop));
     load_account(load, is_read,
                  qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start_ns);
-    if (ret < 0) {
+    if (ret < 0 && action == BLOCK_ERROR_ACTION_REPORT) {
         load_note(load, &load->stats.errors, "%s of %" PRId64 " bytes at %"
                   PRId64 " failed: %s", is_read ? "read" : "write",
                   r.units * LOAD_UNIT, r.unit * LOAD_UNIT, strerror(-ret));
@@ -219,6 +295,10 @@ static void coroutine_fn load_worker(void *opaque)
 
         if (ctx != qemu_get_current_aio_context()) {
             aio_co_reschedule_self(ctx);
+        }
+        if (unlikely(qatomic_read(&load->paused))) {
+            load_wait_resumed(load);
+            continue;
         }
         load_request(w, buf);
         if (++n % LOAD_FLUSH_EVERY == 0) {
@@ -301,6 +381,10 @@ BlockLoad *block_load_new(BlockDriverState *bs, const BlockLoadOptions *opts,
     load->workers = g_new0(LoadWorker, o.iodepth);
     load->running = o.iodepth;
     qemu_mutex_init(&load->lock);
+    qemu_co_queue_init(&load->resumed);
+    blk_set_on_error(blk, o.on_read_error, o.on_write_error);
+    blk_set_attached_dev_path(blk, o.qom_path);
+    load->opts.qom_path = NULL;         /* the caller's */
     for (i = 0; i < o.iodepth; i++) {
         LoadWorker *w = &load->workers[i];
 
@@ -321,6 +405,7 @@ void block_load_free(BlockLoad *load)
     }
     GLOBAL_STATE_CODE();
     qatomic_set(&load->stop, true);
+    block_load_set_running(load, true);
     /* Pairs with the end of a worker. */
     AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&load->running));
     blk_unref(load->blk);

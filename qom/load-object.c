@@ -25,7 +25,12 @@ static void *create(const ObjectOptions *options, Error **errp)
         .read_percent = p->has_read_percent ? p->read_percent :
                                               LOAD_READ_PERCENT,
         .interval_us = p->has_interval_us ? p->interval_us : 0,
+        .on_read_error = p->has_rerror ? p->rerror :
+                         BLOCKDEV_ON_ERROR_REPORT,
+        .on_write_error = p->has_werror ? p->werror :
+                          BLOCKDEV_ON_ERROR_REPORT,
     };
+    g_autofree char *path = g_strdup_printf("/objects/%s", options->id);
     BlockDriverState *bs = bdrv_find_node(p->node_name);
     LoadObject *obj;
     BlockLoad *load;
@@ -35,6 +40,7 @@ static void *create(const ObjectOptions *options, Error **errp)
                    p->node_name);
         return NULL;
     }
+    opts.qom_path = path;
     load = block_load_new(bs, &opts, errp);
     if (!load) {
         return NULL;
@@ -65,6 +71,24 @@ static struct json_object *get_first_error(void *object)
         block_load_first_error(((LoadObject *)object)->load));
 }
 
+static struct json_object *get_running(void *object)
+{
+    return json_object_new_boolean(
+        block_load_is_running(((LoadObject *)object)->load));
+}
+
+static bool set_running(void *object, struct json_object *value, Error **errp)
+{
+    if (!json_object_is_type(value, json_type_boolean)) {
+        error_setg(errp, "Invalid parameter type for 'running', expected: "
+                   "boolean");
+        return false;
+    }
+    block_load_set_running(((LoadObject *)object)->load,
+                           json_object_get_boolean(value));
+    return true;
+}
+
 #define GET_STAT(member)                                            \
     static struct json_object *get_##member(void *object)           \
     {                                                               \
@@ -85,6 +109,7 @@ GET_STAT(max_us)
 
 static const ObjectProperty properties[] = {
     { "node-name", "string", get_node_name },
+    { "running", "bool", get_running, set_running },
     { "reads", "uint64", get_reads },
     { "writes", "uint64", get_writes },
     { "flushes", "uint64", get_flushes },

@@ -12,6 +12,7 @@
 #define BLOCK_LOAD_H
 
 #include "block/block.h"
+#include "qapi/qapi-types-block-jobs.h"
 
 typedef struct BlockLoad BlockLoad;
 
@@ -22,13 +23,17 @@ typedef struct BlockLoadOptions {
     uint64_t size;              /* how much of the node; 0: all, <= 64 GiB */
     unsigned read_percent;      /* 0..100 */
     uint64_t interval_us;       /* of each coroutine, between two requests */
+    /* As those of a guest's disk; "stop" stops the load, not a guest. */
+    BlockdevOnError on_read_error;
+    BlockdevOnError on_write_error;
+    const char *qom_path;       /* for events; NULL: "" */
 } BlockLoadOptions;
 
 typedef struct BlockLoadStats {
     uint64_t reads;
     uint64_t writes;            /* zeroes and discards included */
     uint64_t flushes;
-    uint64_t errors;            /* requests that failed */
+    uint64_t errors;            /* requests that failed: action "report" */
     uint64_t mismatches;        /* reads that found something else */
     uint64_t p50_us;            /* of the latency of all requests */
     uint64_t p99_us;
@@ -42,6 +47,12 @@ BlockLoad *block_load_new(BlockDriverState *bs, const BlockLoadOptions *opts,
                           Error **errp);
 /* Waits for its requests, and frees.  NULL is fine. */
 void block_load_free(BlockLoad *load);
+/*
+ * Whether it makes requests.  After an error with the action "stop" it does not,
+ * until it is set running again: then the request that failed is made again.
+ */
+bool block_load_is_running(BlockLoad *load);
+void block_load_set_running(BlockLoad *load, bool running);
 /* What has been so far; may be asked at any time. */
 void block_load_get_stats(BlockLoad *load, BlockLoadStats *stats);
 /* The first error or mismatch, for people; NULL if there was none. */

@@ -116,6 +116,9 @@ void blk_set_dev_ops(BlockBackend *blk, const BlockDevOps *ops, void *opaque);
  */
 void blk_set_disable_request_queuing(BlockBackend *blk, bool disable);
 
+/* The path by which users know the device, for events; copied. */
+void blk_set_attached_dev_path(BlockBackend *blk, const char *path);
+
 /* What a failed request leads to; @error is an errno. */
 void blk_set_on_error(BlockBackend *blk, BlockdevOnError on_read_error,
                       BlockdevOnError on_write_error);

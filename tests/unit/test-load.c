@@ -4,7 +4,9 @@
  * another AioContext; and it ends.
  */
 #include "qemu/osdep.h"
+#include <json-c/json.h>
 #include "block/load.h"
+#include "qapi/qapi-emit-events.h"
 #include "test-job-nodes.h"
 #include "test-thread-loop.h"
 
@@ -84,6 +86,105 @@ static void test_context(void)
     test_loop_free(loop);
 }
 
+/* --- error policies --- */
+
+static GString *events;
+
+static void note_event(int event, struct json_object *json)
+{
+    struct json_object *data;
+
+    json_object_object_get_ex(json, "data", &data);
+    g_string_append_printf(events, "%s %s\n", QAPIEvent_str(event),
+                           json_object_to_json_string_ext(
+                               data, JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+/* A load on a disk that is full for the first write. */
+static BlockLoad *new_failing_load(BlockdevOnError policy)
+{
+    BlockLoadOptions o = {
+        .iodepth = 1, .on_write_error = policy, .qom_path = "/objects/l",
+    };
+    QOpts *opts = qopts_new();
+
+    qopts_set_str(opts, "driver", "blkdebug");
+    qopts_set_str(opts, "node-name", "faulty");
+    qopts_set_str(opts, "image", "source");
+    qopts_set_str(opts, "inject-error.0.event", "none");
+    qopts_set_str(opts, "inject-error.0.iotype", "write");
+    qopts_set_str(opts, "inject-error.0.errno", "28");
+    qopts_set_str(opts, "inject-error.0.once", "on");
+    blk_remove_bs(blk);
+    blk_insert_bs(blk, bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, &error_abort),
+                  &error_abort);
+    bdrv_unref(blk_bs(blk));
+    events = g_string_new(NULL);
+    qapi_event_set_func(note_event);
+    return block_load_new(blk_bs(blk), &o, &error_abort);
+}
+
+static void end_failing_load(BlockLoad *load, const char *action,
+                             unsigned errors)
+{
+    g_autofree char *want = g_strdup_printf(
+        "BLOCK_IO_ERROR {\"qom-path\":\"/objects/l\",\"device\":\"\","
+        "\"node-name\":\"faulty\",\"operation\":\"write\","
+        "\"action\":\"%s\"%s,\"reason\":"
+        "\"No space left on device\"}\n", action,
+        strcmp(action, "stop") ? "" : ",\"nospace\":true");
+    BlockLoadStats s;
+
+    load_run(load, 100);
+    block_load_get_stats(load, &s);
+    g_assert_cmpuint(s.errors, ==, errors);
+    g_assert_cmpuint(s.mismatches, ==, 0);
+    block_load_free(load);
+    qapi_event_set_func(NULL);
+    g_assert_cmpstr(events->str, ==, want);
+    g_string_free(events, true);
+}
+
+static void test_report(void)
+{
+    end_failing_load(new_failing_load(BLOCKDEV_ON_ERROR_REPORT), "report", 1);
+}
+
+static void test_ignore(void)
+{
+    end_failing_load(new_failing_load(BLOCKDEV_ON_ERROR_IGNORE), "ignore", 0);
+}
+
+/* It stands still until it is told to go on, and then has lost nothing. */
+static void test_stop(void)
+{
+    BlockLoad *load = new_failing_load(BLOCKDEV_ON_ERROR_ENOSPC);
+    BlockLoadStats s;
+    int i;
+
+    while (block_load_is_running(load)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    for (i = 0; i < 20; i++) {
+        g_usleep(1000);
+        aio_poll(qemu_get_aio_context(), false);
+    }
+    block_load_get_stats(load, &s);
+    g_assert_cmpuint(s.writes, ==, 0);
+    g_assert_false(block_load_is_running(load));
+    block_load_set_running(load, true);
+    end_failing_load(load, "stop", 0);
+
+    /* One that stands can be deleted. */
+    load = new_failing_load(BLOCKDEV_ON_ERROR_STOP);
+    while (block_load_is_running(load)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    block_load_free(load);
+    qapi_event_set_func(NULL);
+    g_string_free(events, true);
+}
+
 static void test_refused(void)
 {
     BlockLoadOptions bad[] = {
@@ -108,6 +209,9 @@ static void add_tests(void)
     ADD("sound", test_sound);
     ADD("mismatch", test_mismatch);
     ADD("context", test_context);
+    ADD("report", test_report);
+    ADD("ignore", test_ignore);
+    ADD("stop", test_stop);
     ADD("refused", test_refused);
 }
 

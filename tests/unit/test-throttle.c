@@ -310,9 +310,9 @@ static void test_threads(void)
     /* It has no requests, and its timer is never needed. */
     throttle_group_register_tgm(&tgm[2], "g", qemu_get_aio_context());
     run_ms(400);
-    g_assert_cmpint(n[0] + n[1], <, 4000);
-    g_assert_cmpint(n[0], >, 100);
-    g_assert_cmpint(n[1], >, 100);
+    g_assert_cmpint(qatomic_read(&n[0]) + qatomic_read(&n[1]), <, 4000);
+    g_assert_cmpint(qatomic_read(&n[0]), >, 100);
+    g_assert_cmpint(qatomic_read(&n[1]), >, 100);
     for (i = 0; i < 40; i++) {
         throttle_group_detach_aio_context(&tgm[2]);
         throttle_group_attach_aio_context(&tgm[2], loop[i & 1]->ctx);
