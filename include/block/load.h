@@ -33,7 +33,7 @@ typedef struct BlockLoadStats {
     uint64_t reads;
     uint64_t writes;            /* zeroes and discards included */
     uint64_t flushes;
-    uint64_t errors;            /* requests that failed: action "report" */
+    uint64_t errors;            /* failed requests, those with "report" */
     uint64_t mismatches;        /* reads that found something else */
     uint64_t p50_us;            /* of the latency of all requests */
     uint64_t p99_us;
@@ -48,8 +48,8 @@ BlockLoad *block_load_new(BlockDriverState *bs, const BlockLoadOptions *opts,
 /* Waits for its requests, and frees.  NULL is fine. */
 void block_load_free(BlockLoad *load);
 /*
- * Whether it makes requests.  After an error with the action "stop" it does not,
- * until it is set running again: then the request that failed is made again.
+ * Whether it makes requests.  After an error with the action "stop" it does
+ * not until it is set running: then the request that failed is made again.
  */
 bool block_load_is_running(BlockLoad *load);
 void block_load_set_running(BlockLoad *load, bool running);
