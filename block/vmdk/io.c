@@ -146,7 +146,7 @@ static int coroutine_fn read_extent(VmdkReq *req)
     while (ret == 0 && req->bytes) {
         VmdkRun run;
 
-        ret = vmdk_map(e, req->offset, req->bytes, &run);
+        ret = vmdk_map_checked(req->bs, e, req->offset, req->bytes, &run);
         if (ret == 0) {
             int64_t done = read_run(req, &run);
 
@@ -251,7 +251,8 @@ static int coroutine_fn write_sparse(VmdkReq *req)
     while (ret == 0 && req->bytes) {
         VmdkRun run;
 
-        ret = vmdk_map(req->e, req->offset, req->bytes, &run);
+        ret = vmdk_map_checked(req->bs, req->e, req->offset, req->bytes,
+                               &run);
         if (ret == 0) {
             ret = write_run(req, &run);
             advance(req, run.bytes);
@@ -314,7 +315,7 @@ static int coroutine_fn write_extent(VmdkReq *req)
     if ((req->flags & BDRV_REQ_WRITE_COMPRESSED) && !e->compressed) {
         return -ENOTSUP;
     }
-    ret = vmdk_extent_is_sparse(e) ? vmdk_scan_for_write(e) : 0;
+    ret = vmdk_extent_is_sparse(e) ? vmdk_scan_for_write(req->bs, e) : 0;
     if (ret == 0) {
         ret = vmdk_update_cid(req->bs);
     }
@@ -405,7 +406,7 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
                | BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_RECURSE;
     }
     old_ctx = bdrv_co_enter(bs);
-    ret = vmdk_map(e, in_extent, bytes, &run);
+    ret = vmdk_map_checked(bs, e, in_extent, bytes, &run);
     if (ret == 0 && want_zero && run.kind == VMDK_GRAIN_UNALLOCATED
         && bs->backing) {
         /* Zeroes of a wrong parent are as wrong as its data. */

@@ -340,7 +340,7 @@ void vmdk_scan_at_open(VmdkExtent *e)
     }
 }
 
-int coroutine_fn vmdk_scan_for_write(VmdkExtent *e)
+int coroutine_fn vmdk_scan_for_write(BlockDriverState *bs, VmdkExtent *e)
 {
     int ret;
 
@@ -349,6 +349,9 @@ int coroutine_fn vmdk_scan_for_write(VmdkExtent *e)
     }
     qemu_co_mutex_lock(&e->lock);
     ret = vmdk_scan(e);
+    if (ret == 0 && e->damage) {
+        vmdk_signal_corruption(bs, e, e->damage, -1, 0, true);
+    }
     qemu_co_mutex_unlock(&e->lock);
     if (ret == 0 && e->damage) {
         if (!e->damage_reported) {

@@ -266,7 +266,7 @@ int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
     int ret;
 
     do {
-        ret = vmdk_map(e, offset, bytes, &run);
+        ret = vmdk_map_checked(bs, e, offset, bytes, &run);
         if (ret < 0) {
             return ret;
         }

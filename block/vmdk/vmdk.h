@@ -186,6 +186,8 @@ typedef struct VmdkExtent {
 
     bool scanned;               /* what follows is valid: see scan.c */
     bool damage_reported;
+    bool corruption_told;       /* by the event; under @lock */
+    bool fatal_told;            /* the same, for writes */
     char *damage;               /* why it is not written; NULL: whole */
     uint8_t *shared;            /* places of more than one grain, or NULL */
     uint64_t nb_places;
@@ -334,7 +336,7 @@ int vmdk_scan(VmdkExtent *e);
  */
 void vmdk_scan_at_open(VmdkExtent *e);
 /* Before each write: 0 if the extent is known to be whole, or -errno. */
-int coroutine_fn vmdk_scan_for_write(VmdkExtent *e);
+int coroutine_fn vmdk_scan_for_write(BlockDriverState *bs, VmdkExtent *e);
 /* Whether more than one grain is in this place, as far as was scanned. */
 bool vmdk_grain_is_shared(const VmdkExtent *e, uint32_t sector);
 
@@ -372,6 +374,21 @@ void vmdk_not_vmdk(BlockDriverState *bs, const char *buf, size_t size,
 int vmdk_check_writable(BlockDriverState *bs, int flags, Error **errp);
 int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp);
 void vmdk_close(BlockDriverState *bs);
+
+/* corrupt.c: coroutines of the node's AioContext. */
+
+/*
+ * The extent is damaged, at @offset of its file (< 0: not at one place): tell
+ * it, unless that was told, and refuse writes.  @fatal: something was to be
+ * written.  @e->lock is held.
+ */
+void vmdk_signal_corruption(BlockDriverState *bs, VmdkExtent *e,
+                            const char *message, int64_t offset, int64_t size,
+                            bool fatal);
+/* vmdk_map(); metadata that make it fail are told of. */
+int coroutine_fn vmdk_map_checked(BlockDriverState *bs, VmdkExtent *e,
+                                  int64_t offset, int64_t bytes,
+                                  VmdkRun *run);
 
 /* map.c: coroutines of the node's AioContext. */
 

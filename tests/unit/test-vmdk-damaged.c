@@ -4,11 +4,34 @@
  * another one, and nothing is written.
  */
 #include "qemu/osdep.h"
+#include <json-c/json.h>
 #include "vmdk-image.h"
+#include "qapi/qapi-emit-events.h"
+#include "qapi/qmp-event.h"
 #include "qemu/main-loop.h"
 
 #define NB_DATA 6
 #define WHOLE (FIRST_GRAIN * 512 + NB_DATA * GRAIN)
+
+static int events, fatal_events;
+
+static void note_event(int event, struct json_object *json)
+{
+    struct json_object *data, *fatal;
+
+    g_assert_cmpint(event, ==, QAPI_EVENT_BLOCK_IMAGE_CORRUPTED);
+    json_object_object_get_ex(json, "data", &data);
+    json_object_object_get_ex(data, "fatal", &fatal);
+    events++;
+    fatal_events += json_object_get_boolean(fatal);
+}
+
+static void expect_events(int count, int fatal)
+{
+    g_assert_cmpint(events, ==, count);
+    g_assert_cmpint(fatal_events, ==, fatal);
+    events = fatal_events = 0;
+}
 
 /* The first @len bytes of the image are read, or nothing is. */
 static void check_cut(const char *path, GByteArray *image, uint32_t len)
@@ -33,6 +56,8 @@ static void check_cut(const char *path, GByteArray *image, uint32_t len)
         g_assert_cmpint(read_grain(blk, i, i + 1), ==, whole ? 0 : -EIO);
     }
     g_assert_cmpint(read_grain(blk, NB_DATA, 0), ==, 0);
+    /* Once, however many there are. */
+    expect_events(1, 0);
     g_assert_cmpint(count_corruptions(blk, 0), >, 0);
     blk_unref(blk);
 }
@@ -71,12 +96,14 @@ static void check_damaged(GByteArray *image, const char *bad,
         g_assert_cmpint(read_grain(blk, i, i + 1), ==,
                         strchr(bad, '0' + i) ? -EIO : 0);
     }
+    expect_events(1, 0);
     g_assert_cmpint(count_corruptions(blk, 0), >, 0);
     blk_unref(blk);
 
     blk = open_vmdk(path, RW_FLAGS | BDRV_O_CHECK, &error_abort);
     g_assert_cmpint(write_grain(blk, 0, 9), ==, -EIO);
     g_assert_cmpint(write_grain(blk, NB_DATA, 9), ==, -EIO);
+    expect_events(1, 1);
     blk_unref(blk);
 }
 
@@ -166,7 +193,9 @@ static void test_force_share(void)
     qopts_set_bool(opts, "force-share", true);
     blk = blk_new_open(path, NULL, opts, 0, &error_abort);
     g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
+    events = 0;
     g_assert_cmpint(read_grain(blk, 1, 2), ==, -EIO);
+    expect_events(0, 0);
     g_assert_null(((BDRVVmdkState *)blk_bs(blk)->opaque)->extents[0].damage);
     blk_unref(blk);
 }
@@ -194,6 +223,7 @@ static void test_first_write(void)
     g_assert_cmpint(read_grain(blk, 16, 0), ==, -EIO);
     g_assert_cmpint(write_grain(blk, 0, 1), ==, -EIO);
     g_assert_cmpint(read_grain(blk, 0, 0), ==, 0);
+    expect_events(2, 1);
     blk_unref(blk);
 }
 
@@ -319,6 +349,7 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     make_tmp_dir();
+    qapi_event_set_func(note_event);
     g_test_add_func("/vmdk-damaged/cut", test_cut);
     g_test_add_func("/vmdk-damaged/entries", test_entries);
     g_test_add_func("/vmdk-damaged/odd-places", test_odd_places);
