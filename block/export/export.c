@@ -14,6 +14,7 @@
 
 static const BlockExportDriver *const export_drivers[] = {
     &blk_exp_nbd,
+    &blk_exp_vhost_user_blk,
 };
 
 static QLIST_HEAD(, BlockExport) all_exports =

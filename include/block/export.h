@@ -42,6 +42,8 @@ struct BlockExport {
     QLIST_ENTRY(BlockExport) next;
 };
 
+extern const BlockExportDriver blk_exp_vhost_user_blk;
+
 /* NULL with @errp set on failure. */
 BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp);
 BlockExport *blk_exp_find(const char *id);
