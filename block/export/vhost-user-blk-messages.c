@@ -362,25 +362,32 @@ static bool coroutine_fn get_max_mem_slots(VuBlkExport *exp, VuMsg *msg,
     return true;
 }
 
+/* If it fails the queues go on with what they have. */
 static bool coroutine_fn add_mem_reg(VuBlkExport *exp, VuMsg *msg,
                                      Error **errp)
 {
+    bool ok;
+
     if (msg->n_fds != 1) {
         error_setg(errp, "a region of memory with %u descriptors, not one",
                    msg->n_fds);
         return false;
     }
     stop_queues(exp);
-    return guest_memory_add(&exp->client.mem, &msg->u.mem_region.region,
-                            msg->fds[0], errp) && update_queues(exp, errp);
+    ok = guest_memory_add(&exp->client.mem, &msg->u.mem_region.region,
+                          msg->fds[0], errp);
+    return update_queues(exp, ok ? errp : NULL) && ok;
 }
 
 static bool coroutine_fn rem_mem_reg(VuBlkExport *exp, VuMsg *msg,
                                      Error **errp)
 {
+    bool ok;
+
     stop_queues(exp);
-    return guest_memory_remove(&exp->client.mem, &msg->u.mem_region.region,
-                               errp) && update_queues(exp, errp);
+    ok = guest_memory_remove(&exp->client.mem, &msg->u.mem_region.region,
+                             errp);
+    return update_queues(exp, ok ? errp : NULL) && ok;
 }
 
 /* --- configuration --- */

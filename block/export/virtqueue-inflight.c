@@ -250,20 +250,19 @@ static bool packed_start(VirtQueue *vq, Error **errp)
         return region_error(errp);
     }
     collect(vq);
-    if (!vq->n_resubmit) {
-        /* The client's indices are right; so is a list of all. */
-        packed_reset(vq, r);
-        return true;
-    }
     for (i = 0; i < vq->n_resubmit; i++) {
         slots += load(&r->desc[vq->resubmit[i]].num);
     }
+    /* The client may know the indices from before the last server only. */
     vq->used_idx = vq->last_avail = load(&r->used_idx);
     if (slots > vq->num || vq->used_idx >= vq->num) {
         return region_error(errp);
     }
     vq->used_wrap = vq->avail_wrap = r->used_wrap_counter;
     virtqueue_packed_advance(vq, &vq->last_avail, &vq->avail_wrap, slots);
+    if (!vq->n_resubmit) {
+        packed_reset(vq, r);
+    }
     return true;
 }
 

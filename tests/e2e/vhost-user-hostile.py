@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vhost-user clients that misbehave: the daemon lives, and others are served.
+
+usage: vhost-user-hostile.py DAEMON FOLDER SECONDS [SEED]
+"""
+
+import os
+import random
+import socket
+import struct
+import sys
+import time
+import traceback
+
+from qsd import Daemon
+import vhost_user as vu
+
+DAEMON, FOLDER = sys.argv[1:3]
+SECONDS = float(sys.argv[3])
+SEED = int(sys.argv[4]) if len(sys.argv) > 4 else random.randrange(1 << 31)
+SIZE = 4 << 20
+rng = random.Random(SEED)
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def check(what, condition):
+    if not condition:
+        raise AssertionError(what)
+
+
+class World:
+    """A daemon with two exports: one to be hurt, and one that is used."""
+
+    def __init__(self):
+        with open(path('disk'), 'wb') as file:
+            file.truncate(SIZE)
+        self.daemon = Daemon(DAEMON, FOLDER)
+        self.daemon.cmd('object-add', qom_type='iothread', id='thread')
+        self.daemon.cmd('blockdev-add', {
+            'driver': 'file', 'node-name': 'disk', 'filename': path('disk'),
+            'aio': 'native'})
+        for name in ('bad', 'good'):
+            self.daemon.cmd('block-export-add', {
+                'type': 'vhost-user-blk', 'id': name, 'node-name': 'disk',
+                'writable': True, 'num-queues': 2, 'iothread': 'thread',
+                'addr': {'type': 'unix', 'path': path(name)}})
+        self.good = self.connect('good')
+
+    @staticmethod
+    def connect(name='bad', features=vu.BASIC | 1 << vu.F_INDIRECT, **options):
+        client = vu.Client(path(name))
+        client.features(features)
+        client.start(queues=2, num=16, **options)
+        return client
+
+    def check_good(self):
+        """The other client, and a new one in the place of the bad one."""
+        if self.good.mem.next > 4 << 20:
+            self.good.close()
+            self.good = self.connect('good')
+        data = bytes([rng.randrange(256)]) * 512
+        check('write', self.good.do(vu.T_OUT, 8, data)[0] == 0)
+        check('read', self.good.do(vu.T_IN, 8, length=512) == (0, data))
+
+    def check_all(self):
+        self.check_good()
+        client = self.connect()
+        check('a new client', client.do(vu.T_IN, 8, length=512)[0] == 0)
+        client.close()
+
+    def end(self):
+        self.check_all()
+        self.good.close()
+        status = self.daemon.quit()
+        check('exit status %d: %s' % (status, self.daemon.output()[-400:]),
+              status == 0)
+
+
+# --- rings ---
+
+def chain_of(ring, index, descs):
+    for i, (addr, size, flags, following) in enumerate(descs):
+        ring.put_desc(index + i, addr, size, flags, following)
+
+
+def bad_split(client, kind):
+    """Make ring 0 of the client wrong."""
+    mem, ring = client.mem, client.rings[0]
+    header = mem.alloc(16)
+    status = mem.alloc(1)
+    end = mem.guest + mem.size
+    good = [(header, 16, vu.NEXT, 1), (status, 1, vu.WRITE, 0)]
+    table = mem.alloc(64)
+    chains = {
+        'loop': [(header, 16, vu.NEXT, 1), (header, 16, vu.NEXT, 0)],
+        'self': [(header, 16, vu.NEXT, 0)],
+        'outside the table': [(header, 16, vu.NEXT, 999)],
+        'outside the memory': [(end, 16, vu.NEXT, 1), good[1]],
+        'across the end': [(end - 8, 16, vu.NEXT, 1), good[1]],
+        'before the memory': [(0, 16, vu.NEXT, 1), good[1]],
+        'a length that overflows': [(2**64 - 8, 16, vu.NEXT, 1), good[1]],
+        'a length of 4 GiB': [(header, 2**32 - 1, vu.NEXT, 1), good[1]],
+        'an empty buffer': [(header, 0, vu.NEXT, 1), good[1]],
+        'a write before a read': [(status, 1, vu.WRITE | vu.NEXT, 1),
+                                  (header, 16, 0, 0)],
+        'no status': [(header, 16, 0, 0)],
+        'no header': [(status, 1, vu.WRITE, 0)],
+        'half a header': [(header, 8, vu.NEXT, 1), good[1]],
+        'an indirect table of 17 bytes': [(table, 17, vu.INDIRECT, 0)],
+        'an empty indirect table': [(table, 0, vu.INDIRECT, 0)],
+        'an indirect table outside': [(end, 32, vu.INDIRECT, 0)],
+        'an indirect table that overflows': [(2**64 - 16, 32, vu.INDIRECT,
+                                              0)],
+        'an indirect table and more': [(table, 32, vu.INDIRECT | vu.NEXT, 1),
+                                       good[1]],
+        'an indirect table in itself': [(table, 32, vu.INDIRECT, 0)],
+        'an indirect table that loops': [(table, 32, vu.INDIRECT, 0)],
+    }
+    if kind == 'an indirect table in itself':
+        mem.pack(table, 'QIHH', table, 32, vu.INDIRECT, 0)
+    elif kind == 'an indirect table that loops':
+        mem.pack(table, 'QIHH', header, 16, vu.NEXT, 0)
+    if kind in chains:
+        chain_of(ring, 0, chains[kind])
+        ring.publish(0)
+    elif kind == 'a head outside the table':
+        ring.publish(16)
+    elif kind == 'an index that jumps':
+        mem.pack(ring.avail + 2, 'H', 1000)
+    elif kind == 'the same head often':
+        chain_of(ring, 0, good)
+        for _ in range(16):
+            ring.publish(0)
+    else:
+        return list(chains) + ['a head outside the table',
+                               'an index that jumps', 'the same head often']
+    ring.notify()
+    return None
+
+
+def test_split(world):
+    for kind in bad_split(world.connect('bad'), None):
+        time.sleep(0)
+        client = world.connect()
+        bad_split(client, kind)
+        # The other queue of the same client goes on.
+        check(kind, client.do(vu.T_IN, 0, length=512, queue=1)[0] == 0)
+        # And so does this one, after it was stopped and started anew.
+        client.stop_ring(0)
+        client.rings[0] = vu.SplitRing(client.mem, 16)
+        client.start_ring(0, client.rings[0])
+        check(kind, client.do(vu.T_IN, 0, length=512)[0] == 0)
+        client.close()
+        world.check_good()
+
+
+def test_packed(world):
+    features = vu.BASIC | 1 << vu.F_PACKED | 1 << vu.F_INDIRECT
+    for flags, addr, size in (
+            (vu.NEXT, None, 16), (0, None, 16), (vu.WRITE, None, 1),
+            (vu.NEXT, 2**64 - 8, 16), (vu.INDIRECT, None, 16),
+            (vu.INDIRECT, None, 24), (vu.INDIRECT | vu.NEXT, None, 32),
+            (vu.NEXT, 1 << 50, 4096), (vu.NEXT, None, 0)):
+        client = world.connect(features=features)
+        ring = client.rings[0]
+        addr = client.mem.alloc(64) if addr is None else addr
+        # All of the ring, again and again available.
+        for i in range(16):
+            client.mem.pack(ring.desc + 16 * i, 'QIHH', addr, size, 5,
+                            flags | vu.AVAIL)
+        ring.notify()
+        check('the other', client.do(vu.T_IN, 0, length=512, queue=1)[0] == 0)
+        client.close()
+        world.check_good()
+
+
+def test_changing(world):
+    """Rings that change all the time."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        packed = rng.randrange(2)
+        client = world.connect(features=vu.BASIC | packed << vu.F_PACKED |
+                               1 << vu.F_INDIRECT |
+                               rng.randrange(2) << vu.F_EVENT_IDX)
+        ring, mem = client.rings[0], client.mem
+        places = [(ring.desc, 16 * 16), (ring.avail, 4 if packed else 38),
+                  (ring.used, 4 if packed else 134)]
+        buf = mem.alloc(4096)
+        for _ in range(60):
+            start, size = rng.choice(places)
+            if rng.randrange(3):
+                mem.pack(start + rng.randrange(size // 2) * 2, 'H',
+                         rng.choice((0, 1, 2, 3, 4, 7, 0x80, 0x81, 0x8080,
+                                     rng.randrange(65536))))
+            else:
+                mem.pack(ring.desc + 16 * rng.randrange(16), 'QIHH',
+                         buf + rng.randrange(4096), rng.choice(
+                             (1, 16, 17, 512, 4096, rng.randrange(1 << 32))),
+                         rng.randrange(8) | (vu.AVAIL if packed else 0),
+                         rng.randrange(16))
+            if not packed and rng.randrange(2):
+                ring.publish(rng.randrange(16))
+            ring.notify()
+        client.close()
+    world.check_good()
+
+
+# --- memory ---
+
+def test_memory(world):
+    mem = vu.Memory(65536)
+    short = os.memfd_create('short')
+    os.ftruncate(short, 4096)
+    region = mem.region()
+
+    def r(guest, size, user, offset=0):
+        return struct.pack('<QQQQ', guest, size, user, offset)
+
+    for what, count, regions, fds in (
+            ('a short file', 1, region, [short]),
+            ('an offset in a short file', 1, r(0, 4096, 0, 4096), [short]),
+            ('an offset that overflows', 1, r(0, 4096, 0, 2**64 - 4096),
+             [mem.fd]),
+            ('no bytes', 1, r(0, 0, 0), [mem.fd]),
+            ('an address that overflows', 1, r(2**64 - 4096, 65536, 0),
+             [mem.fd]),
+            ('the same region twice', 2, region * 2, [mem.fd] * 2),
+            ('regions that overlap', 2, r(0, 8192, 0) + r(4096, 8192, 1 << 30),
+             [mem.fd] * 2),
+            ('too few descriptors', 2, region * 2, [mem.fd]),
+            ('too many descriptors', 0, b'', [mem.fd]),
+            ('too many regions', 9, region * 8, [mem.fd] * 8),
+            ('many too many regions', 2**32 - 1, region, [mem.fd]),
+            ('no regions', 1, b'', [mem.fd]),
+            ('no memory', 1, region, [world.good.rings[0].kick])):
+        client = vu.Client(path('bad'))
+        client.features()
+        check(what, client.tell(vu.SET_MEM_TABLE, struct.pack('<II', count, 0)
+                                + regions, fds) == 1)
+        client.close()
+        # Without an acknowledgement it is the end.
+        client = vu.Client(path('bad'))
+        client.features(protocol=0)
+        client.send(vu.SET_MEM_TABLE, struct.pack('<II', count, 0) + regions,
+                    fds)
+        try:
+            client.ask_u64(vu.GET_FEATURES)
+            raise AssertionError(what + ': it is not disconnected')
+        except vu.Gone:
+            pass
+        client.close()
+    client = vu.Client(path('bad'))
+    client.features()
+    for i in range(100):
+        ok = client.tell(vu.ADD_MEM_REG, bytes(8) + r(i << 20, 4096, i << 20),
+                         [short])
+        check('region %d' % i, ok == (i >= 64))
+    client.close()
+    os.close(short)
+    os.close(mem.fd)
+
+
+def test_truncated(world):
+    """The file gets shorter under the rings, and under buffers."""
+    for size in (0, 4096, 1 << 20):
+        client = world.connect()
+        requests = [client.submit(vu.T_IN, 0, length=65536)
+                    for _ in range(4)]
+        os.ftruncate(client.mem.fd, size)
+        client.rings[0].notify()
+        client.rings[1].notify()
+        check('requests', requests)
+        time.sleep(0.05)
+        client.close()
+        world.check_all()
+
+
+# --- messages ---
+
+def test_messages(world):
+    for what, data in (
+            ('half a header', b'\1\0\0'),
+            ('half a message', struct.pack('<III', 5, 1, 264) + bytes(100)),
+            ('another version', struct.pack('<III', 1, 2, 0)),
+            ('a long message', struct.pack('<III', 1, 1, 1 << 30)),
+            ('an unknown message', struct.pack('<III', 200, 1, 0)),
+            ('message 0', struct.pack('<III', 0, 1, 0)),
+            ('no payload', struct.pack('<III', 8, 1, 0)),
+            ('a queue too many', struct.pack('<IIIII', 8, 1, 8, 2, 16)),
+            ('no entries', struct.pack('<IIIII', 8, 1, 8, 0, 0)),
+            ('many entries', struct.pack('<IIIII', 8, 1, 8, 0, 32768)),
+            ('a kick without one', struct.pack('<IIIQ', 12, 1, 8, 0)),
+            ('polling', struct.pack('<IIIQ', 12, 1, 8, 0x100)),
+            ('features', struct.pack('<IIIQ', 2, 1, 8, 2**64 - 1)),
+            ('TLS', b'\x16\x03\x01' + bytes(range(200)))):
+        for close in (True, False):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(path('bad'))
+            client.sendall(data)
+            if close:
+                client.shutdown(socket.SHUT_WR)
+                client.settimeout(10)
+                try:
+                    check(what, client.recv(100) == b'')
+                except ConnectionResetError:
+                    pass
+            client.close()
+        world.check_good()
+    world.check_all()
+
+
+def test_descriptors(world):
+    """What is no eventfd, and more of them than anything needs."""
+    read_end, write_end = os.pipe()
+    with open(path('file'), 'w+b') as file:
+        for fd in (read_end, write_end, file.fileno(),
+                   world.good.socket.fileno()):
+            for message in (vu.SET_VRING_KICK, vu.SET_VRING_CALL,
+                            vu.SET_VRING_ERR):
+                client = world.connect()
+                check('message %d' % message, client.tell(
+                    message, struct.pack('<Q', 0), [fd]) == 1)
+                client.close()
+        for count in (8, 9, 60, 250):
+            client = vu.Client(path('bad'))
+            client.send(vu.SET_OWNER, b'', [file.fileno()] * count)
+            try:
+                client.ask_u64(vu.GET_FEATURES)
+                check('%d descriptors' % count, count == 8)
+            except vu.Gone:
+                pass
+            client.close()
+    os.close(read_end)
+    os.close(write_end)
+    world.check_all()
+    fds = len(os.listdir('/proc/%d/fd' % world.daemon.process.pid))
+    check('%d descriptors are open' % fds, fds < 60)
+
+
+def random_message(client, mem):
+    request = rng.choice((1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
+                          21, 24, 25, 31, 32, 36, 37, 38, rng.randrange(64)))
+    kind = rng.randrange(5)
+    if kind == 0:
+        payload = rng.randbytes(rng.randrange(40))
+    elif kind == 1:
+        payload = struct.pack('<II', rng.randrange(3), rng.choice(
+            (0, 1, 8, 16, 256, rng.randrange(1 << 32))))
+    elif kind == 2:
+        payload = struct.pack('<Q', rng.choice((0, 1, 0x100, 1 << 30,
+                                                rng.randrange(1 << 40))))
+    elif kind == 3:
+        payload = struct.pack('<IIQQQQ', rng.randrange(2), 0, *(
+            vu.USER_BASE + rng.randrange(mem.size) // 64 * 64
+            for _ in range(3)), 0)
+    else:
+        payload = struct.pack('<II', 1, 0) + mem.region()
+    fds = [rng.choice((mem.fd, world_kick))
+           for _ in range(rng.choice((0, 0, 1, 1, 2)))]
+    client.send(request, payload, fds, rng.choice((1, 1, 1, 9)),
+                None if rng.randrange(20) else rng.randrange(300))
+
+
+world_kick = os.eventfd(0)
+
+
+def test_random(world):
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        client = vu.Client(path('bad'))
+        mem = vu.Memory(1 << 16)
+        try:
+            if rng.randrange(2):
+                client.features()
+                client.start(queues=2, num=16)
+            for _ in range(rng.randrange(40)):
+                random_message(client, mem)
+            # Answers that nobody reads.
+        except (vu.Gone, ValueError):
+            pass
+        client.close()
+        os.close(mem.fd)
+        if not rng.randrange(20):
+            world.check_good()
+    world.check_all()
+
+
+def test_many(world):
+    """Connections that are opened and left."""
+    waiting = []
+    for i in range(300):
+        s = socket.socket(socket.AF_UNIX)
+        s.setblocking(False)
+        try:
+            s.connect(path('bad'))
+            if i % 3:
+                s.send(struct.pack('<III', 1, 1, 0)[:rng.randrange(12)])
+            waiting.append(s)
+        except BlockingIOError:
+            s.close()
+        if i % 10 == 0:
+            world.check_good()
+        if len(waiting) > 1 and rng.randrange(2):
+            waiting.pop(rng.randrange(len(waiting))).close()
+    for s in waiting:
+        s.close()
+    world.check_all()
+
+
+def run(name, function):
+    world = None
+    try:
+        world = World()
+        function(world)
+        world.end()
+    except Exception as error:
+        print('FAIL', name, '(seed %d)' % SEED)
+        print('   ', '%s: %s' % (type(error).__name__, str(error)[:500]))
+        traceback.print_exc(limit=-2, file=sys.stdout)
+        if world:
+            print('   ', world.daemon.output()[-500:], flush=True)
+        return True
+    finally:
+        if world:
+            world.daemon.cleanup()
+    print('ok', name, flush=True)
+    return False
+
+
+def main():
+    failed = False
+    for name, function in (
+            ('split rings', test_split), ('packed rings', test_packed),
+            ('changing rings', test_changing), ('memory', test_memory),
+            ('truncated memory', test_truncated), ('messages', test_messages),
+            ('descriptors', test_descriptors), ('random', test_random),
+            ('many connections', test_many)):
+        failed |= run(name, function)
+    sys.exit(failed)
+
+
+main()
