@@ -79,6 +79,7 @@ static void backup_clean(Job *job)
     block_copy_set_progress_meter(s->bcs, NULL);
     block_job_remove_all_bdrv(&s->common);
     bdrv_cbw_drop(s->cbw);
+    s->target_bs = NULL;
 }
 
 /* --- the coroutine --- */
@@ -221,6 +222,11 @@ static void backup_set_speed(BlockJob *job, int64_t speed)
 
 static bool backup_cancel(Job *job, bool force)
 {
+    BackupBlockJob *s = container_of(job, BackupBlockJob, common.job);
+
+    if (s->target_bs) {
+        bdrv_cancel_in_flight(s->target_bs);
+    }
     /* It has no soft end: what is not copied is missing. */
     return true;
 }

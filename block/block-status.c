@@ -169,7 +169,8 @@ bdrv_co_status_within(BlockDriverState *bs, bool want_zero, int64_t offset,
     }
     if (ret & (BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO)) {
         ret |= BDRV_BLOCK_ALLOCATED;
-    } else if (bdrv_reads_zero_below(bs, offset)) {
+    } else if (bs->drv->supports_backing &&
+               bdrv_reads_zero_below(bs, offset)) {
         ret |= BDRV_BLOCK_ZERO;
     }
     if (want_zero && (ret & BDRV_BLOCK_RECURSE) && (ret & BDRV_BLOCK_DATA) &&

@@ -45,6 +45,22 @@ bool bdrv_drain_poll(BlockDriverState *bs)
     return false;
 }
 
+void bdrv_cancel_in_flight(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    GLOBAL_STATE_CODE();
+    if (bs->drv && bs->drv->bdrv_cancel_in_flight) {
+        bs->drv->bdrv_cancel_in_flight(bs);
+        return;
+    }
+    QLIST_FOREACH(c, &bs->children, next) {
+        if (!(c->role & BDRV_CHILD_COW)) {
+            bdrv_cancel_in_flight(c->bs);
+        }
+    }
+}
+
 void bdrv_driver_drain_begin(BlockDriverState *bs)
 {
     if (bs->quiesce_counter && !bs->driver_drained &&

@@ -500,8 +500,14 @@ static void mirror_complete(Job *job, Error **errp)
 
 static bool mirror_cancel(Job *job, bool force)
 {
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
+
     /* One that is READY ends with a target that is whole. */
-    return force || !job_is_ready(job);
+    force = force || !job_is_ready(job);
+    if (force && s->target) {
+        bdrv_cancel_in_flight(s->target->bs);
+    }
+    return force;
 }
 
 void mirror_change_locked(Job *job, MirrorCopyMode copy_mode, Error **errp)

@@ -133,6 +133,8 @@ void nbd_conn_close(NBDConn *c);
 void nbd_conn_adopt(NBDConn *c, struct nbd_handle *h);
 void nbd_conn_detach(NBDConn *c);
 void nbd_conn_attach(NBDConn *c, AioContext *ctx);
+/* The connection is given up: what is in flight is lost.  In its context. */
+void nbd_conn_drop(NBDConn *c);
 /*
  * In the node's home.  call->lost: perhaps the server has carried it out,
  * perhaps not.  Otherwise call->ret says how it has ended.
@@ -144,6 +146,8 @@ void coroutine_fn nbd_conn_call(NBDConn *c, NBDCall *call);
 /* A request that waits for the connection, on the stack of its coroutine. */
 typedef struct NBDWaiter {
     QemuCoSleep sleep;
+    uint64_t since;             /* BDRVNBDState.wakes when it began */
+    bool woken;                 /* and not in the list any more */
     QTAILQ_ENTRY(NBDWaiter) next;
 } NBDWaiter;
 
@@ -156,10 +160,14 @@ typedef struct BDRVNBDState {
     NBDConn *conn;
     NBDConnector *connector;    /* NULL unless the connection is lost */
     QTAILQ_HEAD(, NBDWaiter) waiters;
+    uint64_t wakes;
 } BDRVNBDState;
 
-/* conn->h has been closed: try again. */
-void nbd_connection_lost(BlockDriverState *bs);
+/*
+ * conn->h has been closed: try again.  @wait: requests may wait for that, as
+ * the options say.
+ */
+void nbd_connection_lost(BlockDriverState *bs, bool wait);
 /*
  * A connection that is ready; waits for it if the options say so.  NULL: there
  * is none.  In the node's home.

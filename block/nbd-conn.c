@@ -96,7 +96,7 @@ static void nbd_conn_process(NBDConn *c)
 
     if (nbd_conn_is_lost(c)) {
         nbd_conn_drop_handle(c);
-        nbd_connection_lost(c->bs);
+        nbd_connection_lost(c->bs, true);
     }
     while ((call = QTAILQ_FIRST(&c->done))) {
         QTAILQ_REMOVE(&c->done, call, next);
@@ -106,6 +106,17 @@ static void nbd_conn_process(NBDConn *c)
         }
         aio_co_wake(call->co);
     }
+}
+
+void nbd_conn_drop(NBDConn *c)
+{
+    nbd_conn_ref(c);
+    if (c->h) {
+        nbd_conn_drop_handle(c);
+        nbd_connection_lost(c->bs, false);
+    }
+    nbd_conn_process(c);
+    nbd_conn_unref(c);
 }
 
 static void nbd_conn_bh(void *opaque)
@@ -224,11 +235,14 @@ void coroutine_fn nbd_conn_call(NBDConn *c, NBDCall *call)
     if (nbd_call_issue(c->h, call) < 0) {
         int error = nbd_get_errno();
 
-        nbd_conn_update(c);
         QTAILQ_REMOVE(&c->calls, call, next);
-        call->lost = nbd_conn_is_lost(c);
         call->ret = error ? -error : -EIO;
-        return;
+        if (!nbd_conn_is_lost(c)) {
+            return;
+        }
+        /* The bottom half sees to the connection first. */
+        call->lost = true;
+        QTAILQ_INSERT_TAIL(&c->done, call, next);
     }
     nbd_conn_update(c);
     qemu_coroutine_yield();

@@ -22,7 +22,7 @@
 
 /* The pause between two attempts, which doubles up to the second of these. */
 #define NBD_RETRY_MIN_MS 100
-#define NBD_RETRY_MAX_MS 4000
+#define NBD_RETRY_MAX_MS 1000
 /* A server that does not end the negotiation within this is left. */
 #define NBD_HANDSHAKE_MAX_MS INT64_C(60000)
 /* How often a thread that waits looks whether its owner has gone. */

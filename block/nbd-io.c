@@ -182,12 +182,12 @@ int coroutine_fn nbd_co_block_status(BlockDriverState *bs, bool want_zero,
     };
     int ret;
 
-    *map = offset;
-    *file = bs;
     *pnum = bytes;
     if (offset >= size) {
-        return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+        return BDRV_BLOCK_ZERO;
     }
+    *map = offset;
+    *file = bs;
     if (!(s->info.caps & NBD_CAP_STATUS)) {
         return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
     }
@@ -201,13 +201,12 @@ int coroutine_fn nbd_co_block_status(BlockDriverState *bs, bool want_zero,
         return -EIO;
     }
     *pnum = MIN(call.extent_len, call.bytes);
-    if (offset + *pnum == size) {
-        /* The rest of the last sector. */
-        *pnum = QEMU_ALIGN_UP(size, BDRV_SECTOR_SIZE) - offset;
-    } else if (*pnum < bs->bl.request_alignment) {
-        return -EIO;
-    } else {
+    /* Extents in the midst of a block are against the protocol. */
+    if (offset + *pnum != size) {
         *pnum = QEMU_ALIGN_DOWN(*pnum, bs->bl.request_alignment);
+    }
+    if (!*pnum) {
+        return -EIO;
     }
     return (call.extent_flags & LIBNBD_STATE_HOLE ? 0 : BDRV_BLOCK_DATA) |
            (call.extent_flags & LIBNBD_STATE_ZERO ? BDRV_BLOCK_ZERO : 0) |

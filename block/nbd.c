@@ -12,6 +12,10 @@
 #include "qemu/aio-wait.h"
 #include "qemu/interrupt.h"
 
+/* How long a server may be silent while its requests are cancelled. */
+#define NBD_CANCEL_LOOKS 20
+#define NBD_CANCEL_LOOK_NS (100 * SCALE_MS)
+
 /* --- the connection is lost, and comes back --- */
 
 static int64_t nbd_now_ns(void)
@@ -21,9 +25,13 @@ static int64_t nbd_now_ns(void)
 
 static void nbd_wake_waiters(BDRVNBDState *s)
 {
+    uint64_t now = ++s->wakes;
     NBDWaiter *w;
 
-    QTAILQ_FOREACH(w, &s->waiters, next) {
+    /* Not those that come to wait again meanwhile. */
+    while ((w = QTAILQ_FIRST(&s->waiters)) && w->since < now) {
+        QTAILQ_REMOVE(&s->waiters, w, next);
+        w->woken = true;
         qemu_co_sleep_wake(&w->sleep);
     }
 }
@@ -57,7 +65,7 @@ static void nbd_reconnected(void *opaque)
     nbd_wake_waiters(s);
 }
 
-void nbd_connection_lost(BlockDriverState *bs)
+void nbd_connection_lost(BlockDriverState *bs, bool wait)
 {
     BDRVNBDState *s = bs->opaque;
     unsigned caps = s->info.caps & ~(NBD_CAP_STATUS | NBD_CAP_MULTI_CONN);
@@ -65,7 +73,7 @@ void nbd_connection_lost(BlockDriverState *bs)
     if (bdrv_is_read_only(bs)) {
         caps &= ~NBD_CAP_WRITE;
     }
-    s->give_up_ns = nbd_now_ns() + s->reconnect_delay_ns;
+    s->give_up_ns = nbd_now_ns() + (wait ? s->reconnect_delay_ns : 0);
     s->connector = nbd_connector_new(s->params, caps, true, INT64_MAX,
                                      bdrv_get_aio_context(bs),
                                      nbd_reconnected, bs);
@@ -77,16 +85,49 @@ NBDConn *coroutine_fn nbd_co_connection(BlockDriverState *bs)
 
     while (!s->conn->h) {
         int64_t left = s->give_up_ns - nbd_now_ns();
-        NBDWaiter w = { { 0 } };
+        NBDWaiter w = { .since = s->wakes };
 
         if (left <= 0) {
             return NULL;
         }
         QTAILQ_INSERT_TAIL(&s->waiters, &w, next);
         qemu_co_sleep_ns_wakeable(&w.sleep, QEMU_CLOCK_REALTIME, left);
-        QTAILQ_REMOVE(&s->waiters, &w, next);
+        if (!w.woken) {
+            QTAILQ_REMOVE(&s->waiters, &w, next);
+        }
     }
     return s->conn;
+}
+
+/* Requests that wait fail; a server that does not answer any more is left. */
+static void coroutine_fn nbd_cancel_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    BDRVNBDState *s = bs->opaque;
+    NBDConn *c = s->conn;
+    uint64_t answers = c->answers;
+    int i;
+
+    s->give_up_ns = 0;
+    nbd_wake_waiters(s);
+    for (i = 0; i < NBD_CANCEL_LOOKS && !QTAILQ_EMPTY(&c->calls) &&
+         c->answers == answers; i++) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, NBD_CANCEL_LOOK_NS);
+    }
+    if (i == NBD_CANCEL_LOOKS) {
+        nbd_conn_drop(c);
+    }
+    bdrv_dec_in_flight(bs);
+}
+
+static void nbd_cancel_in_flight(BlockDriverState *bs)
+{
+    if (qatomic_read(&bs->in_flight)) {
+        /* The node stays while this counts. */
+        bdrv_inc_in_flight(bs);
+        aio_co_schedule(bdrv_get_aio_context(bs),
+                        qemu_coroutine_create(nbd_cancel_entry, bs));
+    }
 }
 
 /* --- opening --- */
@@ -348,6 +389,7 @@ static BlockDriver bdrv_nbd = {
     .bdrv_co_get_info = nbd_co_get_info,
     .bdrv_refresh_limits = nbd_refresh_limits,
     .bdrv_refresh_filename = nbd_refresh_filename,
+    .bdrv_cancel_in_flight = nbd_cancel_in_flight,
     .bdrv_detach_aio_context = nbd_detach_aio_context,
     .bdrv_attach_aio_context = nbd_attach_aio_context,
 };

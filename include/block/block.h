@@ -378,6 +378,12 @@ void bdrv_drain(BlockDriverState *bs);
 void bdrv_drain_all_begin(void);
 void bdrv_drain_all_end(void);
 void bdrv_drain_all(void);
+/*
+ * What @bs and the nodes below it have in flight is not wanted any more:
+ * requests that wait for another program fail soon.  Main thread; does not
+ * wait.
+ */
+void bdrv_cancel_in_flight(BlockDriverState *bs);
 
 /* Memory aligned for direct requests to @bs; qemu_vfree() frees it. */
 void *qemu_blockalign(BlockDriverState *bs, size_t size);

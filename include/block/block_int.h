@@ -172,6 +172,12 @@ struct BlockDriver {
     void (*bdrv_abort_perm_update)(BlockDriverState *bs);
 
     /*
+     * Requests that wait for another program (to answer, to come back) fail
+     * soon, as nobody wants their results.  Main thread; may not wait.
+     */
+    void (*bdrv_cancel_in_flight)(BlockDriverState *bs);
+
+    /*
      * Once per drained section, of a node that is open: stop, and start again,
      * requests that the driver makes on its own account.
      */

@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The NBD client with servers that go, come back, or talk nonsense.
+
+usage: nbd-client.py DAEMON IMG IO FOLDER
+"""
+
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+from qsd import Daemon, QmpError
+
+DAEMON, IMG, IO, FOLDER = sys.argv[1:5]
+MIB = 1 << 20
+SIZE = 32 * MIB
+OPTS_MAGIC = 0x49484156454f5054
+REP_MAGIC = 0x3e889045565a9
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+SOCKET = path('server')
+
+
+def fresh(name, size=SIZE):
+    if os.path.exists(path(name)):
+        os.unlink(path(name))
+    with open(path(name), 'wb') as file:
+        file.truncate(size)
+    return path(name)
+
+
+class Server:
+    """Our own server, with one writable file, that can be killed."""
+
+    def __init__(self, image, more='writable=on'):
+        self.args = [
+            DAEMON, '--blockdev',
+            'driver=file,node-name=d,discard=unmap,filename=' + image,
+            '--nbd-server', 'addr.type=unix,addr.path=' + SOCKET,
+            '--export', 'type=nbd,id=e,node-name=d,name=x,' + more]
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.args)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            s = socket.socket(socket.AF_UNIX)
+            try:
+                s.connect(SOCKET)
+                if s.recv(8) == b'NBDMAGIC':
+                    return
+            except (FileNotFoundError, ConnectionError):
+                time.sleep(0.02)
+            finally:
+                s.close()
+        raise RuntimeError('the server does not start')
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def options(**more):
+    text = 'driver=nbd,path=%s,export=x' % SOCKET
+    return text + ''.join(',%s=%s' % (k.replace('_', '-'), v)
+                          for k, v in more.items())
+
+
+def io(opts, *commands, timeout=20):
+    """A qemu-io that runs: the process."""
+    args = [IO, '--image-opts', opts]
+    for c in commands:
+        args += ['-c', c]
+    return subprocess.Popen(args, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def output(process, timeout=20):
+    try:
+        return process.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise RuntimeError('hangs: ' + process.communicate()[0]) from None
+
+
+def expect(text, *parts):
+    for part in parts:
+        assert part in text, (part, text)
+
+
+def test_reconnect():
+    """Requests wait for a server that was killed, and are done then."""
+    server = Server(fresh('disk'))
+    try:
+        session = io(options(reconnect_delay=20), 'write -P 1 0 1M',
+                     'sleep 600', 'write -P 2 1M 1M', 'read -P 1 0 1M',
+                     'read -P 2 1M 1M', 'flush')
+        time.sleep(0.4)
+        server.kill()
+        time.sleep(0.6)
+        assert session.poll() is None
+        server.start()
+        text = output(session)
+        assert session.returncode == 0 and 'failed' not in text, text
+        assert text.count('ops;') == 4, text
+    finally:
+        server.kill()
+
+
+def test_in_flight():
+    """Requests that a stopped server has not answered are made again."""
+    server = Server(fresh('disk'))
+    try:
+        session = io(options(reconnect_delay=20), 'sleep 400',
+                     'aio_write -P 3 0 4M', 'aio_write -P 4 8M 4M',
+                     'aio_read 16M 4M', 'aio_write -z 20M 4M', 'aio_flush',
+                     'read -P 3 0 4M', 'read -P 4 8M 4M')
+        time.sleep(0.2)
+        server.signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        server.kill()
+        server.start()
+        text = output(session)
+        assert session.returncode == 0 and 'failed' not in text, text
+    finally:
+        server.kill()
+
+
+def test_delay_over():
+    """After reconnect-delay requests fail; later ones at once."""
+    server = Server(fresh('disk'))
+    try:
+        session = io(options(reconnect_delay=1), 'sleep 400', 'read 0 4k',
+                     'read 4k 4k', 'sleep 2000', 'read 8k 4k')
+        time.sleep(0.2)
+        server.kill()
+        time.sleep(1.8)
+        server.start()
+        text = output(session, 8)
+        assert text.count('read failed: Input/output error') == 2, text
+        expect(text, 'read 4096/4096 bytes at offset 8192')
+    finally:
+        server.kill()
+
+
+def test_no_delay():
+    server = Server(fresh('disk'))
+    try:
+        session = io(options(), 'sleep 400', 'read 0 4k')
+        time.sleep(0.2)
+        server.kill()
+        expect(output(session, 5), 'read failed: Input/output error')
+    finally:
+        server.kill()
+
+
+def test_open_timeout():
+    if os.path.exists(SOCKET):
+        os.unlink(SOCKET)
+    begin = time.monotonic()
+    text = output(io(options(open_timeout=1), 'read 0 4k'))
+    assert 0.5 < time.monotonic() - begin < 3
+    expect(text, 'Failed to connect to', 'No such file')
+    session = io(options(open_timeout=10), 'read 0 4k')
+    time.sleep(0.5)
+    assert session.poll() is None
+    server = Server(fresh('disk'))
+    try:
+        expect(output(session), 'read 4096/4096')
+    finally:
+        server.kill()
+
+
+def test_other_size():
+    """A server that comes back with a longer disk, and a read-only one."""
+    server = Server(fresh('disk'))
+    try:
+        session = io(options(reconnect_delay=10), 'length', 'sleep 800',
+                     'read 0 4k', 'length', 'write -P 5 40M 4k',
+                     'read -P 5 40M 4k')
+        time.sleep(0.3)
+        server.kill()
+        os.truncate(path('disk'), 64 * MIB)
+        server.start()
+        text = output(session)
+        expect(text, '32 MiB\n', '64 MiB\n')
+        assert session.returncode == 0 and 'failed' not in text, text
+        session = io(options(reconnect_delay=1), 'sleep 500', 'read 0 4k')
+        time.sleep(0.2)
+        server.kill()
+        server.args[-1] = 'type=nbd,id=e,node-name=d,name=x,writable=off'
+        server.start()
+        expect(output(session), 'read failed: Input/output error')
+    finally:
+        server.kill()
+
+
+class Liar:
+    """A server that talks nonsense: talk(connection) for each client."""
+
+    def __init__(self, talk):
+        if os.path.exists(SOCKET):
+            os.unlink(SOCKET)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(SOCKET)
+        self.socket.listen(8)
+        self.talk = talk
+        self.ended = False
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while not self.ended:
+            try:
+                c = self.socket.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.client, args=(c,),
+                             daemon=True).start()
+
+    def client(self, c):
+        try:
+            self.talk(c)
+        except (EOFError, OSError, struct.error):
+            pass
+        c.close()
+
+    def close(self):
+        self.ended = True
+        self.socket.close()
+
+
+def read(c, length):
+    data = b''
+    while len(data) < length:
+        part = c.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def negotiate(c, size=SIZE, flags=0x2d):
+    """As a server that knows GO only."""
+    c.sendall(b'NBDMAGIC' + struct.pack('>QH', OPTS_MAGIC, 3))
+    read(c, 4)
+    while True:
+        _, option, length = struct.unpack('>QII', read(c, 16))
+        read(c, length)
+        if option != 7:
+            c.sendall(struct.pack('>QIII', REP_MAGIC, option, 0x80000001, 0))
+            continue
+        c.sendall(struct.pack('>QIIIHQH', REP_MAGIC, option, 3, 12, 0, size,
+                              flags))
+        c.sendall(struct.pack('>QIII', REP_MAGIC, option, 1, 0))
+        return
+
+
+def requests(c):
+    while True:
+        magic, flags, kind, cookie, offset, length = struct.unpack(
+            '>IHHQQI', read(c, 28))
+        if kind == 1:
+            read(c, length)
+        if kind == 2:
+            return
+        yield kind, cookie, offset, length
+
+
+def test_bad_greeting():
+    """None of these opens, none hangs or crashes."""
+    def answer(data, hold=False):
+        def talk(c):
+            c.sendall(data)
+            if hold:
+                time.sleep(5)
+        return talk
+
+    head = b'NBDMAGIC' + struct.pack('>QH', OPTS_MAGIC, 3)
+    silent = [answer(b'', True), answer(head, True)]
+    for talk in (answer(b''), answer(b'NBDMAGIC'), answer(b'x' * 200),
+                 answer(b'HTTP/1.1 400 Bad Request\r\n\r\n'),
+                 answer(head), answer(head + os.urandom(100)),
+                 answer(head + struct.pack('>QIII', REP_MAGIC, 7, 3,
+                                           0x7fffffff)),
+                 *silent, lambda c: negotiate(c, 1 << 63),
+                 lambda c: negotiate(c, SIZE, 0)):
+        liar = Liar(talk)
+        try:
+            begin = time.monotonic()
+            more = {'open_timeout': 1} if talk in silent else {}
+            session = io(options(**more), 'quit')
+            text = output(session, 10)
+            assert time.monotonic() - begin < 5
+            assert session.returncode == 1, text
+            expect(text, "can't open")
+            assert len(text.splitlines()) <= 2, text
+        finally:
+            liar.close()
+
+
+def test_bad_answers():
+    """Answers that are none: the request fails, and the next one as well."""
+    def talk_with(answer):
+        def talk(c):
+            negotiate(c)
+            for kind, cookie, offset, length in requests(c):
+                answer(c, cookie, length)
+        return talk
+
+    def garbage(c, cookie, length):
+        c.sendall(os.urandom(4096))
+
+    def cookie_of_others(c, cookie, length):
+        c.sendall(struct.pack('>IIQ', 0x67446698, 0, cookie ^ 1))
+
+    def short(c, cookie, length):
+        c.sendall(struct.pack('>IIQ', 0x67446698, 0, cookie) + b's' * 100)
+        c.close()
+
+    def gone(c, cookie, length):
+        c.close()
+
+    for answer in (garbage, cookie_of_others, short, gone):
+        liar = Liar(talk_with(answer))
+        try:
+            text = output(io(options(), 'read 0 64k', 'aio_read 0 64k',
+                             'aio_read 64k 64k', 'aio_flush'), 10)
+            expect(text, 'read failed: Input/output error')
+            assert 'ops;' not in text, text
+        finally:
+            liar.close()
+
+
+def test_errors():
+    """Each error of the protocol, and one that it does not know."""
+    errors = [1, 5, 12, 22, 28, 95, 108, 4711]
+
+    def talk(c):
+        negotiate(c)
+        for kind, cookie, offset, length in requests(c):
+            c.sendall(struct.pack('>IIQ', 0x67446698,
+                                  errors[offset // 4096 % 8], cookie))
+
+    liar = Liar(talk)
+    try:
+        text = output(io(options(), *['read %dk 4k' % (4 * i)
+                                      for i in range(8)]), 10)
+        for part in ('not permitted', 'Input/output', 'Cannot allocate',
+                     'Invalid argument', 'No space', 'not supported',
+                     'shutdown'):
+            expect(text, 'read failed: ' + part
+                   if part[0].isupper() else part)
+        assert text.count('read failed') == 8, text
+    finally:
+        liar.close()
+
+
+def load_is_fine(daemon):
+    for name in ('errors', 'mismatches'):
+        count = daemon.cmd('qom-get', path='/objects/load', property=name)
+        assert count == 0, (name, count)
+    assert daemon.cmd('qom-get', path='/objects/load', property='writes') > 20
+
+
+def test_moves():
+    """A busy node moves between threads, its server is killed meanwhile."""
+    server = Server(fresh('disk'))
+    daemon = Daemon(DAEMON, FOLDER, ['--object', 'iothread,id=t1', '--object',
+                                     'iothread,id=t2'])
+    try:
+        daemon.cmd('blockdev-add', {
+            'driver': 'nbd', 'node-name': 'disk', 'export': 'x',
+            'server': {'type': 'unix', 'path': SOCKET},
+            'reconnect-delay': 20})
+        daemon.cmd('object-add', {'qom-type': 'load', 'id': 'load',
+                                  'node-name': 'disk', 'seed': 1})
+        for turn in range(30):
+            for where in ('t1', 't2', None):
+                daemon.cmd('x-blockdev-set-iothread', {
+                    'node-name': 'disk', 'iothread': where, 'force': True})
+            if turn in (10, 20):
+                server.kill()
+                threading.Timer(0.3, server.start).start()
+        load_is_fine(daemon)
+        daemon.cmd('object-del', id='load')
+        # Idle, without a server, and with one again.
+        server.kill()
+        for where in ('t1', 't2', None, 't1'):
+            daemon.cmd('x-blockdev-set-iothread', {
+                'node-name': 'disk', 'iothread': where, 'force': True})
+        server.start()
+        time.sleep(0.3)
+        for where in ('t2', None):
+            daemon.cmd('x-blockdev-set-iothread', {
+                'node-name': 'disk', 'iothread': where, 'force': True})
+        daemon.cmd('blockdev-del', {'node-name': 'disk'})
+        assert daemon.quit() == 0
+    finally:
+        daemon.cleanup()
+        server.kill()
+
+
+def fill(name):
+    with open(path(name), 'wb') as file:
+        rng = random.Random(7)
+        for _ in range(8):
+            file.write(rng.randbytes(MIB) + bytes(MIB))
+        file.truncate(SIZE)
+
+
+def same(a, b):
+    with open(path(a), 'rb') as one, open(path(b), 'rb') as two:
+        assert one.read() == two.read(), (a, b)
+
+
+def test_jobs():
+    """Backup and mirror, to and from a remote disk, one of them hung."""
+    fresh('disk')
+    fill('local')
+    server = Server(path('disk'))
+    daemon = Daemon(DAEMON, FOLDER)
+    nbd = {'driver': 'nbd', 'node-name': 'remote', 'export': 'x',
+           'server': {'type': 'unix', 'path': SOCKET}}
+    try:
+        daemon.cmd('blockdev-add', {'driver': 'file', 'node-name': 'local',
+                                    'filename': path('local')})
+        daemon.cmd('blockdev-add', nbd)
+        for job, source, target in (('backup', 'local', 'remote'),
+                                    ('mirror', 'remote', 'copy'),
+                                    ('mirror', 'local', 'remote')):
+            if target == 'copy':
+                same('local', 'disk')
+                fresh('copy')
+                daemon.cmd('blockdev-add', {
+                    'driver': 'file', 'node-name': 'copy',
+                    'filename': path('copy')})
+            daemon.cmd('blockdev-' + job, {
+                'job-id': 'job', 'device': source, 'target': target,
+                'sync': 'full'})
+            if job == 'mirror':
+                daemon.qmp.wait_event('BLOCK_JOB_READY')
+                daemon.cmd('block-job-cancel', device='job')
+            event = daemon.qmp.wait_job('job')
+            assert 'error' not in event['data'], event
+        same('local', 'copy')
+        # A target that does not answer does not keep a cancelled job.
+        server.signal(signal.SIGSTOP)
+        daemon.cmd('blockdev-mirror', {
+            'job-id': 'job', 'device': 'local', 'target': 'remote',
+            'sync': 'full'})
+        begin = time.monotonic()
+        daemon.cmd('block-job-cancel', device='job', force=True)
+        daemon.qmp.wait_job('job', 10)
+        assert time.monotonic() - begin < 6
+        server.signal(signal.SIGCONT)
+        daemon.cmd('blockdev-del', {'node-name': 'remote'})
+        # Not to be opened: an error, and no node.
+        server.kill()
+        try:
+            daemon.cmd('blockdev-add', nbd)
+            raise AssertionError('opened without a server')
+        except QmpError as error:
+            expect(error.desc, 'Failed to connect')
+        assert daemon.quit() == 0
+    finally:
+        daemon.cleanup()
+        server.kill()
+
+
+def main():
+    failed = False
+    only = sys.argv[5:]
+    for name, function in sorted(globals().items()):
+        if not name.startswith('test_') or only and name not in only:
+            continue
+        begin = time.monotonic()
+        try:
+            function()
+            print('ok %s (%.1f s)' % (name, time.monotonic() - begin),
+                  flush=True)
+        except Exception as error:
+            failed = True
+            print('FAIL', name)
+            print('    %s: %s' % (type(error).__name__, error), flush=True)
+    sys.exit(failed)
+
+
+main()
