@@ -5,11 +5,14 @@
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
+#include "qemu/coroutine-tls.h"
 #include "qemu/thread-pool.h"
 
 #include <sys/ioctl.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
+#include <limits.h>
+#include <sys/uio.h>
 
 /* Read or write it all with @iov as it is; 0 or -errno. */
 static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
@@ -203,6 +206,71 @@ static int handle_aiocb_write_zeroes(void *opaque)
     return -ENOTSUP;
 }
 
+/* --- what is in the page cache --- */
+
+/*
+ * A read of what is cached is a copy, which is done sooner than a worker
+ * thread is woken.  Longer ones are better done by several threads.
+ */
+#define CACHED_MAX_BYTES (64 * KiB)
+/*
+ * A coroutine that finds all it wants in the cache would never let others run
+ * in its thread: each of so many reads goes to a worker thread all the same.
+ */
+#define CACHED_IN_A_ROW 32
+/* After misses so many reads do not try, at most. */
+#define CACHED_MAX_PAUSE 64
+
+QEMU_DEFINE_STATIC_CO_TLS(unsigned, cached_in_a_row)
+
+/* Whether it is worth trying: not direct, not long, few misses before. */
+static bool may_be_cached(BDRVFileState *s, int64_t bytes, int niov, int type)
+{
+    unsigned row = get_cached_in_a_row();
+    unsigned pause = qatomic_read(&s->cached_pause);
+
+    if (type != QEMU_AIO_READ || !qatomic_read(&s->has_nowait)
+        || bytes > CACHED_MAX_BYTES || niov > IOV_MAX) {
+        return false;
+    }
+    if (row == CACHED_IN_A_ROW) {
+        set_cached_in_a_row(0);
+        return false;
+    }
+    if (pause) {
+        qatomic_set(&s->cached_pause, pause - 1);
+        return false;
+    }
+    return true;
+}
+
+/* 0 if the page cache has all of it; -EAGAIN for a thread; or -errno. */
+static int read_cached(BDRVFileState *s, int64_t offset, int64_t bytes,
+                        QEMUIOVector *qiov, int type)
+{
+    unsigned miss;
+    ssize_t n;
+
+    if (!may_be_cached(s, bytes, qiov->niov, type)) {
+        return -EAGAIN;
+    }
+    n = preadv2(s->fd, qiov->iov, qiov->niov, offset, RWF_NOWAIT);
+    if (n == bytes) {
+        qatomic_set(&s->cached_miss, 0);
+        set_cached_in_a_row(get_cached_in_a_row() + 1);
+        return 0;
+    }
+    if (n < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)) {
+        qatomic_set(&s->has_nowait, false);
+    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        return -errno;
+    }
+    miss = MIN(MAX(2 * qatomic_read(&s->cached_miss), 1), CACHED_MAX_PAUSE);
+    qatomic_set(&s->cached_miss, miss);
+    qatomic_set(&s->cached_pause, miss);
+    return -EAGAIN;
+}
+
 /* --- in coroutines --- */
 
 static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
@@ -220,8 +288,12 @@ static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
         .niov = qiov->niov,
         .fua = flags & BDRV_REQ_FUA,
     };
-    int ret = thread_pool_submit_co(handle_aiocb_rw, &a);
+    int ret = read_cached(s, offset, bytes, qiov, type);
 
+    if (ret != -EAGAIN) {
+        return ret;
+    }
+    ret = thread_pool_submit_co(handle_aiocb_rw, &a);
     if (a.flush_failed) {
         file_note_flush_failure(s, ret);
     }

@@ -199,6 +199,7 @@ static int file_open_common(BlockDriverState *bs, QOpts *opts, int aio,
     }
     s->needs_alignment = s->open_flags & O_DIRECT;
     s->has_discard = true;
+    s->has_nowait = !(s->open_flags & O_DIRECT);
     bs->supported_write_flags |= BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
     if (!s->is_device) {
@@ -351,6 +352,7 @@ static void file_reopen_commit(BDRVReopenState *state)
         s->fd = rs->fd;
         s->open_flags = rs->open_flags;
         s->needs_alignment = s->open_flags & O_DIRECT;
+        qatomic_set(&s->has_nowait, !(s->open_flags & O_DIRECT));
     }
     s->aio_max_batch = rs->aio_max_batch;
     s->new_perm_fd = -1;

@@ -51,6 +51,10 @@ typedef struct BDRVFileState {
     bool flush_failed;          /* one of them; atomic */
     bool has_discard;           /* cleared by the first refusal; atomic */
     uint64_t aio_max_batch;
+    /* Reads of what is in the page cache, see threads_submit(); all atomic. */
+    bool has_nowait;            /* with a page cache, and not refused */
+    unsigned cached_miss;       /* how long to pause after the next miss */
+    unsigned cached_pause;      /* reads that are still not to be tried */
 
     bool use_lock;
     uint64_t locked_perm;       /* of our locks on fd */

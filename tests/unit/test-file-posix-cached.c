@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine "threads" where the page cache has what is read: no thread is
+ * waited for, but now and then one, and errors are told.
+ */
+#include "qemu/osdep.h"
+#include "block/block.h"
+#include "qapi/error.h"
+#include "qemu/coroutine.h"
+#include "qemu/main-loop.h"
+#include "system/block-backend.h"
+
+#include <dlfcn.h>
+#include <glib/gstdio.h>
+#include <sys/uio.h>
+
+#define BYTES (4 * MiB)
+#define BLOCK 4096
+
+static char *path;
+static uint8_t *content;
+static int fail_with;           /* errno of the next preadv2(), or 0 */
+static int nowait_calls;
+
+/* In front of the C library's. */
+ssize_t preadv64v2(int fd, const struct iovec *iov, int niov, off64_t offset,
+                   int flags)
+{
+    static ssize_t (*next)(int, const struct iovec *, int, off64_t, int);
+
+    if (!next) {
+        next = (ssize_t (*)(int, const struct iovec *, int, off64_t, int))
+               dlsym(RTLD_NEXT, "preadv64v2");
+    }
+    if (flags & RWF_NOWAIT) {
+        nowait_calls++;
+        if (fail_with) {
+            errno = fail_with;
+            fail_with = 0;
+            return -1;
+        }
+    }
+    return next(fd, iov, niov, offset, flags);
+}
+
+static void make_file(void)
+{
+    int fd = g_file_open_tmp("test-file-posix-cached-XXXXXX", &path, NULL);
+    size_t i;
+
+    g_assert_cmpint(fd, >=, 0);
+    content = g_malloc(BYTES);
+    for (i = 0; i < BYTES; i++) {
+        content[i] = g_test_rand_int();
+    }
+    g_assert_cmpint(write(fd, content, BYTES), ==, BYTES);
+    g_assert_cmpint(fsync(fd), ==, 0);
+    close(fd);
+}
+
+/* Whether the file system can tell what is cached. */
+static bool can_be_tried(void)
+{
+    uint8_t byte;
+    struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+    int fd = open(path, O_RDONLY);
+    bool can = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) == 1 || errno == EAGAIN;
+
+    close(fd);
+    if (!can) {
+        g_test_skip("the file system does not know RWF_NOWAIT");
+    }
+    return can;
+}
+
+static BlockBackend *open_file(int flags)
+{
+    QOpts *opts = qopts_new();
+
+    qopts_set_str(opts, "driver", "file");
+    return blk_new_open(path, NULL, opts, flags, &error_abort);
+}
+
+typedef struct {
+    BlockBackend *blk;
+    int64_t offset;
+    int64_t bytes;
+    uint8_t *buf;
+    int ret;
+    bool done;
+} Read;
+
+static void coroutine_fn read_entry(void *opaque)
+{
+    Read *r = opaque;
+
+    r->ret = blk_co_pread(r->blk, r->offset, r->bytes, r->buf, 0);
+    r->done = true;
+}
+
+/* Whether it was done at once; *@ret is its result. */
+static bool read_at_once(BlockBackend *blk, int64_t offset, int64_t bytes,
+                         int *ret)
+{
+    g_autofree uint8_t *buf = g_malloc(bytes);
+    Read r = { .blk = blk, .offset = offset, .bytes = bytes, .buf = buf };
+    bool at_once;
+
+    qemu_coroutine_enter(qemu_coroutine_create(read_entry, &r));
+    at_once = r.done;
+    while (!r.done) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    *ret = r.ret;
+    if (r.ret == 0) {
+        g_assert_cmpint(memcmp(buf, content + offset, bytes), ==, 0);
+    }
+    return at_once;
+}
+
+static void test_cached(void)
+{
+    BlockBackend *blk = open_file(BDRV_O_RDWR);
+    int i, ret, at_once = 0, in_a_row = 0;
+
+    if (!can_be_tried()) {
+        blk_unref(blk);
+        return;
+    }
+    for (i = 0; i < 1000; i++) {
+        int64_t offset = g_test_rand_int_range(0, BYTES / BLOCK) * BLOCK;
+
+        if (i % 10 == 0) {
+            /* What has been written is what is read. */
+            memset(content + offset, i, BLOCK);
+            g_assert_cmpint(blk_pwrite(blk, offset, BLOCK, content + offset,
+                                       0), ==, 0);
+        }
+        if (read_at_once(blk, offset, BLOCK, &ret)) {
+            at_once++;
+            g_assert_cmpint(++in_a_row, <=, 32);
+        } else {
+            in_a_row = 0;
+        }
+        g_assert_cmpint(ret, ==, 0);
+    }
+    g_assert_cmpint(at_once, >, 900);
+    g_assert_false(read_at_once(blk, 0, MiB, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    blk_unref(blk);
+}
+
+static void test_errors(void)
+{
+    BlockBackend *blk = open_file(0);
+    int ret;
+
+    if (!can_be_tried()) {
+        blk_unref(blk);
+        return;
+    }
+    fail_with = EIO;
+    g_assert_true(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_cmpint(ret, ==, -EIO);
+    /* A miss: a thread, and a pause of one read, then of two. */
+    fail_with = EAGAIN;
+    nowait_calls = 0;
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_cmpint(nowait_calls, ==, 1);
+    fail_with = EAGAIN;
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_cmpint(nowait_calls, ==, 2);
+    g_assert_true(read_at_once(blk, 0, BLOCK, &ret));
+    /* A file system that cannot tell is not asked again. */
+    fail_with = EOPNOTSUPP;
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    nowait_calls = 0;
+    g_assert_false(read_at_once(blk, 0, BLOCK, &ret));
+    g_assert_cmpint(nowait_calls, ==, 0);
+    blk_unref(blk);
+}
+
+/* Behind the end of the file are zeroes. */
+static void test_end(void)
+{
+    BlockBackend *blk;
+    int ret;
+
+    g_assert_cmpint(truncate(path, BYTES - 512 - 100), ==, 0);
+    memset(content + BYTES - 512 - 100, 0, 100);
+    blk = open_file(0);
+    read_at_once(blk, BYTES - 1024, 512, &ret);
+    g_assert_cmpint(ret, ==, 0);
+    blk_unref(blk);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    make_file();
+    g_test_add_func("/file-posix-cached/cached", test_cached);
+    g_test_add_func("/file-posix-cached/errors", test_errors);
+    g_test_add_func("/file-posix-cached/end", test_end);
+    ret = g_test_run();
+    g_unlink(path);
+    g_free(path);
+    g_free(content);
+    return ret;
+}
