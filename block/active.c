@@ -166,6 +166,9 @@ static int bdrv_do_inactivate(BlockDriverState *bs, Error **errp)
         error_setg(errp, "Node '%s' is being written to", bs->node_name);
         ret = -EPERM;
     }
+    if (ret == 0 && bs->drv->bdrv_inactivate) {
+        ret = bs->drv->bdrv_inactivate(bs, errp);
+    }
     if (ret == 0) {
         ret = bdrv_set_inactive_perms(bs, true, errp);
     }

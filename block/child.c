@@ -36,13 +36,15 @@ static void child_of_bds_drained_end(BdrvChild *c)
     bdrv_unquiesce(c->opaque);
 }
 
-/* A filter is as long as its child. */
+/* A filter is as long as its child, unless its driver says otherwise. */
 static void GRAPH_UNCHECKED child_of_bds_resize(BdrvChild *c)
 {
     BlockDriverState *parent = c->opaque;
     int64_t sectors = qatomic_read(&c->bs->total_sectors);
 
     if ((c->role & BDRV_CHILD_FILTERED) &&
+        !(parent->drv && parent->drv->bdrv_keeps_length &&
+          parent->drv->bdrv_keeps_length(parent)) &&
         qatomic_xchg(&parent->total_sectors, sectors) != sectors) {
         bdrv_dirty_bitmap_truncate(parent, sectors * BDRV_SECTOR_SIZE);
         bdrv_do_parent_cb_resize(parent);

@@ -102,6 +102,11 @@ struct BlockDriver {
                                          Error **errp);
     /* Required for protocols; default: bs->total_sectors. */
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
+    /*
+     * Of a filter: its child may become longer, or shorter, than it is itself.
+     * In the coroutine that changes the child, of any thread; may not yield.
+     */
+    bool (*bdrv_keeps_length)(BlockDriverState *bs);
     int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(
         BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs,
@@ -191,6 +196,13 @@ struct BlockDriver {
     void (*bdrv_detach_aio_context)(BlockDriverState *bs);
     void (*bdrv_attach_aio_context)(BlockDriverState *bs,
                                     AioContext *new_context);
+
+    /*
+     * The node, which nobody writes to and which is drained, becomes inactive:
+     * leave the children as others are to find them.  0 or -errno with @errp
+     * set.
+     */
+    int (*bdrv_inactivate)(BlockDriverState *bs, Error **errp);
 
     /* blkdebug */
     void coroutine_fn (*bdrv_co_debug_event)(BlockDriverState *bs,

@@ -320,6 +320,32 @@ GROUPS = {
         ('blockdev-del', {'node-name': 's'}),
         ('blockdev-del', {'node-name': 'c'}),
     ],
+    'preallocate': [
+        ('blockdev-add', {'driver': 'file', 'filename': 'DIR/a.img',
+                          'node-name': 'f'}),
+    ] + [
+        ('blockdev-add', dict(x, driver='preallocate', file='f', **{
+            'node-name': 'bad'})) for x in (
+            {'prealloc-align': 1000}, {'prealloc-align': -1},
+            {'prealloc-size': -1}, {'prealloc-size': 'x'}, {'file': 'x'},
+        )
+    ] + [
+        ('blockdev-add', {'driver': 'preallocate', 'file': 'f',
+                          'node-name': 'p'}),
+        ('blockdev-add', {'driver': 'raw', 'file': 'p', 'node-name': 'r'}),
+        ('query-named-block-nodes', {'flat': True}),
+        ('x-debug-query-block-graph', {}),
+        ('block_resize', {'node-name': 'r', 'size': 2097152}),
+        ('query-named-block-nodes', {'flat': True}),
+        ('x-debug-query-block-graph', {}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'preallocate', 'node-name': 'p', 'file': 'f',
+             'prealloc-align': 65536}]}),
+        ('blockdev-reopen', {'options': [
+            {'driver': 'preallocate', 'node-name': 'p', 'file': 'f'}]}),
+        ('blockdev-del', {'node-name': 'r'}),
+        ('blockdev-del', {'node-name': 'p'}),
+    ],
     'chardevs': [
         ('chardev-add', {'id': 'n', 'backend': {'type': 'null',
                                                 'data': {}}}),

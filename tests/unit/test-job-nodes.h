@@ -82,7 +82,7 @@ static void setup(void)
     result = 1;
 }
 
-static void teardown(void)
+static inline void teardown(void)
 {
     blk_unref(blk);
     bdrv_unref(source);
