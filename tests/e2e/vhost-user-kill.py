@@ -8,6 +8,7 @@ QEMU does.  A request that the dead server had taken is done by the next one,
 once; those that it had completed are not done again.
 """
 
+import mmap
 import os
 import random
 import select
@@ -23,7 +24,11 @@ DAEMON, FOLDER = sys.argv[1:3]
 SECONDS = float(sys.argv[3])
 SEED = int(sys.argv[4]) if len(sys.argv) > 4 else random.randrange(1 << 31)
 NUM = 64
-BLOCKS = 512
+# Small blocks, and then large ones, which take longer: so the order in which
+# requests are done is another one than that in which they came.
+SMALL, LARGE = 512, 256 << 10
+N_SMALL, N_LARGE = 512, 32
+BLOCKS = N_SMALL + N_LARGE
 rng = random.Random(SEED)
 
 
@@ -31,13 +36,28 @@ def path(name):
     return os.path.join(FOLDER, name)
 
 
-def start_daemon(threads):
+def place(block):
+    """Offset and size."""
+    if block < N_SMALL:
+        return block * SMALL, SMALL
+    return N_SMALL * SMALL + (block - N_SMALL) * LARGE, LARGE
+
+
+def new_disk():
+    with open(path('disk'), 'wb') as file:
+        file.truncate(N_SMALL * SMALL + N_LARGE * LARGE)
+
+
+def file_node(threads):
+    return {'driver': 'raw', 'node-name': 'disk', 'file': {
+        'driver': 'file', 'filename': path('disk'), 'locking': 'off',
+        'aio': 'threads' if threads else 'native'}}
+
+
+def start_daemon(node):
     daemon = Daemon(DAEMON, FOLDER)
     daemon.cmd('object-add', qom_type='iothread', id='thread')
-    daemon.cmd('blockdev-add', {
-        'driver': 'raw', 'node-name': 'disk', 'file': {
-            'driver': 'file', 'filename': path('disk'), 'locking': 'off',
-            'aio': 'threads' if threads else 'native'}})
+    daemon.cmd('blockdev-add', node)
     daemon.cmd('block-export-add', {
         'type': 'vhost-user-blk', 'id': 'disk', 'node-name': 'disk',
         'writable': True, 'iothread': 'thread',
@@ -54,7 +74,7 @@ class Guest:
         self.ring = (vu.PackedRing if packed else vu.SplitRing)(self.mem, NUM)
         self.region = None
         self.client = None
-        self.slots = [(self.mem.alloc(16), self.mem.alloc(512, 512),
+        self.slots = [(self.mem.alloc(16), self.mem.alloc(LARGE, 512),
                        self.mem.alloc(1, 1)) for _ in range(NUM)]
         self.tables = [self.mem.alloc(64) for _ in range(NUM)]
         self.free = list(range(NUM))
@@ -81,17 +101,19 @@ class Guest:
 
     def submit(self):
         """A write of a block that no other request has."""
-        block = rng.randrange(BLOCKS)
+        block = rng.randrange(N_SMALL) if rng.randrange(3) else \
+            N_SMALL + rng.randrange(N_LARGE)
         if any(b == block for b, _, _ in self.pending.values()):
             return False
         slot = self.free.pop()
         header, data, status = self.slots[slot]
         value = rng.randrange(1, 256)
-        self.mem.pack(header, 'IIQ', vu.T_OUT, 0, block)
-        self.mem.write(data, bytes([value]) * 512)
+        offset, size = place(block)
+        self.mem.pack(header, 'IIQ', vu.T_OUT, 0, offset // 512)
+        self.mem.write(data, bytes([value]) * size)
         self.mem.pack(status, 'B', 0xff)
         self.ring.table = lambda chain, packed: self.table(slot, chain, packed)
-        ident = self.ring.add([(header, 16), (data, 512)], [(status, 1)],
+        ident = self.ring.add([(header, 16), (data, size)], [(status, 1)],
                               indirect=bool(rng.randrange(2)) or
                               NUM - 3 * len(self.pending) < 6)
         self.pending[ident] = block, value, slot
@@ -128,8 +150,28 @@ class Guest:
                 select.select([self.ring.call], [], [], 0.001)
             self.reap()
 
-    def finish(self):
-        """All of it is done, and is in the file."""
+    def burst(self):
+        """As many as can be, and no answer is awaited."""
+        while len(self.pending) < NUM // 4:
+            self.submit()
+        self.ring.notify()
+        end = time.perf_counter() + rng.random() * 0.002
+        while time.perf_counter() < end:
+            pass
+
+    def in_flight(self):
+        """What the region says: the entries in flight, oldest first."""
+        region = mmap.mmap(self.region[1], 0)
+        size = 32 if self.ring.packed else 16
+        entries = []
+        for i in range(NUM):
+            at = size * (i + 1)
+            if region[at]:
+                entries.append((struct.unpack_from('<Q', region, at + 8)[0],
+                                i))
+        return [i for _, i in sorted(entries)]
+
+    def drain(self):
         end = time.monotonic() + 10
         while self.pending:
             select.select([self.ring.call], [], [], 0.1)
@@ -137,25 +179,30 @@ class Guest:
             if time.monotonic() > end:
                 raise TimeoutError('%d requests are never done' %
                                    len(self.pending))
+
+    def finish(self):
+        """All of it is done, and is in the file."""
+        self.drain()
         with open(path('disk'), 'rb') as file:
             for block, value in enumerate(self.content):
-                if file.read(512) != bytes([value]) * 512:
+                size = place(block)[1]
+                if file.read(size) != bytes([value]) * size:
                     raise AssertionError('block %d is wrong' % block)
 
 
 def test(packed, threads):
-    with open(path('disk'), 'wb') as file:
-        file.truncate(BLOCKS * 512)
+    new_disk()
     guest = Guest(packed)
     kills = 0
     end = time.monotonic() + SECONDS
     while time.monotonic() < end or kills < 5:
-        daemon = start_daemon(threads)
+        daemon = start_daemon(file_node(threads))
         try:
             guest.connect()
             guest.work(rng.random() * 0.2)
             if not rng.randrange(4):
                 guest.finish()
+            guest.burst()
             daemon.kill()
             guest.client.socket.close()
             # What comes while there is no server.
@@ -165,7 +212,7 @@ def test(packed, threads):
         finally:
             daemon.cleanup()
         kills += 1
-    daemon = start_daemon(threads)
+    daemon = start_daemon(file_node(threads))
     try:
         guest.connect()
         guest.finish()
@@ -182,20 +229,113 @@ def test(packed, threads):
     return '%d writes, %d kills' % (guest.done, kills)
 
 
+def test_slow(packed):
+    """Each request takes its time: what is in flight is known."""
+    node = {'driver': 'null-co', 'node-name': 'disk', 'size': 64 << 20,
+            'latency-ns': 300000000}
+    guest = Guest(packed)
+    daemon = start_daemon(node)
+    try:
+        guest.connect()
+        while len(guest.pending) < 10:
+            guest.submit()
+        guest.ring.notify()
+        time.sleep(0.1)
+        guest.reap()
+        taken = guest.in_flight()
+        if len(taken) != 10 or guest.done:
+            raise AssertionError('%s are in flight' % taken)
+        if not packed and taken != list(guest.pending):
+            raise AssertionError('%s are in flight, not %s' % (
+                taken, list(guest.pending)))
+        daemon.kill()
+        guest.client.socket.close()
+    finally:
+        daemon.cleanup()
+    while len(guest.pending) < 14:
+        guest.submit()
+    daemon = start_daemon(node)
+    try:
+        guest.connect()
+        guest.drain()
+        if guest.in_flight():
+            raise AssertionError('%s are in flight' % guest.in_flight())
+        daemon.quit()
+    finally:
+        daemon.cleanup()
+    return '%d writes' % guest.done
+
+
+def test_out_of_order(step):
+    """
+    A dead server had taken two requests, and done the second; it died in
+    the @step-th step of that.
+    """
+    new_disk()
+    guest = Guest(0)
+    daemon = start_daemon(file_node(0))
+    try:
+        guest.connect()
+        guest.work(0.02)
+        guest.drain()
+        daemon.kill()
+        guest.client.socket.close()
+    finally:
+        daemon.cleanup()
+    while len(guest.pending) < 2:
+        guest.submit()
+    first, second = guest.pending
+    region = mmap.mmap(guest.region[1], 0)
+    used_idx = guest.ring.used_idx
+    for i, head in enumerate((first, second)):
+        struct.pack_into('<B5xHQ', region, 16 + 16 * head, 1, 0, 10**6 + i)
+    steps = (
+        lambda: struct.pack_into('<H', region, 12, second),
+        lambda: (guest.mem.pack(guest.ring.used + 4 + 8 * (used_idx % NUM),
+                                'II', second, 1),
+                 guest.mem.pack(guest.slots[guest.pending[second][2]][2], 'B',
+                                0),
+                 guest.mem.pack(guest.ring.used + 2, 'H', used_idx + 1)),
+        lambda: struct.pack_into('<B', region, 16 + 16 * second, 0),
+        lambda: struct.pack_into('<H', region, 14, used_idx + 1))
+    for do in steps[:step]:
+        do()
+    daemon = start_daemon(file_node(0))
+    try:
+        guest.connect()
+        guest.drain()
+        guest.work(0.02)
+        guest.drain()
+        daemon.quit()
+    finally:
+        daemon.cleanup()
+    return '%d writes' % guest.done
+
+
+def run(name, function, *arguments):
+    """Whether it failed."""
+    try:
+        print('ok', name, '(%s)' % function(*arguments), flush=True)
+        return False
+    except Exception as error:
+        print('FAIL', name, '(seed %d)' % SEED)
+        print('   ', '%s: %s' % (type(error).__name__, error))
+        traceback.print_exc(limit=-2, file=sys.stdout)
+        return True
+
+
 def main():
     failed = False
     for packed in (0, 1):
+        failed |= run('slow requests, %s ring' % (
+            'packed' if packed else 'split'), test_slow, packed)
+    for step in range(5):
+        failed |= run('out of order, %d steps' % step, test_out_of_order, step)
+    for packed in (0, 1):
         for threads in (0, 1):
-            name = 'killed, %s ring, aio=%s' % (
+            failed |= run('killed, %s ring, aio=%s' % (
                 'packed' if packed else 'split',
-                'threads' if threads else 'native')
-            try:
-                print('ok', name, '(%s)' % test(packed, threads), flush=True)
-            except Exception as error:
-                failed = True
-                print('FAIL', name, '(seed %d)' % SEED)
-                print('   ', '%s: %s' % (type(error).__name__, error))
-                traceback.print_exc(limit=-2, file=sys.stdout)
+                'threads' if threads else 'native'), test, packed, threads)
     sys.exit(failed)
 
 
