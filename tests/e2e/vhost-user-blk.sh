@@ -15,7 +15,7 @@ if [ -w /dev/shm ]; then
 else
     make_work "${TMPDIR:-/tmp}"
 fi
-seconds=${LAIO_VHOST_SECONDS:-4}
+seconds=${LAIO_VHOST_SECONDS:-1}
 limit=$((seconds * 4 + 120))
 python_test $limit "$here/vhost-user-blk.py" "$QSD" "$IMG" "$work"
 python_test $limit "$here/vhost-user-hostile.py" "$QSD" "$work" "$seconds"
