@@ -23,6 +23,7 @@ static struct {
     uint32_t max_connections;
     uint32_t handshake_max_seconds;
     uint32_t connections;
+    uint64_t served;
 } nbd_server = { .fd = -1 };
 
 /* --- exports --- */
@@ -213,6 +214,7 @@ static void nbd_client_free(NBDClient *c)
     QLIST_REMOVE(c, next);
     if (c->exp) {
         blk_exp_unref(&c->exp->common);
+        nbd_server.served++;
     }
     close(c->fd);
     g_free(c->meta_export);
@@ -285,6 +287,16 @@ static void nbd_server_watch(void)
 bool nbd_server_is_running(void)
 {
     return nbd_server.fd >= 0;
+}
+
+uint32_t nbd_server_connections(void)
+{
+    return nbd_server.connections;
+}
+
+uint64_t nbd_server_served(void)
+{
+    return nbd_server.served;
 }
 
 bool nbd_server_start(const SocketAddress *addr, uint32_t max_connections,

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of qemu-storage-daemon share.  Main thread. */
+/* The process of qemu-storage-daemon and qemu-nbd.  Main thread. */
 #ifndef STORAGE_DAEMON_H
 #define STORAGE_DAEMON_H
-
-#include "qapi/util.h"
 
 /*
  * Become a daemon: returns in the child, which is in a session of its own;
@@ -26,12 +24,5 @@ void daemon_stopping(void);
 bool pidfile_create(const char *path, Error **errp);
 /* Remove the file, if there is one. */
 void pidfile_remove(void);
-
-/*
- * An argument "key=value,..." or "{ JSON }" as a value of @type; @implied may
- * be NULL.  False with @errp set.
- */
-bool parse_option(const QapiType *type, const char *text,
-                  const char *implied, void *slot, Error **errp);
 
 #endif

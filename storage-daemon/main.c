@@ -119,8 +119,8 @@ static bool add_monitor(const char *arg, Error **errp)
     MonitorOptions *opts;
     bool ok;
 
-    if (!parse_option(&qapi_type_MonitorOptions, arg, "chardev", &opts,
-                      errp)) {
+    if (!qapi_parse_option(&qapi_type_MonitorOptions, arg, "chardev", &opts,
+                           errp)) {
         return false;
     }
     ok = monitor_new(opts, errp);
@@ -133,60 +133,12 @@ static bool add_blockdev(const char *arg, Error **errp)
     BlockdevOptions *opts;
     Error *local_err = NULL;
 
-    if (!parse_option(&qapi_type_BlockdevOptions, arg, "driver", &opts,
-                      errp)) {
+    if (!qapi_parse_option(&qapi_type_BlockdevOptions, arg, "driver", &opts,
+                           errp)) {
         return false;
     }
     qmp_blockdev_add(opts, &local_err);
     qapi_free_BlockdevOptions(opts);
-    error_propagate(errp, local_err);
-    return !local_err;
-}
-
-static void G_GNUC_NORETURN list_object_types(void)
-{
-    int i;
-
-    printf("List of user creatable objects:\n");
-    for (i = 0; i < OBJECT_TYPE__MAX; i++) {
-        printf("  %s\n", ObjectType_str(i));
-    }
-    exit(EXIT_SUCCESS);
-}
-
-/* "TYPE,help"; what is no type gets its error from the schema. */
-static void help_for_object(const char *arg)
-{
-    g_autofree char *name = g_strndup(arg, strcspn(arg, ","));
-    int kind = qapi_enum_parse(&ObjectType_lookup, name, -1, NULL);
-    const ObjectProperty *p;
-
-    if (kind < 0 || !qopts_has_help(arg)) {
-        return;
-    }
-    printf("%s properties:\n", ObjectType_str(kind));
-    g_free(g_steal_pointer(&name));
-    for (p = user_object_type(kind)->properties; p->name; p++) {
-        printf("  %s=<%s>\n", p->name, p->type);
-    }
-    exit(EXIT_SUCCESS);
-}
-
-static bool add_object(const char *arg, Error **errp)
-{
-    ObjectOptions *opts;
-    Error *local_err = NULL;
-
-    if (qopts_is_help(arg)) {
-        list_object_types();
-    }
-    help_for_object(arg);
-    if (!parse_option(&qapi_type_ObjectOptions, arg, "qom-type", &opts,
-                      errp)) {
-        return false;
-    }
-    qmp_object_add(opts, &local_err);
-    qapi_free_ObjectOptions(opts);
     error_propagate(errp, local_err);
     return !local_err;
 }
@@ -205,8 +157,8 @@ static bool add_export(const char *arg, Error **errp)
     BlockExportOptions *opts;
     bool ok;
 
-    if (!parse_option(&qapi_type_BlockExportOptions, arg, "type", &opts,
-                      errp)) {
+    if (!qapi_parse_option(&qapi_type_BlockExportOptions, arg, "type", &opts,
+                           errp)) {
         return false;
     }
     ok = blk_exp_add(opts, errp);
@@ -219,7 +171,8 @@ static bool start_nbd_server(const char *arg, Error **errp)
     NbdServerOptions *opts;
     bool ok;
 
-    if (!parse_option(&qapi_type_NbdServerOptions, arg, NULL, &opts, errp)) {
+    if (!qapi_parse_option(&qapi_type_NbdServerOptions, arg, NULL, &opts,
+                           errp)) {
         return false;
     }
     ok = nbd_server_start(opts->addr, opts->has_max_connections ?
@@ -247,7 +200,7 @@ static bool carry_out(int c, const char *arg, Error **errp)
     case OPTION_NBD_SERVER:
         return start_nbd_server(arg, errp);
     case OPTION_OBJECT:
-        return add_object(arg, errp);
+        return user_object_add_option(arg, errp);
     case 'T':
         return trace_opt_parse(arg, errp);
     default:

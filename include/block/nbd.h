@@ -90,6 +90,10 @@ extern const BlockExportDriver blk_exp_nbd;
 bool nbd_server_start(const SocketAddress *addr, uint32_t max_connections,
                       uint32_t handshake_max_seconds, Error **errp);
 bool nbd_server_is_running(void);
+/* How many are connected now. */
+uint32_t nbd_server_connections(void);
+/* How many had negotiated an export, and have gone. */
+uint64_t nbd_server_served(void);
 /* Let all clients go, remove all exports, and close the socket. */
 void nbd_server_stop(void);
 

@@ -137,6 +137,14 @@ void qapi_free_value(const QapiType *type, void *slot);
 /* An independent copy. */
 void qapi_clone_value(const QapiType *type, void *dst, const void *src);
 
+/*
+ * An argument of a command line, "key=value,..." or "{ JSON }", as a value of
+ * @type; @implied, the key of a value without one, may be NULL.  False with
+ * @errp set.
+ */
+bool qapi_parse_option(const QapiType *type, const char *text,
+                       const char *implied, void *slot, Error **errp);
+
 /* The same for types that are pointers, by their name. */
 void *qapi_input_object(const QapiType *type, struct json_object *json,
                         Error **errp);

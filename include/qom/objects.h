@@ -56,6 +56,12 @@ UserObject *user_object_find(const char *id);
  */
 void *user_object_of_type(const char *id, ObjectType kind, Error **errp);
 
+/*
+ * The argument of --object, "TYPE,id=ID,..." or JSON.  False with @errp set;
+ * "help" and "TYPE,help" end the program.
+ */
+bool user_object_add_option(const char *arg, Error **errp);
+
 /* Delete all objects, the last ones first; @uses_nodes: only such types. */
 void user_objects_cleanup(bool uses_nodes);
 

@@ -89,7 +89,7 @@ pages()
 
 if grep -q "docs/tools/qemu-img.1" "$BUILD/build.ninja"; then
     manuals='share/man/man1/qemu-img.1 share/man/man1/qemu-io.1
-        share/man/man1/qemu-storage-daemon.1
+        share/man/man1/qemu-storage-daemon.1 share/man/man8/qemu-nbd.8
         share/man/man7/qemu-storage-daemon-qmp-ref.7'
 else
     manuals=
@@ -108,19 +108,19 @@ else
 fi
 # shellcheck disable=SC2086
 installed 'DESTDIR' "dest$prefix" bin/qemu-img bin/qemu-io \
-    bin/qemu-storage-daemon $manuals
-for name in qemu-img qemu-io qemu-storage-daemon; do
+    bin/qemu-nbd bin/qemu-storage-daemon $manuals
+for name in qemu-img qemu-io qemu-nbd qemu-storage-daemon; do
     must "$name runs where it was installed" "dest$prefix/bin/$name" --version
 done
 [ -z "$manuals" ] || pages "$work/dest$prefix/share/man" qemu-img.1 qemu-io.1 \
-    qemu-storage-daemon.1 qemu-storage-daemon-qmp-ref.7
+    qemu-nbd.8 qemu-storage-daemon.1 qemu-storage-daemon-qmp-ref.7
 
 # Under another name.
 mkdir named
 if (cd named && "$src/configure" --prefix=/usr --program-prefix=laio- \
     --enable-debug && ninja laio-qemu-img laio-qemu-io \
-    laio-qemu-storage-daemon \
-    $(ninja -t targets all | sed -n 's/^\(docs.*\.[17]\): .*/\1/p')) \
+    laio-qemu-nbd laio-qemu-storage-daemon \
+    $(ninja -t targets all | sed -n 's/^\(docs.*\.[178]\): .*/\1/p')) \
     > named.log 2>&1; then
     pass
 else
@@ -133,10 +133,11 @@ must 'meson install' env DESTDIR="$work/beside" \
 [ -z "$manuals" ] || manuals='share/man/man1/laio-qemu-img.1
     share/man/man1/laio-qemu-io.1
     share/man/man1/laio-qemu-storage-daemon.1
+    share/man/man8/laio-qemu-nbd.8
     share/man/man7/laio-qemu-storage-daemon-qmp-ref.7'
 # shellcheck disable=SC2086
 installed 'program prefix' beside/usr bin/laio-qemu-img bin/laio-qemu-io \
-    bin/laio-qemu-storage-daemon $manuals
+    bin/laio-qemu-nbd bin/laio-qemu-storage-daemon $manuals
 $LIMIT beside/usr/bin/laio-qemu-img nothing 2> said
 if grep -q "Try 'laio-qemu-img --help'" said; then
     pass
@@ -145,5 +146,5 @@ else
 fi
 [ -z "$manuals" ] ||
     pages "$work/beside/usr/share/man" laio-qemu-img.1 laio-qemu-io.1 \
-        laio-qemu-storage-daemon.1 laio-qemu-storage-daemon-qmp-ref.7
+        laio-qemu-nbd.8 laio-qemu-storage-daemon.1 laio-qemu-storage-daemon-qmp-ref.7
 summary

@@ -5,8 +5,8 @@
  */
 #include "qemu/osdep.h"
 #include <json-c/json.h>
-#include "daemon.h"
 #include "qapi/error.h"
+#include "qapi/util.h"
 #include "qemu/option.h"
 
 /* Put @value at the place "a.b.c" of @json, whose reference is taken. */
@@ -90,8 +90,8 @@ static struct json_object *parse_json(const char *text, Error **errp)
     return json;
 }
 
-bool parse_option(const QapiType *type, const char *text,
-                  const char *implied, void *slot, Error **errp)
+bool qapi_parse_option(const QapiType *type, const char *text,
+                       const char *implied, void *slot, Error **errp)
 {
     struct json_object *json;
     QOpts *opts;

@@ -1,0 +1,190 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# qemu-nbd: its options, beside a stock qemu-nbd where there is one, and real
+# clients.
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=/dev/null
+. "$here/common.rc"
+NBD=${QEMU_NBD_PROG:-$(dirname "$IMG")/qemu-nbd}
+[ -x "$NBD" ] || skip_all "no '$NBD'"
+STOCK=${ORACLE_NBD_PROG:-/usr/bin/qemu-nbd}
+make_work "${TMPDIR:-/tmp}"
+# common.rc sets it.
+# shellcheck disable=SC2154
+cd "$work" || exit 1
+servers=
+trap 'kill $servers 2> /dev/null; rm -rf "$work"' EXIT
+uri="nbd+unix:///?socket=$work/socket"
+
+# serve OPTION...: a server on "socket".
+serve()
+{
+    rm -f socket
+    "$NBD" -k "$work/socket" "$@" > server.log 2>&1 &
+    server=$!
+    servers="$servers $server"
+    wait_for socket
+}
+
+wait_for()
+{
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        [ -S "$1" ] && return
+        sleep 0.1
+    done
+    fail "no server at $1" server.log
+}
+
+stop_server()
+{
+    kill "$server"
+    wait "$server"
+    must "$1: the end" test $? = 0
+    must "$1: the socket is gone" test ! -e socket
+}
+
+head -c 2097152 /dev/urandom > disk.raw
+truncate -s 8M disk.raw
+must create "$IMG" create -q -f vmdk disk.vmdk 8M
+must fill "$IMG" convert -n -f raw -O vmdk disk.raw disk.vmdk
+
+# Without -t it ends when its client has gone, and not when one has only looked.
+serve -f raw disk.raw
+must 'convert' "$IMG" convert -f raw -O raw "$uri" copy.raw
+must 'what was read' cmp disk.raw copy.raw
+wait "$server"
+must 'it ends with its client' test $? = 0
+
+# With -t it goes on; a format; several clients.
+serve -t -e 4 -f vmdk -x one -D 'a disk' --cache=none --aio=native \
+    --discard=unmap --detect-zeroes=unmap disk.vmdk
+uri="nbd+unix:///one?socket=$work/socket"
+must 'compare' "$IMG" compare -q -f raw -F raw disk.raw "$uri"
+if command -v nbdcopy > /dev/null; then
+    must 'nbdcopy' nbdcopy --connections=4 "$uri" copy.raw
+    must 'what nbdcopy has read' cmp disk.raw copy.raw
+fi
+must 'write' "$IO" -f raw -c 'write -P 5 1M 1M' -c 'read -P 5 1M 1M' "$uri"
+stop_server 'vmdk'
+must 'the image' "$IMG" check -q -f vmdk disk.vmdk
+must 'what was written' "$IO" -f vmdk -c 'read -P 5 1M 1M' disk.vmdk
+uri="nbd+unix:///?socket=$work/socket"
+
+# A part of the image, read-only.
+serve -t -r -o 1048576 --image-opts driver=raw,file.driver=file,file.filename=disk.raw
+"$IMG" convert -f raw -O raw "$uri" copy.raw
+tail -c +1048577 disk.raw > part.raw
+must 'a part' cmp part.raw copy.raw
+if "$IO" -f raw -c 'write 0 512' "$uri" > io.log 2>&1; then
+    fail 'a read-only export was written'
+fi
+stop_server 'a part'
+
+# One client at a time is the default: the second one waits.
+serve -t -f raw disk.raw
+(echo 'read 0 512'; sleep 1; echo quit) | "$IO" -f raw "$uri" > one.log 2>&1 &
+sleep 0.3
+before=$(date +%s%N)
+must 'the second client' "$IO" -f raw -c 'read 0 512' "$uri"
+must 'it has waited' test $(($(date +%s%N) - before)) -gt 300000000
+stop_server 'one client'
+
+# In the background, with a file that has its id.
+must '--fork' "$NBD" -t --fork --pid-file="$work/pid" -k "$work/socket" \
+    -f raw disk.raw
+servers="$servers $(cat pid)"
+must 'a client of --fork' "$IO" -r -f raw -c 'read 0 512' "$uri"
+kill "$(cat pid)"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -e pid ] || break
+    sleep 0.1
+done
+must 'its files are gone' test ! -e pid -a ! -e socket
+
+# A socket that systemd has made.
+if command -v python3 > /dev/null; then
+    cat > activate.py << 'END'
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind('socket')
+s.listen(4)
+os.dup2(s.fileno(), 3, True)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')
+os.execv(sys.argv[1], sys.argv[1:])
+END
+    python3 activate.py "$NBD" -f raw disk.raw > server.log 2>&1 &
+    server=$!
+    servers="$servers $server"
+    wait_for socket
+    must 'socket activation' "$IO" -r -f raw -c 'read 0 512' "$uri"
+    wait "$server"
+    must 'its end' test $? = 0
+    rm -f socket
+fi
+
+# --list of our own and a stock server, by both programs.
+if "$NBD" -L -k /none 2>&1 | grep -q libnbd; then
+    skip 'built without libnbd: no --list'
+elif [ -x "$STOCK" ]; then
+    serve -t -e 4 -A -f raw -x name -D text disk.raw
+    must '--list' "$NBD" -L -k "$work/socket"
+    "$NBD" -L -k "$work/socket" > ours.list
+    "$STOCK" -L -k "$work/socket" > stock.list
+    must '--list of our server' cmp ours.list stock.list
+    stop_server '--list'
+    "$STOCK" -t -r -e 4 -k "$work/socket" -f raw -x name -D text disk.raw &
+    servers="$servers $!"
+    wait_for socket
+    "$NBD" -L -k "$work/socket" > ours.list
+    "$STOCK" -L -k "$work/socket" > stock.list
+    must '--list of a stock server' cmp ours.list stock.list
+    kill $!
+    wait $!
+    rm -f socket
+fi
+
+# same OPTION...: the message is as of a stock one.
+same()
+{
+    $LIMIT "$NBD" "$@" > ours.log 2>&1
+    must "$*: exit status" test $? = 1
+    must "$*: no socket is left" test ! -e socket
+    must "$*: one line, or two" test "$(wc -l < ours.log)" -le 2
+    [ -x "$STOCK" ] || return 0
+    $LIMIT "$STOCK" "$@" 2>&1 | sed 's|`.*/qemu-nbd|`qemu-nbd|' > stock.log
+    rm -f socket
+    must "$*: message" cmp ours.log stock.log
+}
+
+same
+same disk.raw more
+same -k relative disk.raw
+same -p nonsense -b 127.0.0.1 -f raw disk.raw
+same -e -1 disk.raw
+same -f none disk.raw
+same none.raw
+same -o 2G -f raw disk.raw
+same -o x -f raw disk.raw
+same -k "$work/socket" -B none -f raw disk.raw
+same --cache=none -n disk.raw
+same --cache=x disk.raw
+same --aio=x disk.raw
+same --discard=x disk.raw
+same --detect-zeroes=x disk.raw
+same --detect-zeroes=unmap disk.raw
+same --image-opts -f raw driver=raw
+same -L disk.raw
+same -L -x name
+same -L -k "$work/none"
+same --object none disk.raw
+for refused in '-s' '-l snap' '-c /dev/none' '-c /dev/null' \
+    '--selinux-label=x'; do
+    # shellcheck disable=SC2086
+    if $LIMIT "$NBD" $refused -f raw disk.raw > ours.log 2>&1; then
+        fail "$refused is accepted"
+    fi
+    must "$refused: one line" test "$(wc -l < ours.log)" = 1
+done
+summary
