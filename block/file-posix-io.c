@@ -12,6 +12,9 @@ static const FileEngine *const file_engines[] = {
 #ifdef CONFIG_LINUX_AIO
     &file_engine_native,
 #endif
+#ifdef CONFIG_LINUX_IO_URING
+    &file_engine_io_uring,
+#endif
 };
 
 const FileEngine *file_find_engine(const char *name)

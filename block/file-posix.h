@@ -4,7 +4,7 @@
  *
  *   file-posix.c        open, close, reopen, limits, the driver tables
  *   file-posix-io.c     reads, writes and flushes, to the engine
- *   file-posix-threads.c, file-posix-native.c     the engines
+ *   file-posix-threads.c, file-posix-native.c, file-posix-uring.c       engines
  *   file-posix-size.c   create, truncate, length, block status
  *   file-posix-lock.c   locks that other programs see
  */
@@ -36,6 +36,7 @@ typedef struct FileEngine {
 
 extern const FileEngine file_engine_threads;
 extern const FileEngine file_engine_native;     /* with CONFIG_LINUX_AIO */
+extern const FileEngine file_engine_io_uring;   /* CONFIG_LINUX_IO_URING */
 /* NULL if this build has no such engine. */
 const FileEngine *file_find_engine(const char *name);
 

@@ -25,10 +25,16 @@ static bool image_opts;         /* --image-opts */
 
 /* The values of -i. */
 #ifdef CONFIG_LINUX_AIO
-#define AIO_MODES "threads or native"
+#define AIO_NATIVE ", native"
 #else
-#define AIO_MODES "threads"
+#define AIO_NATIVE ""
 #endif
+#ifdef CONFIG_LINUX_IO_URING
+#define AIO_IO_URING ", io_uring"
+#else
+#define AIO_IO_URING ""
+#endif
+#define AIO_MODES "threads" AIO_NATIVE AIO_IO_URING
 
 /* How to open a file: from the program's options or those of "open". */
 typedef struct OpenArgs {

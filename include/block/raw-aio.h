@@ -60,4 +60,23 @@ void laio_detach_aio_context(LinuxAioState *s, AioContext *old_context);
 void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context);
 #endif
 
+#ifdef CONFIG_LINUX_IO_URING
+/*
+ * As above, for io_uring.  An engine is used by one thread only, the one that
+ * has made it, and so goes with its context.
+ */
+LuringState *luring_init(Error **errp);
+void luring_cleanup(LuringState *s);
+
+/*
+ * Carry out one request in the current AioContext's engine, which
+ * aio_setup_linux_io_uring() has made.  @flags: BDRV_REQ_FUA.  0, or -errno.
+ */
+int coroutine_fn luring_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
+                                  int type, BdrvRequestFlags flags);
+
+void luring_detach_aio_context(LuringState *s, AioContext *old_context);
+void luring_attach_aio_context(LuringState *s, AioContext *new_context);
+#endif
+
 #endif

@@ -103,6 +103,9 @@ struct AioContext {
     LinuxAioState *linux_aio;
     Error *linux_aio_error;     /* why there was none, the last time */
     int64_t linux_aio_retry_ns; /* not asked for again before */
+    LuringState *linux_io_uring;
+    Error *linux_io_uring_error;
+    int64_t linux_io_uring_retry_ns;
     NotifierList finalize_notifiers;    /* called with the context */
     ThreadPoolAio *thread_pool;
     int64_t thread_pool_min;
@@ -214,6 +217,8 @@ void aio_timer_init(AioContext *ctx, QEMUTimer *ts, QEMUClockType type,
  */
 LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp);
 LinuxAioState *aio_get_linux_aio(AioContext *ctx);
+LuringState *aio_setup_linux_io_uring(AioContext *ctx, Error **errp);
+LuringState *aio_get_linux_io_uring(AioContext *ctx);
 ThreadPoolAio *aio_get_thread_pool(AioContext *ctx);
 
 /*

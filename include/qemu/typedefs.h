@@ -18,6 +18,7 @@ typedef struct Error Error;
 typedef struct EventNotifier EventNotifier;
 typedef struct IOThread IOThread;
 typedef struct LinuxAioState LinuxAioState;
+typedef struct LuringState LuringState;
 typedef struct Notifier Notifier;
 typedef struct QEMUBH QEMUBH;
 typedef struct QEMUIOVector QEMUIOVector;

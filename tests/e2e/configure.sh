@@ -79,14 +79,14 @@ refused 'a prefix that is relative' "'usr' is no absolute path" \
     "$CONFIGURE" --prefix usr
 refused 'an unknown switch of coroutines' "asm or ucontext, not 'fast'" \
     "$CONFIGURE" --with-coroutine=fast
-refused 'an engine that is not there' 'no io_uring engine' \
-    "$CONFIGURE" --enable-linux-io-uring
 refused 'an unknown plant' 'unbounded' "$CONFIGURE" -Dplant=wrong
 
 # Libraries.
 mkdir empty
 refused 'no glib' 'no glib-2.0.*scripts/install-deps' \
     PKG_CONFIG_LIBDIR="$work/empty" "$CONFIGURE"
+summed_up 'no liburing wanted' 'io_uring (aio=io_uring) *: NO' \
+    "$CONFIGURE" --disable-linux-io-uring
 refused 'no libaio' 'no libaio.*scripts/install-deps.*--disable-linux-aio' \
     hidden=libaio.h "$CONFIGURE" --cc="$work/cc"
 summed_up 'no libaio, and none wanted' 'Linux AIO (aio=native) *: NO' \

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": the engine "io_uring".
+ *
+ * Requests go to the engine of the AioContext that they come from, so that a
+ * file can be used from several at once.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+
+/*
+ * A context's engine is made by the first request in it.  Where that fails
+ * worker threads do the work, and a warning says so once per node.
+ */
+static bool uring_make(BlockDriverState *bs, AioContext *ctx)
+{
+    BDRVFileState *s = bs->opaque;
+    Error *local_err = NULL;
+
+    if (aio_setup_linux_io_uring(ctx, &local_err)) {
+        return true;
+    }
+    if (!qatomic_xchg(&s->fallback_told, true)) {
+        warn_reportf_err(local_err, "'%s': unable to use linux io_uring, "
+                         "falling back to thread pool: ", bs->filename);
+    } else {
+        error_free(local_err);
+    }
+    return false;
+}
+
+static inline bool coroutine_fn uring_is_ready(BlockDriverState *bs)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    return likely(ctx->linux_io_uring) || uring_make(bs, ctx);
+}
+
+static int coroutine_fn uring_flush(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+
+    if (unlikely(!uring_is_ready(bs))) {
+        return file_engine_threads.flush(bs);
+    }
+    return luring_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0);
+}
+
+static int coroutine_fn uring_submit(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     int type, BdrvRequestFlags flags)
+{
+    BDRVFileState *s = bs->opaque;
+    int ret;
+
+    if (unlikely(!uring_is_ready(bs))) {
+        return file_engine_threads.submit(bs, offset, bytes, qiov, type,
+                                          flags);
+    }
+    if (likely(!(flags & BDRV_REQ_FUA)) || s->open_flags & O_DIRECT) {
+        return luring_co_submit(s->fd, offset, qiov, type, flags);
+    }
+    /*
+     * With a page cache a failed RWF_DSYNC write does not say whether the
+     * write has failed, or a write-back that others were promised, too.
+     */
+    ret = luring_co_submit(s->fd, offset, qiov, type, flags & ~BDRV_REQ_FUA);
+    return ret == 0 ? file_do_flush(bs) : ret;
+}
+
+const FileEngine file_engine_io_uring = {
+    .name = "io_uring",
+    .submit = uring_submit,
+    .flush = uring_flush,
+};

@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * io_uring engine (aio=io_uring).
+ *
+ * One LuringState per AioContext, used in its home thread only.  It keeps the
+ * laws of the Linux AIO engine (docs/devel/linux-aio.rst) in the same way:
+ * submitting and reaping are two steps, reaping is a loop within a budget, a
+ * count of active luring_submit() calls bounds the stack, and whoever leaves
+ * work behind makes sure that the event loop comes back for it.
+ *
+ * What differs: a request that the kernel refuses has a completion like any
+ * other; what it did not take stays in the submission queue; and the ring's
+ * descriptor is readable as long as there are completions, so that nothing
+ * depends on a signal.
+ *
+ * No local variable keeps state across a callback, because a nested event loop
+ * may change it.
+ */
+#include "qemu/osdep.h"
+#include "block/block.h"
+#include "block/raw-aio.h"
+#include "block/io_uring.h"
+#include "qapi/error.h"
+#include "qemu/coroutine.h"
+#include "qemu/coroutine-tls.h"
+#include "qemu/defer-call.h"
+#include "qemu/error-report.h"
+#include "qemu/event_notifier.h"
+#include "qemu/iov.h"
+#include "qemu/queue.h"
+#include "qemu/timer.h"
+#include "trace/trace-block.h"
+
+#include <liburing.h>
+
+/* On the stack of the coroutine that waits for it. */
+typedef struct LuringRequest {
+    LuringState *s;
+    Coroutine *co;
+    QEMUIOVector *qiov;         /* NULL: a flush */
+    uint64_t offset;
+    ssize_t ret;                /* -EINPROGRESS until it is done */
+    size_t done;                /* bytes transferred by earlier submissions */
+    int fd;
+    int type;
+    BdrvRequestFlags flags;
+    unsigned interrupted;       /* how often its result was -EINTR */
+    QEMUIOVector tail;          /* of qiov from done on; if done is not 0 */
+    QSIMPLEQ_ENTRY(LuringRequest) next;
+} LuringRequest;
+
+/* All fields belong to the home thread. */
+struct LuringState {
+    AioContext *aio_context;
+    struct io_uring ring;
+    bool has_read;              /* the kernel (5.6) reads without an iovec */
+
+    /* Not in the submission queue yet. */
+    QSIMPLEQ_HEAD(, LuringRequest) pending;
+    unsigned in_queue;          /* length of pending */
+    unsigned in_flight;         /* accepted by the kernel, not yet reaped */
+    bool blocked;               /* wait for a completion or the retry timer */
+
+    QEMUBH *completion_bh;
+    bool bh_scheduled;
+
+    /* The budget of this dispatch (L8). */
+    unsigned budget;            /* completions that are left */
+    int64_t deadline_ns;        /* 0 until a call completes requests itself */
+    bool time_over;
+    EventNotifier e;            /* for yielding only */
+    QEMUTimer *yield_timer;
+    bool yielded;
+
+    QEMUTimer *retry_timer;
+    bool retry_armed;
+    int64_t retry_delay_ns;     /* of the next retry; 0: the first one */
+    unsigned retries;           /* in a row */
+};
+
+/* Active luring_submit() calls of this thread; they share one stack (L1). */
+QEMU_DEFINE_STATIC_CO_TLS(unsigned, luring_submit_depth)
+
+static void luring_submit(LuringState *s);
+static void luring_deferred_fn(void *opaque);
+
+/* --- the ring --- */
+
+/* Does the kernel have completions that it only shows to who calls it? */
+static bool luring_needs_enter(LuringState *s)
+{
+    return qatomic_read(s->ring.sq.kflags) &
+           (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+}
+
+static bool luring_has_events(LuringState *s)
+{
+    return io_uring_cq_ready(&s->ring);
+}
+
+/* Take one event off the ring; false if there is none. */
+static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
+{
+    struct io_uring_cqe *cqe;
+
+    if (!luring_has_events(s) || io_uring_peek_cqe(&s->ring, &cqe) < 0) {
+        return false;
+    }
+    *req = io_uring_cqe_get_data(cqe);
+    *res = cqe->res;
+    io_uring_cqe_seen(&s->ring, cqe);
+    s->in_flight--;
+    /* Before any callback runs: a nested event loop may depend on it. */
+    s->blocked = false;
+    return true;
+}
+
+/* Requests that wait to be taken by the kernel, prepared or not. */
+static bool luring_has_pending(LuringState *s)
+{
+    return s->in_queue || io_uring_sq_ready(&s->ring);
+}
+
+/* --- the budget of a dispatch (L8) --- */
+
+static bool luring_exhausted(LuringState *s)
+{
+    return !s->budget || s->time_over;
+}
+
+static void luring_budget_begin(LuringState *s)
+{
+    s->budget = LURING_BUDGET;
+    s->time_over = false;
+    if (s->yielded) {
+        s->yielded = false;
+        timer_del(s->yield_timer);
+    }
+    if (s->deadline_ns) {
+        s->deadline_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                         LURING_BUDGET_NS;
+    }
+}
+
+/* Nothing is left to do: the next synchronous request starts the clock. */
+static void luring_budget_reset(LuringState *s)
+{
+    s->deadline_ns = 0;
+    luring_budget_begin(s);
+}
+
+/* A call has completed requests itself, so that it may have taken any time. */
+static void luring_charge_time(LuringState *s)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (!s->deadline_ns) {
+        s->deadline_ns = now + LURING_BUDGET_NS;
+    } else if (now >= s->deadline_ns) {
+        s->time_over = true;
+    }
+}
+
+/* --- own wake-up (L3) --- */
+
+/* Come back after the event loop has looked at all descriptors and timers. */
+static void luring_yield(LuringState *s)
+{
+    if (!s->yielded) {
+        s->yielded = true;
+        event_notifier_set(&s->e);
+        timer_mod(s->yield_timer,
+                  qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + LURING_YIELD_NS);
+    }
+}
+
+/* Is there anything that need not wait for the kernel? */
+static bool luring_has_work(LuringState *s)
+{
+    return (luring_has_pending(s) && !s->blocked) || luring_has_events(s);
+}
+
+/*
+ * Make the event loop come back if, and only if, there is work.  Called last
+ * by each function that may leave work behind.
+ */
+static void luring_update_bh(LuringState *s)
+{
+    bool wanted = luring_has_work(s);
+
+    if (wanted && luring_exhausted(s)) {
+        luring_yield(s);
+        wanted = false;
+    }
+    if (wanted && !s->bh_scheduled) {
+        qemu_bh_schedule(s->completion_bh);
+    } else if (!wanted && s->bh_scheduled) {
+        qemu_bh_cancel(s->completion_bh);
+    }
+    s->bh_scheduled = wanted;
+}
+
+/* Before a callback, which may run a nested event loop: leave that a way in. */
+static void luring_offer_bh(LuringState *s)
+{
+    if (!s->bh_scheduled) {
+        luring_update_bh(s);
+    }
+}
+
+/* --- completion --- */
+
+/* Tell the coroutine.  It may run before this returns; @req is gone then. */
+static void luring_finish(LuringRequest *req, ssize_t ret)
+{
+    req->ret = ret;
+    /* A coroutine that is still in luring_co_submit() finds the result. */
+    if (!qemu_coroutine_entered(req->co)) {
+        aio_co_wake(req->co);
+    }
+}
+
+static void luring_queue(LuringRequest *req)
+{
+    QSIMPLEQ_INSERT_TAIL(&req->s->pending, req, next);
+    req->s->in_queue++;
+}
+
+/* @bytes more were transferred, but not all: queue the rest (L7). */
+static void luring_queue_tail(LuringRequest *req, size_t bytes)
+{
+    if (req->done) {
+        qemu_iovec_reset(&req->tail);
+    } else {
+        qemu_iovec_init(&req->tail, req->qiov->niov);
+    }
+    req->done += bytes;
+    qemu_iovec_concat(&req->tail, req->qiov, req->done,
+                      req->qiov->size - req->done);
+    luring_queue(req);
+}
+
+/* 0 bytes: the end of the file, or of the disk. */
+static ssize_t luring_no_progress(LuringRequest *req)
+{
+    if (req->type == QEMU_AIO_READ) {
+        qemu_iovec_memset(req->qiov, req->done, 0,
+                          req->qiov->size - req->done);
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+static void luring_arm_retry(LuringState *s);
+
+/* The kernel could not do it now: wait as if it had not taken it (L6). */
+static void luring_try_later(LuringRequest *req)
+{
+    LuringState *s = req->s;
+
+    luring_queue(req);
+    s->blocked = true;
+    if (!s->in_flight && !s->retry_armed) {
+        luring_arm_retry(s);
+    }
+}
+
+/* The kernel is done with @req: complete it, or queue it, or its tail. */
+static void luring_process_result(LuringRequest *req, int res)
+{
+    if (res == -EINTR && req->interrupted++ < LURING_EINTR_MAX) {
+        luring_queue(req);
+    } else if (res == -EAGAIN) {
+        luring_try_later(req);
+    } else if (res < 0 || req->type == QEMU_AIO_FLUSH) {
+        luring_finish(req, res);
+    } else if (req->done + res >= req->qiov->size) {
+        luring_finish(req, 0);
+    } else if (res == 0) {
+        luring_finish(req, luring_no_progress(req));
+    } else if (req->type == QEMU_AIO_ZONE_APPEND) {
+        /* The engine does not know where the rest of it would go. */
+        luring_finish(req, -EIO);
+    } else {
+        luring_queue_tail(req, res);
+    }
+}
+
+/* Deliver the events of the ring, within the budget; how many they were. */
+static unsigned luring_reap_events(LuringState *s)
+{
+    LuringRequest *req;
+    unsigned events = 0;
+    int res;
+
+    while (!luring_exhausted(s) && luring_next_event(s, &req, &res)) {
+        s->budget--;
+        events++;
+        if (res != -EAGAIN) {
+            s->retry_delay_ns = 0;
+            s->retries = 0;
+        }
+        luring_offer_bh(s);
+        luring_process_result(req, res);
+    }
+    return events;
+}
+
+/*
+ * Complete what can be completed, and repeat that as long as it makes the
+ * kernel complete more, within the budget.  Wakes coroutines.
+ */
+static void luring_reap(LuringState *s)
+{
+    unsigned events, total = 0;
+
+    do {
+        defer_call_begin();
+        events = luring_reap_events(s);
+        if (luring_has_pending(s)) {
+            /* Requests that were blocked have no deferred call yet. */
+            defer_call(luring_deferred_fn, s);
+        }
+        /* Submits what the coroutines have queued. */
+        defer_call_end();
+        total += events;
+    } while (events && !luring_exhausted(s) && luring_has_events(s));
+
+    trace_luring_reap(s, total);
+}
+
+/* The callbacks of the event loop come here: a dispatch. */
+static void luring_dispatch(LuringState *s)
+{
+    luring_budget_begin(s);
+    if (luring_needs_enter(s)) {
+        io_uring_get_events(&s->ring);
+    }
+    luring_reap(s);
+    /* Where this is within another section, its end did not submit. */
+    luring_deferred_fn(s);
+    luring_update_bh(s);
+    if (!luring_has_work(s)) {
+        luring_budget_reset(s);
+    }
+}
+
+static void luring_completion_bh(void *opaque)
+{
+    LuringState *s = opaque;
+
+    s->bh_scheduled = false;
+    luring_dispatch(s);
+}
+
+static void luring_yield_cb(void *opaque)
+{
+    luring_dispatch(opaque);
+}
+
+static void luring_notified(EventNotifier *e)
+{
+    event_notifier_test_and_clear(e);
+    luring_dispatch(container_of(e, LuringState, e));
+}
+
+/*
+ * Yielding is for descriptors to be looked at.  A handler that cannot be polled
+ * at all would keep the whole event loop from polling.
+ */
+static bool luring_notified_poll(void *opaque)
+{
+    return false;
+}
+
+/* Where the bottom half is scheduled that will be a dispatch: one is enough. */
+static void luring_poll_ready(void *opaque)
+{
+    LuringState *s = opaque;
+
+    if (!s->bh_scheduled && !s->yielded) {
+        luring_dispatch(s);
+    }
+}
+
+/* While it yields the engine wants the event loop to look at descriptors. */
+static bool luring_poll_cb(void *opaque)
+{
+    LuringState *s = opaque;
+
+    return !s->yielded && (luring_has_events(s) || luring_needs_enter(s));
+}
+
+/* --- submission --- */
+
+/* The kernel wants no more now, and no completion will tell when (L6). */
+static void luring_arm_retry(LuringState *s)
+{
+    int64_t delay = MAX(s->retry_delay_ns, LURING_RETRY_MIN_NS);
+
+    s->retry_armed = true;
+    s->retry_delay_ns = MIN(delay * 2, LURING_RETRY_MAX_NS);
+    timer_mod(s->retry_timer,
+              qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + delay);
+    if (++s->retries == LURING_RETRIES_TO_WARN) {
+        warn_report_once("io_uring: the kernel has refused requests %u times "
+                         "with EAGAIN, trying again every %lld ms",
+                         s->retries, LURING_RETRY_MAX_NS / SCALE_MS);
+    }
+}
+
+static void luring_retry_cb(void *opaque)
+{
+    LuringState *s = opaque;
+
+    s->retry_armed = false;
+    s->blocked = false;
+    luring_dispatch(s);
+}
+
+static void luring_prep_rw(LuringRequest *req, struct io_uring_sqe *sqe)
+{
+    QEMUIOVector *qiov = req->done ? &req->tail : req->qiov;
+    bool is_read = req->type == QEMU_AIO_READ;
+    uint64_t offset = req->offset + req->done;
+
+    if (req->s->has_read && qiov->niov == 1) {
+        io_uring_prep_rw(is_read ? IORING_OP_READ : IORING_OP_WRITE, sqe,
+                         req->fd, qiov->iov[0].iov_base,
+                         MIN(qiov->iov[0].iov_len, INT_MAX & ~4095u), offset);
+    } else {
+        io_uring_prep_rw(is_read ? IORING_OP_READV : IORING_OP_WRITEV, sqe,
+                         req->fd, qiov->iov, qiov->niov, offset);
+    }
+    if (req->flags & BDRV_REQ_FUA) {
+        sqe->rw_flags = RWF_DSYNC;
+    }
+}
+
+static void luring_prep(LuringRequest *req, struct io_uring_sqe *sqe)
+{
+    if (req->type == QEMU_AIO_FLUSH) {
+        io_uring_prep_fsync(sqe, req->fd, IORING_FSYNC_DATASYNC);
+    } else {
+        assert(req->type == QEMU_AIO_READ || req->type == QEMU_AIO_WRITE ||
+               req->type == QEMU_AIO_ZONE_APPEND);
+        luring_prep_rw(req, sqe);
+    }
+    io_uring_sqe_set_data(sqe, req);
+}
+
+/*
+ * Pending requests go to the submission queue, as far as there is room, and,
+ * where requests take their time within the call, not too many bytes.
+ */
+static void luring_fill_sq(LuringState *s)
+{
+    unsigned room = LURING_MAX_EVENTS - s->in_flight;
+    uint64_t bytes = 0;
+
+    while (!QSIMPLEQ_EMPTY(&s->pending) &&
+           io_uring_sq_ready(&s->ring) < room &&
+           (!s->deadline_ns || bytes < LURING_SYNC_BYTES)) {
+        LuringRequest *req = QSIMPLEQ_FIRST(&s->pending);
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+
+        if (!sqe) {
+            break;
+        }
+        QSIMPLEQ_REMOVE_HEAD(&s->pending, next);
+        s->in_queue--;
+        bytes += req->qiov ? req->qiov->size : 0;
+        luring_prep(req, sqe);
+    }
+}
+
+/* Give the kernel all that it takes.  No coroutine runs. */
+static void luring_submit_pending(LuringState *s, unsigned depth)
+{
+    while (luring_has_pending(s) && !s->time_over) {
+        unsigned count;
+        int ret = -EBUSY;
+
+        luring_fill_sq(s);
+        count = io_uring_sq_ready(&s->ring);
+        if (count) {
+            do {
+                ret = io_uring_submit(&s->ring);
+            } while (ret == -EINTR);
+            trace_luring_submit(s, count, ret, depth);
+        }
+        if (ret <= 0) {
+            /* Whatever the reason is, the requests stay where they are. */
+            s->blocked = true;
+            if (!s->in_flight && !s->retry_armed) {
+                luring_arm_retry(s);
+            }
+            return;
+        }
+        s->in_flight += ret;
+        if (luring_has_events(s)) {
+            luring_charge_time(s);
+        }
+    }
+}
+
+/*
+ * Submit what is pending, then complete what is complete already, unless that
+ * would nest too deeply (L1) or has used up the budget (L8).
+ */
+static void luring_submit(LuringState *s)
+{
+    unsigned depth = get_luring_submit_depth() + 1;
+
+    set_luring_submit_depth(depth);
+    luring_submit_pending(s, depth);
+    if (depth < LURING_SUBMIT_MAX_DEPTH && !luring_exhausted(s) &&
+        luring_has_events(s)) {
+        luring_reap(s);
+    }
+    set_luring_submit_depth(depth - 1);
+    luring_update_bh(s);
+}
+
+static void luring_deferred_fn(void *opaque)
+{
+    LuringState *s = opaque;
+
+    if (luring_has_pending(s) && !s->blocked) {
+        luring_submit(s);
+    }
+}
+
+static unsigned luring_max_batch(LuringState *s)
+{
+    return s->aio_context->aio_max_batch > 0 ?
+           MIN(s->aio_context->aio_max_batch, LURING_SQ_ENTRIES) :
+           LURING_DEFAULT_MAX_BATCH;
+}
+
+static void luring_do_submit(LuringRequest *req)
+{
+    LuringState *s = req->s;
+
+    luring_queue(req);
+    if (s->blocked) {
+        return;
+    }
+    if (s->in_queue >= luring_max_batch(s)) {
+        luring_submit(s);
+        return;
+    }
+    defer_call(luring_deferred_fn, s);
+    if (luring_has_pending(s)) {
+        /*
+         * The end of the section submits it; but a nested event loop within
+         * the section would wait for that for ever (L4).
+         */
+        luring_offer_bh(s);
+    }
+}
+
+int coroutine_fn luring_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
+                                  int type, BdrvRequestFlags flags)
+{
+    LuringState *s = aio_get_linux_io_uring(qemu_get_current_aio_context());
+    LuringRequest req;
+
+    req.s = s;
+    req.co = qemu_coroutine_self();
+    req.qiov = qiov;
+    req.offset = offset;
+    req.ret = -EINPROGRESS;
+    req.done = 0;
+    req.fd = fd;
+    req.type = type;
+    req.flags = flags;
+    req.interrupted = 0;
+
+    luring_do_submit(&req);
+    if (req.ret == -EINPROGRESS) {
+        qemu_coroutine_yield();
+    }
+    assert(req.ret != -EINPROGRESS);
+
+    if (req.done) {
+        qemu_iovec_destroy(&req.tail);
+    }
+    return req.ret;
+}
+
+/* --- life --- */
+
+void luring_get_info(LuringState *s, LuringInfo *info)
+{
+    *info = (LuringInfo) {
+        .pending = s->in_queue + io_uring_sq_ready(&s->ring),
+        .in_flight = s->in_flight,
+        .blocked = s->blocked,
+        .bh_scheduled = s->bh_scheduled,
+        .yielded = s->yielded,
+        .retry_armed = s->retry_armed,
+        .ring_empty = !luring_has_events(s),
+        .depth = get_luring_submit_depth(),
+    };
+}
+
+void luring_detach_aio_context(LuringState *s, AioContext *old_context)
+{
+    assert(s->aio_context == old_context);
+    assert(!luring_has_pending(s) && !s->in_flight);
+
+    aio_set_fd_handler(old_context, s->ring.ring_fd, NULL, NULL, NULL, NULL,
+                       NULL);
+    aio_set_event_notifier(old_context, &s->e, NULL, NULL, NULL);
+    qemu_bh_delete(s->completion_bh);
+    timer_free(s->yield_timer);
+    timer_free(s->retry_timer);
+    s->bh_scheduled = s->yielded = s->retry_armed = false;
+    s->aio_context = NULL;
+}
+
+void luring_attach_aio_context(LuringState *s, AioContext *new_context)
+{
+    s->aio_context = new_context;
+    s->completion_bh = aio_bh_new(new_context, luring_completion_bh, s);
+    s->yield_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
+                                   luring_yield_cb, s);
+    s->retry_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
+                                   luring_retry_cb, s);
+    s->retry_delay_ns = 0;
+    s->retries = 0;
+    luring_budget_reset(s);
+    aio_set_fd_handler(new_context, s->ring.ring_fd, luring_poll_ready, NULL,
+                       luring_poll_cb, luring_poll_ready, s);
+    aio_set_event_notifier(new_context, &s->e, luring_notified,
+                           luring_notified_poll, luring_notified);
+}
+
+/* The ring, with as much of what helps as the kernel has; 0 or -errno. */
+static int luring_init_ring(LuringState *s)
+{
+    /*
+     * One thread submits, and the kernel need not interrupt it: it comes by in
+     * each iteration of the event loop.  SUBMIT_ALL: an entry that is refused
+     * does not keep the others.
+     */
+    static const unsigned flags[] = {
+        IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+        IORING_SETUP_SINGLE_ISSUER,                             /* 6.0 */
+        IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL,          /* 5.18 */
+        IORING_SETUP_CQSIZE,
+    };
+    int ret = -EINVAL;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(flags) && ret == -EINVAL; i++) {
+        struct io_uring_params params = {
+            .flags = flags[i], .cq_entries = LURING_MAX_EVENTS,
+        };
+
+        ret = io_uring_queue_init_params(LURING_SQ_ENTRIES, &s->ring, &params);
+    }
+    /* Came with IORING_OP_READ. */
+    s->has_read = ret == 0 && (s->ring.features & IORING_FEAT_RW_CUR_POS);
+    return ret;
+}
+
+LuringState *luring_init(Error **errp)
+{
+    LuringState *s = g_new0(LuringState, 1);
+    int ret;
+
+    QSIMPLEQ_INIT(&s->pending);
+    ret = event_notifier_init(&s->e, false);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "failed to initialize event notifier");
+        g_free(s);
+        return NULL;
+    }
+    ret = luring_init_ring(s);
+    if (ret < 0) {
+        luring_explain_setup(-ret, errp);
+        event_notifier_cleanup(&s->e);
+        g_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void luring_cleanup(LuringState *s)
+{
+    assert(!s->aio_context);
+    io_uring_queue_exit(&s->ring);
+    event_notifier_cleanup(&s->e);
+    g_free(s);
+}

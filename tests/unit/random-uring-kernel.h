@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A kernel with io_uring whose behaviour a seed decides.  Its functions take
+ * the place of liburing's; those that liburing.h has inline work on its rings.
+ *
+ * It may refuse calls (EINTR, EAGAIN, EBUSY), take a part of what it is given,
+ * complete a request within the call, later, or only when it is called again
+ * (as with task work), transfer a part of it, or fail it; time may pass in each
+ * of them.
+ */
+#ifndef RANDOM_URING_KERNEL_H
+#define RANDOM_URING_KERNEL_H
+
+#include <liburing.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#define UK_OWNERS 12
+#define UK_REGION 512           /* bytes of the disk for each of them */
+#define UK_FD 1000              /* of the first owner's file */
+#define UK_MAX_LATE (LURING_MAX_EVENTS + LURING_SQ_ENTRIES)
+
+enum {
+    UK_SYNC, UK_LATER, UK_TASKRUN, UK_SHORT, UK_FAIL, UK_AGAIN, UK_INTR,
+    UK_REFUSE, UK_PARTIAL, UK_SLOW, UK_NEST, UK_STRICT, UK_FEATURES,
+};
+
+static const char *const uk_features[] = {
+    "sync", "later", "taskrun", "short", "fail", "again", "intr", "refuse",
+    "partial", "slow", "nest", "strict",
+};
+
+/* What the request of an owner must end with. */
+typedef struct UKOracle {
+    bool decided;
+    int want;                   /* 0 or -errno */
+    uint64_t offset;            /* of the whole request */
+    size_t size, done;
+    unsigned eintr;             /* in a row at the end of its life */
+} UKOracle;
+
+static struct {
+    uint64_t prng;
+    uint32_t without;
+    bool trace;
+    unsigned odds[UK_FEATURES];
+    int64_t clock_ns;
+    bool live;                  /* a ring is set up */
+    unsigned khead, sq_ktail, kflags, cq_khead, cq_ktail;
+    struct io_uring_sqe sqes[LURING_SQ_ENTRIES];
+    struct io_uring_cqe cqes[LURING_MAX_EVENTS];
+    int ring_fd;
+    bool readable;              /* what ring_fd is */
+    struct io_uring *ring;
+    struct io_uring_sqe late[UK_MAX_LATE];
+    bool taskrun[UK_MAX_LATE];  /* is complete, but nobody was told */
+    unsigned nb_late;
+    unsigned calls, refused_in_a_row;
+    int64_t refused_ns;         /* when the last call was refused, idle */
+    int64_t again_ns;           /* when a request was; 0: others done since */
+    uintptr_t stack_low, stack_high;    /* of calls outside of coroutines */
+    uint8_t disk[UK_OWNERS * UK_REGION];
+    UKOracle oracle[UK_OWNERS];
+} uk;
+
+/* In front of the C library's: only this clock runs. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    if (id != CLOCK_MONOTONIC || !uk.clock_ns) {
+        return syscall(SYS_clock_gettime, id, ts);
+    }
+    ts->tv_sec = uk.clock_ns / NANOSECONDS_PER_SECOND;
+    ts->tv_nsec = uk.clock_ns % NANOSECONDS_PER_SECOND;
+    return 0;
+}
+
+static uint32_t uk_random(void)
+{
+    uk.prng ^= uk.prng >> 12;
+    uk.prng ^= uk.prng << 25;
+    uk.prng ^= uk.prng >> 27;
+    return (uk.prng * UINT64_C(2685821657736338717)) >> 32;
+}
+
+static unsigned uk_below(unsigned n)
+{
+    return (uint64_t)uk_random() * n >> 32;
+}
+
+static bool uk_chance(int feature)
+{
+    return uk_below(256) < uk.odds[feature];
+}
+
+static void uk_reset(uint64_t seed)
+{
+    size_t i;
+
+    uk.prng = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    for (i = 0; i < 8; i++) {
+        uk_random();
+    }
+    for (i = 0; i < UK_FEATURES; i++) {
+        unsigned odds = uk_below(3) ? 0 : 1 + uk_below(60);
+
+        uk.odds[i] = uk.without & (1u << i) ? 0 : odds;
+    }
+    uk.odds[UK_SYNC] = uk.without & 1 ? 0 : (unsigned[]) {
+        0, 255, 128 }[uk_below(3)];
+    if (uk.odds[UK_INTR] && uk_below(8) == 0) {
+        uk.odds[UK_INTR] = 250;
+    }
+    uk.clock_ns = NANOSECONDS_PER_SECOND;
+    uk.calls = uk.refused_in_a_row = 0;
+    uk.refused_ns = uk.again_ns = 0;
+    uk.stack_low = UINTPTR_MAX;
+    uk.stack_high = 0;
+    for (i = 0; i < sizeof(uk.disk); i++) {
+        uk.disk[i] = (uint32_t)(i + seed) * 2654435761U >> 24;
+    }
+}
+
+/* Requests that complete within the call, all but the first ones. */
+static void uk_storm(void)
+{
+    memset(uk.odds, 0, sizeof(uk.odds));
+    uk.odds[UK_SLOW] = uk_below(2) ? 256 : 0;
+}
+
+static void uk_storm_begins(void)
+{
+    uk.odds[UK_SYNC] = 256;
+}
+
+/* The descriptor is what a ring's is: readable while there are completions. */
+static void uk_sync_fd(void)
+{
+    uint64_t value = 1;
+    bool want = uk.cq_ktail != uk.cq_khead;
+
+    if (want && !uk.readable) {
+        g_assert_cmpint(write(uk.ring_fd, &value, 8), ==, 8);
+    } else if (!want && uk.readable) {
+        g_assert_cmpint(read(uk.ring_fd, &value, 8), ==, 8);
+    }
+    uk.readable = want;
+}
+
+/* --- one request --- */
+
+static UKOracle *uk_oracle(const struct io_uring_sqe *sqe)
+{
+    g_assert_cmpint(sqe->fd, >=, UK_FD);
+    g_assert_cmpint(sqe->fd, <, UK_FD + UK_OWNERS);
+    return &uk.oracle[sqe->fd - UK_FD];
+}
+
+/* Read or write up to @max bytes as @sqe says; how many there were. */
+static size_t uk_copy(const struct io_uring_sqe *sqe, size_t max)
+{
+    struct iovec one = {
+        .iov_base = (void *)(uintptr_t)sqe->addr, .iov_len = sqe->len,
+    };
+    bool vector = sqe->opcode == IORING_OP_READV ||
+                  sqe->opcode == IORING_OP_WRITEV;
+    bool is_read = sqe->opcode == IORING_OP_READV ||
+                   sqe->opcode == IORING_OP_READ;
+    struct iovec *iov = vector ? (void *)(uintptr_t)sqe->addr : &one;
+    unsigned niov = vector ? sqe->len : 1;
+    size_t bytes = MIN(max, iov_size(iov, niov));
+
+    g_assert_cmpuint(sqe->off + iov_size(iov, niov), <=, sizeof(uk.disk));
+    if (is_read) {
+        iov_from_buf(iov, niov, 0, uk.disk + sqe->off, bytes);
+    } else {
+        iov_to_buf(iov, niov, 0, uk.disk + sqe->off, bytes);
+    }
+    return bytes;
+}
+
+static void uk_decide(UKOracle *o, int want)
+{
+    g_assert(!o->decided);
+    o->decided = true;
+    o->want = want;
+}
+
+/* The result of @sqe; the oracle learns what its request must end with. */
+static int uk_execute(const struct io_uring_sqe *sqe)
+{
+    UKOracle *o = uk_oracle(sqe);
+    size_t left = o->size - o->done, n;
+
+    if (uk_chance(UK_INTR)) {
+        if (++o->eintr > LURING_EINTR_MAX) {
+            uk_decide(o, -EINTR);
+        }
+        return -EINTR;
+    }
+    if (uk_chance(UK_AGAIN)) {
+        return -EAGAIN;
+    }
+    if (uk_chance(UK_FAIL)) {
+        uk_decide(o, -EIO);
+        return -EIO;
+    }
+    if (sqe->opcode == IORING_OP_FSYNC) {
+        uk_decide(o, 0);
+        return 0;
+    }
+    g_assert_cmpuint(sqe->off, ==, o->offset + o->done);
+    n = uk_chance(UK_SHORT) ? uk_below(left) : left;
+    n = uk_copy(sqe, n);
+    o->done += n;
+    if (n == 0) {
+        /* The end of the file, or a full disk. */
+        uk_decide(o, sqe->opcode == IORING_OP_READ ||
+                     sqe->opcode == IORING_OP_READV ? 0 : -ENOSPC);
+    } else if (o->done == o->size) {
+        uk_decide(o, 0);
+    }
+    return n;
+}
+
+static void uk_complete(const struct io_uring_sqe *sqe)
+{
+    struct io_uring_cqe *cqe = &uk.cqes[uk.cq_ktail % LURING_MAX_EVENTS];
+
+    g_assert_cmpuint(uk.cq_ktail - uk.cq_khead, <, LURING_MAX_EVENTS);
+    cqe->user_data = sqe->user_data;
+    cqe->res = uk_execute(sqe);
+    uk.again_ns = cqe->res == -EAGAIN ? uk.clock_ns : 0;
+    if (uk_chance(UK_SLOW)) {
+        uk.clock_ns += 2000000;
+    }
+    uk.cq_ktail++;
+    uk.refused_in_a_row = 0;
+}
+
+static void uk_complete_late(unsigned i)
+{
+    struct io_uring_sqe sqe = uk.late[i];
+
+    uk.nb_late--;
+    uk.late[i] = uk.late[uk.nb_late];
+    uk.taskrun[i] = uk.taskrun[uk.nb_late];
+    uk_complete(&sqe);
+}
+
+/* What was held back until the process calls. */
+static void uk_run_tasks(void)
+{
+    unsigned i = 0;
+
+    uk.kflags &= ~IORING_SQ_TASKRUN;
+    while (i < uk.nb_late) {
+        if (uk.taskrun[i]) {
+            uk_complete_late(i);
+        } else {
+            i++;
+        }
+    }
+}
+
+/*
+ * Time passes: some of what is in flight completes.  The process has waited,
+ * perhaps, in a system call, which runs the tasks.
+ */
+static void uk_tick(void)
+{
+    unsigned n = uk_below(uk.nb_late + 1);
+
+    if (uk_below(2)) {
+        uk_run_tasks();
+    }
+    while (n-- && uk.nb_late) {
+        unsigned i = uk_below(uk.nb_late);
+
+        if (uk_chance(UK_TASKRUN)) {
+            uk.taskrun[i] = true;
+            uk.kflags |= IORING_SQ_TASKRUN;
+        } else if (!uk.taskrun[i]) {
+            uk_complete_late(i);
+        }
+    }
+    uk_sync_fd();
+}
+
+/* --- in front of liburing's --- */
+
+int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
+                               struct io_uring_params *p)
+{
+    g_assert(!uk.live);
+    g_assert_cmpuint(entries, ==, LURING_SQ_ENTRIES);
+    if (p->flags & IORING_SETUP_SINGLE_ISSUER && uk_below(2)) {
+        return -EINVAL;         /* an older kernel */
+    }
+    g_assert_cmpuint(p->cq_entries, ==, LURING_MAX_EVENTS);
+    memset(ring, 0, sizeof(*ring));
+    uk.khead = uk.sq_ktail = uk.kflags = uk.cq_khead = uk.cq_ktail = 0;
+    uk.nb_late = 0;
+    uk.ring_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    uk.readable = false;
+    uk.live = true;
+    uk.ring = ring;
+    ring->sq.khead = &uk.khead;
+    ring->sq.ktail = &uk.sq_ktail;
+    ring->sq.kflags = &uk.kflags;
+    ring->sq.sqes = uk.sqes;
+    ring->sq.ring_entries = LURING_SQ_ENTRIES;
+    ring->sq.ring_mask = LURING_SQ_ENTRIES - 1;
+    ring->cq.khead = &uk.cq_khead;
+    ring->cq.ktail = &uk.cq_ktail;
+    ring->cq.cqes = uk.cqes;
+    ring->cq.ring_entries = LURING_MAX_EVENTS;
+    ring->cq.ring_mask = LURING_MAX_EVENTS - 1;
+    ring->ring_fd = uk.ring_fd;
+    ring->features = IORING_FEAT_EXT_ARG |
+                     (uk_below(2) ? IORING_FEAT_RW_CUR_POS : 0);
+    return 0;
+}
+
+void io_uring_queue_exit(struct io_uring *ring)
+{
+    g_assert(uk.live && ring == uk.ring && !uk.nb_late);
+    close(uk.ring_fd);
+    uk.live = false;
+}
+
+static void uk_note_stack(void)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+    if (!qemu_in_coroutine()) {
+        uk.stack_low = MIN(uk.stack_low, here);
+        uk.stack_high = MAX(uk.stack_high, here);
+    }
+}
+
+/* A call is refused; with nothing in flight not at once again (L6). */
+static int uk_refuse(void)
+{
+    static const int errors[] = { -EAGAIN, -EBUSY, -EINTR };
+    int error = errors[uk_below(ARRAY_SIZE(errors))];
+
+    if (error != -EINTR) {
+        if (!uk.nb_late && uk.cq_khead == uk.cq_ktail) {
+            g_assert(uk.clock_ns - uk.refused_ns >= LURING_RETRY_MIN_NS);
+            uk.refused_ns = uk.clock_ns;
+        }
+        uk.refused_in_a_row++;
+    }
+    return error;
+}
+
+int io_uring_submit(struct io_uring *ring)
+{
+    unsigned count = ring->sq.sqe_tail - uk.khead, i;
+
+    g_assert(uk.live && ring == uk.ring);
+    g_assert_cmpuint(count, >, 0);
+    g_assert_cmpuint(count, <=, LURING_SQ_ENTRIES);
+    uk_note_stack();
+    uk.calls++;
+    if (uk.again_ns && !uk.nb_late && uk.cq_khead == uk.cq_ktail) {
+        g_assert(uk.clock_ns - uk.again_ns >= LURING_RETRY_MIN_NS);     /* L6 */
+    }
+    uk_run_tasks();
+    if (uk_chance(UK_REFUSE)) {
+        return uk_refuse();
+    }
+    if (uk_chance(UK_PARTIAL)) {
+        count = 1 + uk_below(count);
+    }
+    for (i = 0; i < count; i++) {
+        struct io_uring_sqe *sqe = &uk.sqes[uk.khead++ % LURING_SQ_ENTRIES];
+
+        if (uk_chance(UK_SYNC)) {
+            uk_complete(sqe);
+        } else {
+            g_assert_cmpuint(uk.nb_late, <, LURING_MAX_EVENTS);
+            uk.taskrun[uk.nb_late] = false;
+            uk.late[uk.nb_late++] = *sqe;
+        }
+    }
+    uk_sync_fd();
+    return count;
+}
+
+int io_uring_get_events(struct io_uring *ring)
+{
+    g_assert(uk.live && ring == uk.ring);
+    uk_run_tasks();
+    uk_sync_fd();
+    return 0;
+}
+
+#endif

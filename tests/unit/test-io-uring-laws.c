@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The laws of the io_uring engine under random schedules.
+ *
+ * A seed makes a kernel (random-uring-kernel.h) and a workload: coroutines
+ * that read, write and flush in regions of their own, and nested event loops
+ * at the end of completion passes.  Checked at each step:
+ *
+ *   L1 the stack between the calls of io_uring_enter(2) is bounded
+ *   L2 each result, and all data, is what the kernel's oracle says
+ *   L3 pending requests have something in flight, the BH, or a timer
+ *   L4 nested loops end
+ *   L6 a refused call is repeated after a completion or a delay only
+ *   L7 tails, end of file, disk full
+ *   L8 an iteration of the event loop ends, and runs a timer that is due
+ *
+ * See test-io-uring-laws --help.
+ */
+#include "qemu/osdep.h"
+#include "qemu/aio.h"
+#include "block/block.h"
+#include "block/io_uring.h"
+#include "block/raw-aio.h"
+#include "qapi/error.h"
+#include "qemu/coroutine.h"
+#include "qemu/defer-call.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "random-uring-kernel.h"
+#include "random-schedules.h"
+
+/* Iterations without progress, with the clock running, that are a hang. */
+#define IDLE_MAX 5000
+/* Of the stack outside of coroutines, where no nested loop runs. */
+#define STACK_MAX (16 * KiB)
+/*
+ * What one iteration may take: four callbacks, each with a call that starts the
+ * clock, and one in which the time runs out.
+ */
+#define TURN_MAX_NS (4 * (LURING_BUDGET_NS + 2 * UK_OWNERS * 2000000LL))
+
+typedef struct Owner {
+    unsigned id;
+    bool nested;                /* one request, for a nested loop */
+    bool busy, finished;
+    uint8_t buf[UK_REGION];
+    uint8_t model[UK_REGION];
+} Owner;
+
+static Owner owners[UK_OWNERS];
+static AioContext *ctx;
+static LuringState *engine;
+static QEMUTimer *beacon;
+static bool beacon_armed, had_nesting, tracing;
+static unsigned requests_left, unfinished, nesting, nested_bhs, idle;
+static unsigned since;          /* completions of this iteration */
+static int64_t nested_ns;       /* of this iteration, in nested loops */
+
+static void nested_loop(void *opaque);
+
+/* --- the coroutines --- */
+
+static void owner_fill(Owner *w, size_t n)
+{
+    uint32_t random = uk_random();
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        w->buf[i] = (i + random) * 2654435761U >> 24;
+    }
+}
+
+/* Compare what @type has done with what the oracle says. */
+static void owner_check(Owner *w, int type, int ret)
+{
+    UKOracle *o = &uk.oracle[w->id];
+    uint8_t *model = w->model + (o->offset - w->id * UK_REGION);
+    size_t i;
+
+    g_assert(o->decided);
+    g_assert_cmpint(ret, ==, o->want);
+    if (type == QEMU_AIO_READ && !ret) {
+        g_assert(!memcmp(w->buf, model, o->done));
+        for (i = o->done; i < o->size; i++) {
+            g_assert_cmpuint(w->buf[i], ==, 0);
+        }
+    } else if (type == QEMU_AIO_WRITE) {
+        /* What was written before a failure is there, and nothing else. */
+        memcpy(model, w->buf, ret ? o->done : o->size);
+        g_assert(!memcmp(w->model, uk.disk + w->id * UK_REGION, UK_REGION));
+    }
+}
+
+static void coroutine_fn owner_request(Owner *w)
+{
+    static const int types[] = {
+        QEMU_AIO_READ, QEMU_AIO_READ, QEMU_AIO_WRITE, QEMU_AIO_WRITE,
+        QEMU_AIO_FLUSH,
+    };
+    int type = types[uk_below(ARRAY_SIZE(types))];
+    size_t offset = uk_below(UK_REGION);
+    size_t n = 1 + uk_below(UK_REGION - offset), split = uk_below(n + 1);
+    struct iovec iov[2] = {
+        { w->buf, split }, { w->buf + split, n - split },
+    };
+    QEMUIOVector qiov;
+    int ret;
+
+    if (uk_below(2)) {
+        iov[0].iov_len = n;
+        qemu_iovec_init_external(&qiov, iov, 1);
+    } else {
+        qemu_iovec_init_external(&qiov, iov, 2);
+    }
+    uk.oracle[w->id] = (UKOracle) {
+        .offset = w->id * UK_REGION + offset, .size = n,
+    };
+    owner_fill(w, n);
+    if (tracing) {
+        fprintf(stderr, "owner %u: type %#x, %zu bytes at %zu\n", w->id, type,
+                n, offset);
+    }
+    ret = luring_co_submit(UK_FD + w->id, w->id * UK_REGION + offset,
+                           type == QEMU_AIO_FLUSH ? NULL : &qiov, type, 0);
+    owner_check(w, type, ret);
+    counts->requests++;
+    /* L8: each callback has one budget; there are three. */
+    g_assert_cmpuint(++since, <=, 3 * LURING_BUDGET);
+}
+
+static void coroutine_fn owner_entry(void *opaque)
+{
+    Owner *w = opaque;
+
+    do {
+        owner_request(w);
+        if (!w->nested && nesting < 3 && uk_chance(UK_NEST)) {
+            defer_call(nested_loop, w);
+        }
+    } while (!w->nested && requests_left && requests_left--);
+    w->finished = true;
+    w->busy = false;
+    unfinished--;
+}
+
+/* Start an owner that is free; NULL if there is none. */
+static Owner *owner_start(bool nested)
+{
+    unsigned id;
+
+    for (id = 0; id < UK_OWNERS && owners[id].busy; id++) {
+    }
+    if (id == UK_OWNERS) {
+        return NULL;
+    }
+    owners[id].id = id;
+    owners[id].busy = true;
+    owners[id].nested = nested;
+    owners[id].finished = false;
+    unfinished++;
+    qemu_coroutine_enter(qemu_coroutine_create(owner_entry, &owners[id]));
+    return &owners[id];
+}
+
+/* --- turns of the event loop --- */
+
+static void beacon_cb(void *opaque)
+{
+    beacon_armed = false;
+}
+
+/* L3, when control is in the event loop; whether there is work. */
+static bool check_own_wakeup(void)
+{
+    LuringInfo info;
+
+    luring_get_info(engine, &info);
+    g_assert(nesting || info.depth == 0);
+    if (info.pending) {
+        g_assert(info.in_flight || info.bh_scheduled || info.retry_armed ||
+                 info.yielded);
+        g_assert(nesting || info.blocked || info.yielded);
+    }
+    g_assert_cmpuint(info.in_flight, ==,
+                     uk.nb_late + uk.cq_ktail - uk.cq_khead);
+    return info.bh_scheduled || !info.ring_empty || info.yielded;
+}
+
+static void time_passes(void)
+{
+    static const int64_t steps[] = { 10000, 200000, 3000000, 20000000 };
+
+    g_assert_cmpuint(++idle, <, IDLE_MAX);
+    uk_tick();
+    uk.clock_ns += steps[uk_below(ARRAY_SIZE(steps))];
+}
+
+static void turn(void)
+{
+    int64_t start = uk.clock_ns;
+    bool work = check_own_wakeup(), progress;
+    int64_t nested_before = nested_ns;
+    unsigned before = since;
+
+    counts->turns++;
+    if (uk_below(4) == 0) {
+        beacon_armed = true;
+        timer_mod(beacon, uk.clock_ns);
+    }
+    uk_sync_fd();
+    since = 0;
+    nested_ns = 0;
+    /* Waiting is safe just if the engine is right that it will be woken. */
+    progress = aio_poll(ctx, work && uk_below(2));
+    since = before;
+    g_assert(!beacon_armed);
+    g_assert_cmpint(uk.clock_ns - start - nested_ns, <=, TURN_MAX_NS);
+    nested_ns = nested_before;
+    check_own_wakeup();
+    if (!progress) {
+        time_passes();
+    } else {
+        idle = 0;
+        if (uk_below(3) == 0) {
+            uk_tick();
+        }
+    }
+}
+
+static void nested_loop_bh(void *opaque)
+{
+    nested_bhs--;
+    nested_loop(NULL);
+}
+
+/* L4: at the end of a completion pass, or in a bottom half. */
+static void nested_loop(void *opaque)
+{
+    int64_t start = uk.clock_ns;
+    bool armed = beacon_armed;
+    Owner *w;
+
+    if (qemu_in_coroutine()) {
+        nested_bhs++;
+        aio_bh_schedule_oneshot(ctx, nested_loop_bh, NULL);
+        return;
+    }
+    w = owner_start(true);
+    if (!w) {
+        return;
+    }
+    had_nesting = true;
+    nesting++;
+    counts->nested++;
+    while (!w->finished) {
+        turn();
+    }
+    nesting--;
+    nested_ns += uk.clock_ns - start;
+    beacon_armed &= armed;
+}
+
+/* --- schedules --- */
+
+static void start_owners(const Plan *plan)
+{
+    unsigned i, n = MIN(1 + uk_below(8), plan->max_coroutines);
+    bool section = uk_below(2);
+
+    nesting++;                  /* not in the event loop yet */
+    if (section) {
+        defer_call_begin();
+    }
+    for (i = 0; i < n; i++) {
+        owner_start(false);
+    }
+    if (section) {
+        defer_call_end();
+    }
+    nesting--;
+}
+
+void run_schedule(uint64_t seed, const Plan *plan)
+{
+    bool storm;
+    unsigned i;
+
+    uk.without = plan->without;
+    tracing = plan->trace;
+    uk_reset(seed);
+    requests_left = MIN(5 + uk_below(60), plan->max_requests);
+    storm = uk_below(200) == 0;
+    if (storm) {
+        requests_left = MIN(5 * LURING_BUDGET, plan->max_requests);
+        uk_storm();
+        counts->storms++;
+    }
+    idle = since = 0;
+    had_nesting = false;
+    ctx->nonblocking_since = 0;
+    ctx->nonblocking_look = uk.odds[UK_STRICT] ? AIO_LOOK_NEVER : uk_below(2);
+    ctx->aio_max_batch = uk_below(4) * 5;
+    engine = luring_init(&error_abort);
+    luring_attach_aio_context(engine, ctx);
+    ctx->linux_io_uring = engine;
+    for (i = 0; i < UK_OWNERS; i++) {
+        memcpy(owners[i].model, uk.disk + i * UK_REGION, UK_REGION);
+    }
+    start_owners(plan);
+    since = 0;
+    if (storm) {
+        uk_storm_begins();
+    }
+    while (unfinished || nested_bhs) {
+        turn();
+    }
+    for (i = 0; i < UK_OWNERS; i++) {
+        g_assert(!memcmp(owners[i].model, uk.disk + i * UK_REGION,
+                         UK_REGION));
+    }
+    if (!had_nesting && uk.stack_high) {
+        g_assert_cmpuint(uk.stack_high - uk.stack_low, <=, STACK_MAX);
+    }
+    luring_detach_aio_context(engine, ctx);
+    luring_cleanup(engine);
+    ctx->linux_io_uring = NULL;
+}
+
+void schedules_begin(void)
+{
+    qemu_init_main_loop(&error_abort);
+    ctx = qemu_get_aio_context();
+    /* With a clock that stands still busy polling would not end. */
+    aio_context_set_poll_params(ctx, 0, 0, 0, &error_abort);
+    beacon = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS, beacon_cb,
+                           NULL);
+}
+
+void schedules_end(void)
+{
+    timer_free(beacon);
+    qemu_cleanup_main_loop();
+}
+
+int main(int argc, char **argv)
+{
+    return schedules_main("io-uring/laws", uk_features, UK_FEATURES, argc,
+                          argv);
+}
