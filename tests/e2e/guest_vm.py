@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A stock QEMU with a Debian kernel and a busybox, on disks of a daemon."""
+
+import base64
+import glob
+import gzip
+import os
+import re
+import select
+import shutil
+import socket
+import stat
+import subprocess
+import time
+
+QEMU = os.environ.get('QEMU_SYSTEM_PROG', 'qemu-system-x86_64')
+# In the order in which they need each other.
+MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev',
+           'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk')
+INIT = r'''#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /disk/a /disk/b /tmp
+/bin/busybox --install -s /bin
+export PATH=/bin LD_LIBRARY_PATH=/lib
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+for m in %s; do insmod /modules/$m.ko; done
+exec < /dev/ttyS1 > /dev/ttyS1 2>&1
+stty raw -echo
+echo '@@end@@0'
+while read -r line; do
+    eval "$(echo "$line" | base64 -d)"
+    echo "@@end@@$?"
+done
+'''
+PROMPT = b'@@end@@'
+
+
+class Missing(Exception):
+    """Something that the guest needs is not installed here."""
+
+
+def find_kernel():
+    """A kernel, and the folder of its modules."""
+    kernels = [k for k in glob.glob('/boot/vmlinuz-*') if os.access(k,
+                                                                    os.R_OK)]
+    for kernel in sorted(kernels, key=lambda k: ('cloud' not in k, k)):
+        folder = '/lib/modules/' + kernel.split('vmlinuz-', 1)[1]
+        if os.path.isdir(folder):
+            return kernel, folder
+    raise Missing('no kernel in /boot with modules (linux-image-cloud-amd64)')
+
+
+def module_file(folder, name):
+    """None: it is part of the kernel."""
+    found = glob.glob('%s/kernel/**/%s.ko*' % (folder, name), recursive=True)
+    return found[0] if found else None
+
+
+class Archive:
+    """An initramfs: "newc" records."""
+
+    def __init__(self):
+        self.data = []
+        self.inode = 1
+
+    def add(self, name, mode, content=b''):
+        fields = (self.inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0,
+                  len(name) + 1, 0)
+        record = b'070701' + b''.join(b'%08X' % f for f in fields)
+        record += name.encode() + b'\0'
+        record += bytes(-len(record) % 4)
+        self.data.append(record + content + bytes(-len(content) % 4))
+        self.inode += 1
+
+    def folder(self, name):
+        self.add(name, stat.S_IFDIR | 0o755)
+
+    def file(self, name, content):
+        self.add(name, stat.S_IFREG | 0o755, content)
+
+    def program(self, path, name):
+        """With the libraries that it needs."""
+        with open(path, 'rb') as file:
+            self.file(name, file.read())
+        needs = subprocess.run(['ldd', path], stdout=subprocess.PIPE,
+                               check=False).stdout.decode()
+        for library in re.findall(r'(/\S+) \(0x', needs):
+            target = library[1:] if 'ld-linux' in library else \
+                'lib/' + os.path.basename(library)
+            with open(library, 'rb') as file:
+                self.file(target, file.read())
+
+    def save(self, path):
+        self.add('TRAILER!!!', 0)
+        with gzip.open(path, 'wb', compresslevel=1) as file:
+            file.write(b''.join(self.data))
+
+
+def make_initramfs(path, modules):
+    busybox = next((b for b in ('/bin/busybox', '/usr/bin/busybox')
+                    if os.path.exists(b)), None)
+    mke2fs = shutil.which('mke2fs', path='/sbin:/usr/sbin')
+    if not busybox or not mke2fs:
+        raise Missing('no busybox (busybox-static), or no mke2fs (e2fsprogs)')
+    archive = Archive()
+    for name in ('bin', 'lib', 'lib64', 'modules'):
+        archive.folder(name)
+    with open(busybox, 'rb') as file:
+        archive.file('bin/busybox', file.read())
+    archive.program(mke2fs, 'bin/mke2fs.ext4')
+    with_file = []
+    for name in MODULES:
+        source = module_file(modules, name)
+        if source:
+            if not source.endswith('.ko'):
+                raise Missing('modules are compressed: %s' % source)
+            with open(source, 'rb') as file:
+                archive.file('modules/%s.ko' % name, file.read())
+            with_file.append(name)
+    archive.file('init', (INIT % ' '.join(with_file)).encode())
+    archive.save(path)
+
+
+# A /dev/kvm does not mean that a guest runs by it: not within each machine.
+ACCELERATOR = os.environ.get('LAIO_GUEST_ACCEL', 'tcg')
+
+
+class Guest:
+    """
+    The machine.  @disks are command line options; the guest knows the disks
+    as vda, vdb, in their order.
+    """
+
+    def __init__(self, folder, disks, cpus=2, timeout=120):
+        kernel, modules = find_kernel()
+        if not shutil.which(QEMU):
+            raise Missing('no ' + QEMU)
+        initramfs = os.path.join(folder, 'initramfs')
+        if not os.path.exists(initramfs):
+            make_initramfs(initramfs, modules)
+        self.timeout = timeout
+        self.console = os.path.join(folder, 'console.log')
+        self.log = open(os.path.join(folder, 'guest.log'), 'w+b')
+        shell = os.path.join(folder, 'shell')
+        self.process = subprocess.Popen(
+            [QEMU, '-nodefaults', '-display', 'none', '-no-reboot',
+             '-machine', 'q35,accel=' + ACCELERATOR,
+             '-cpu', 'max', '-smp', str(cpus), '-m', '192M',
+             '-object', 'memory-backend-memfd,id=mem,size=192M,share=on',
+             '-numa', 'node,memdev=mem',
+             '-serial', 'file:' + self.console,
+             '-serial', 'unix:%s,server=on,wait=off' % shell,
+             '-kernel', kernel, '-initrd', initramfs,
+             '-append', 'console=ttyS0 loglevel=4 panic=-1 '
+             'random.trust_cpu=on', *disks],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        try:
+            self.socket = self.connect(shell)
+            self.pending = b''
+            self.result()
+        except Exception:
+            self.cleanup()
+            raise
+
+    def connect(self, path):
+        end = time.monotonic() + 20
+        while True:
+            try:
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(path)
+                return s
+            except (FileNotFoundError, ConnectionRefusedError):
+                s.close()
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError('the guest does not start: ' +
+                                       self.output()) from None
+                time.sleep(0.05)
+
+    def output(self):
+        text = ''
+        for name in (self.log.name, self.console):
+            if os.path.exists(name):
+                with open(name, errors='replace') as file:
+                    text += file.read()[-1500:]
+        return text
+
+    def start(self, command):
+        """Begin; result() waits."""
+        self.socket.sendall(base64.b64encode(command.encode()) + b'\n')
+
+    def result(self, timeout=None):
+        """What the command has printed; its failure is an error."""
+        end = time.monotonic() + (timeout or self.timeout)
+        while True:
+            match = re.search(PROMPT + rb'(\d+)\r?\n', self.pending)
+            if match:
+                break
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                raise TimeoutError('the guest does not answer: %s %s' % (
+                    self.pending[-300:], self.output()))
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError('the guest has ended: ' + self.output())
+            self.pending += data
+        text = self.pending[:match.start()].decode(errors='replace')
+        self.pending = self.pending[match.end():]
+        if match[1] != b'0':
+            raise RuntimeError('in the guest: status %s: %s' % (
+                match[1].decode(), text[-500:]))
+        return text.strip()
+
+    def sh(self, command, timeout=None):
+        self.start(command)
+        return self.result(timeout)
+
+    def power_off(self):
+        self.start('sync; poweroff -f')
+        try:
+            status = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError('the guest does not end: ' +
+                               self.output()) from None
+        if status:
+            raise RuntimeError('QEMU ends with %d: %s' % (status,
+                                                          self.output()))
+
+    def cleanup(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
