@@ -54,6 +54,11 @@ struct MirrorBlockJob {
 
     QemuMutex lock;             /* protects what follows */
     QLIST_HEAD(, MirrorOp) ops;
+    /*
+     * With a target that was zero at the beginning: where data have been
+     * written to it since, by chunks.  NULL: it was not.
+     */
+    HBitmap *written;
 
     /* The coroutine's, and its copies', which run in its context. */
     int in_flight;              /* atomic for readers elsewhere */
@@ -71,6 +76,10 @@ void coroutine_fn mirror_op_begin(MirrorOp *op);
 void coroutine_fn mirror_op_end(MirrorOp *op);
 /* [@offset, @offset + @bytes) is missing on the target. */
 void mirror_set_dirty(MirrorBlockJob *s, int64_t offset, int64_t bytes);
+/* Before data, perhaps not zeroes, are written to the target. */
+void mirror_note_written(MirrorBlockJob *s, int64_t offset, int64_t bytes);
+/* Whether the range of the target is still as zero as it was. */
+bool mirror_is_still_zero(MirrorBlockJob *s, int64_t offset, int64_t bytes);
 /* A request has failed with -errno @error: by the policy, perhaps the end. */
 void mirror_error(MirrorBlockJob *s, bool is_read, int error);
 

@@ -78,6 +78,7 @@ static int coroutine_fn mirror_copy_range(MirrorBlockJob *s, int64_t offset,
             }
             ret = buf ? bdrv_co_pread(source, offset, n, buf, 0) : -ENOMEM;
             if (ret == 0) {
+                mirror_note_written(s, offset, n);
                 ret = bdrv_co_pwrite(s->target, offset, n, buf, 0);
             }
         }
@@ -94,11 +95,15 @@ static int coroutine_fn mirror_write_target(MirrorBlockJob *s,
 
     switch (w->method) {
     case MIRROR_ZERO:
+        if (mirror_is_still_zero(s, w->offset, w->bytes)) {
+            return 0;
+        }
         return bdrv_co_pwrite_zeroes(s->target, w->offset, w->bytes, flags |
                                     (s->unmap ? BDRV_REQ_MAY_UNMAP : 0));
     case MIRROR_DISCARD:
         return mirror_copy_range(s, w->offset, w->bytes);
     default:
+        mirror_note_written(s, w->offset, w->bytes);
         return bdrv_co_pwritev_part(s->target, w->offset, w->bytes, w->qiov,
                                     w->qiov_offset, flags);
     }

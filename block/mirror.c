@@ -65,6 +65,23 @@ void mirror_set_dirty(MirrorBlockJob *s, int64_t offset, int64_t bytes)
     }
 }
 
+void mirror_note_written(MirrorBlockJob *s, int64_t offset, int64_t bytes)
+{
+    if (s->written) {
+        QEMU_LOCK_GUARD(&s->lock);
+        hbitmap_set(s->written, offset, MIN(bytes, s->len - offset));
+    }
+}
+
+bool mirror_is_still_zero(MirrorBlockJob *s, int64_t offset, int64_t bytes)
+{
+    if (!s->written) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&s->lock);
+    return hbitmap_next_dirty(s->written, offset, bytes) < 0;
+}
+
 void mirror_error(MirrorBlockJob *s, bool is_read, int error)
 {
     BlockErrorAction action;
@@ -93,6 +110,7 @@ static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
         *is_read = ret < 0;
     }
     if (ret == 0) {
+        mirror_note_written(s, op->offset, bytes);
         ret = bdrv_co_pwritev(s->target, op->offset, bytes, &qiov, 0);
     }
     buffer_pool_put(&s->buffers, buf, bytes);
@@ -104,7 +122,8 @@ static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes)
     MirrorBlockJob *s = op->s;
 
     /* A new image is zero: asking costs less than writing. */
-    if (bdrv_co_is_known_zero(s->target->bs, op->offset, bytes)) {
+    if (mirror_is_still_zero(s, op->offset, bytes) ||
+        bdrv_co_is_known_zero(s->target->bs, op->offset, bytes)) {
         return 0;
     }
     return bdrv_co_pwrite_zeroes(s->target, op->offset, bytes,
@@ -470,6 +489,7 @@ static void mirror_free(Job *job)
     g_free(s->replaces);
     bdrv_unref(s->to_replace);
     buffer_pool_destroy(&s->buffers);
+    hbitmap_free(s->written);
     if (s->granularity) {
         /* It was not the creation that failed. */
         qemu_mutex_destroy(&s->lock);
@@ -665,6 +685,9 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     s->buffers.size = s->max_io;
     s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
+    if (o->target_is_zero) {
+        s->written = hbitmap_alloc(s->len, ctz64(granularity));
+    }
 }
 
 static BlockJob *mirror_create(const BlockJobDriver *driver,

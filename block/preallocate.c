@@ -29,8 +29,8 @@ typedef struct BDRVPreallocateState {
     QEMUBH *drop_bh;            /* main thread */
 
     CoMutex lock;               /* protects what follows */
-    int64_t data_end;           /* bytes; atomic to look at it; -1: unknown */
-    int64_t file_end;           /* bytes; >= data_end; what is between is zero */
+    int64_t data_end;           /* bytes; atomic for a look; -1: unknown */
+    int64_t file_end;           /* bytes; >= data_end; zeroes in between */
 } BDRVPreallocateState;
 
 static const QemuOptsList preallocate_runtime_opts = {

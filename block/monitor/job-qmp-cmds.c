@@ -234,6 +234,7 @@ void qmp_blockdev_mirror(const char *job_id, const char *device,
         .sync = sync,
         .copy_mode = has_copy_mode ? copy_mode : MIRROR_COPY_MODE_BACKGROUND,
         .unmap = true,
+        .target_is_zero = has_target_is_zero && target_is_zero,
         .filter_node_name = filter_node_name,
         .on_source_error = has_on_source_error ? on_source_error :
                            BLOCKDEV_ON_ERROR_REPORT,

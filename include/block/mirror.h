@@ -18,6 +18,7 @@ typedef struct MirrorJobOptions {
     MirrorCopyMode copy_mode;
     bool source_backing;        /* the target gets the source's backing file */
     bool unmap;
+    bool target_is_zero;        /* the user says so: zeroes need no writes */
     const char *filter_node_name;
     BlockdevOnError on_source_error;
     BlockdevOnError on_target_error;

@@ -32,6 +32,27 @@ static void wait_status(BlockJob *job, JobStatus status)
     }
 }
 
+/* Until the target lacks nothing. */
+static void wait_clean(BlockJob *job)
+{
+    MirrorBlockJob *s = container_of(job, MirrorBlockJob, common);
+
+    while (bdrv_get_dirty_count(s->dirty_bitmap) ||
+           qatomic_read(&s->in_flight)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+}
+
+static void write_all(BlockDriverState *bs, const void *buf)
+{
+    BlockBackend *b = blk_new(qemu_get_aio_context(), BLK_PERM_WRITE,
+                              BLK_PERM_ALL);
+
+    blk_insert_bs(b, bs, &error_abort);
+    g_assert_cmpint(blk_pwrite(b, 0, SIZE, buf, 0), ==, 0);
+    blk_unref(b);
+}
+
 static void complete(BlockJob *job)
 {
     JOB_LOCK_GUARD();
@@ -137,6 +158,58 @@ static void test_discard(void)
     read_all(source, a);
     read_all(target, b);
     g_assert_cmpint(memcmp(a, b, SIZE), ==, 0);
+}
+
+/*
+ * The user says that the target reads as zeroes: none are written, but where
+ * data were before.  (Here it is a lie, which shows where nothing is written.)
+ */
+static void check_target_is_zero(MirrorCopyMode copy_mode)
+{
+    MirrorJobOptions o = {
+        .job_id = "mirror", .sync = MIRROR_SYNC_MODE_FULL, .unmap = true,
+        .copy_mode = copy_mode, .cb = job_over, .granularity = STEP,
+        .target_is_zero = true,
+    };
+    g_autofree uint8_t *buf = g_malloc(SIZE), *want = g_malloc(SIZE);
+    BlockJob *job;
+    int64_t i;
+
+    memset(buf, 0x55, SIZE);
+    write_all(target, buf);
+    read_all(source, want);
+    job = mirror_job_create(source, target, &o, &error_abort);
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    /* Data where there were none, zeroes over them, and over other data. */
+    g_assert_cmpint(blk_pwrite(blk, 3 * STEP, STEP, buf, 0), ==, 0);
+    wait_clean(job);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 3 * STEP, STEP, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 4 * STEP, STEP, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 7 * STEP, STEP, 0), ==, 0);
+    wait_clean(job);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+    read_all(target, buf);
+    for (i = 0; i + STEP <= SIZE; i += STEP) {
+        if (i == 3 * STEP || i == 4 * STEP) {
+            g_assert_true(buffer_is_zero(buf + i, STEP));
+        } else if (i / STEP % 4 == 3) {
+            /* A hole of the source. */
+            g_assert_cmpint(buf[i], ==, 0x55);
+        } else {
+            g_assert_cmpint(memcmp(buf + i, want + i, STEP), ==, 0);
+        }
+    }
+}
+
+static void test_target_is_zero(void)
+{
+    check_target_is_zero(MIRROR_COPY_MODE_BACKGROUND);
+}
+
+static void test_target_is_zero_active(void)
+{
+    check_target_is_zero(MIRROR_COPY_MODE_WRITE_BLOCKING);
 }
 
 /* sync=none: what is written from now on. */
@@ -294,6 +367,8 @@ static void add_tests(void)
     ADD("soft-cancel", test_soft_cancel);
     ADD("discard", test_discard);
     ADD("none", test_none);
+    ADD("target-is-zero", test_target_is_zero);
+    ADD("target-is-zero-active", test_target_is_zero_active);
     ADD("disturbed", test_disturbed);
     ADD("refused", test_refused);
     g_test_add("/mirror/commit", int, NULL, (void *)use_vmdk,
