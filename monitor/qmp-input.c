@@ -14,6 +14,7 @@
 #include <json-c/json.h>
 #include "monitor-internal.h"
 #include "qapi/error.h"
+#include "qemu/json-util.h"
 
 struct QmpInput {
     QmpMessageFunc *func;
@@ -21,6 +22,7 @@ struct QmpInput {
     struct json_tokener *tok;
     size_t bytes;               /* of this message, until now */
     size_t values;
+    size_t members;             /* of all its objects */
     char quote;                 /* of the string that is open, or 0 */
     bool escape;                /* after a backslash in it */
     bool skipping;
@@ -50,7 +52,7 @@ void qmp_input_free(QmpInput *in)
 static void next_message(QmpInput *in)
 {
     json_tokener_reset(in->tok);
-    in->bytes = in->values = 0;
+    in->bytes = in->values = in->members = 0;
     in->quote = 0;
     in->escape = false;
 }
@@ -109,6 +111,8 @@ static size_t count(QmpInput *in, const char *buf, size_t size)
             }
         } else if (c == '"' || c == '\'') {
             in->quote = c;
+        } else if (c == ':') {
+            in->members++;
         } else if (c == ',' || c == '[' || c == '{') {
             in->values++;
         }
@@ -144,6 +148,20 @@ static size_t plain_bytes(const char *buf, size_t size)
         /* Count only. */
     }
     return i;
+}
+
+/* A whole message; json-c has taken the last of members with one name. */
+static void deliver(QmpInput *in, struct json_object *message)
+{
+    Error *err = NULL;
+
+    if (json_count_members(message) < in->members) {
+        error_setg(&err, "%s", JSON_DUPLICATE_KEY);
+        json_object_put(message);
+        message = NULL;
+    }
+    next_message(in);
+    in->func(in->opaque, message, err);
 }
 
 /* Returns the bytes that were used. */
@@ -182,8 +200,7 @@ static size_t parse(QmpInput *in, const char *buf, size_t size)
             fail(in, control_error);
             return good;
         }
-        next_message(in);
-        in->func(in->opaque, message, NULL);
+        deliver(in, message);
         return used;
     default:
         used = MIN(json_tokener_get_parse_end(in->tok), plain);

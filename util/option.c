@@ -9,6 +9,7 @@
 #include <json-c/json.h>
 #include "qapi/error.h"
 #include "qemu/cutils.h"
+#include "qemu/json-util.h"
 #include "qemu/option.h"
 
 /* json-c has no const; none of the calls made with this changes the object. */
@@ -204,6 +205,26 @@ static const char *json_fault(json_tokener *tok, const char *text, size_t len)
     return *rest ? "extra text after the object" : NULL;
 }
 
+/* The colons of @text outside of strings. */
+static size_t json_text_members(const char *text)
+{
+    char quote = 0;
+    size_t n = 0;
+
+    for (; *text; text++) {
+        if (quote && *text == '\\' && text[1]) {
+            text++;
+        } else if (quote) {
+            quote = *text == quote ? 0 : quote;
+        } else if (*text == '"' || *text == '\'') {
+            quote = *text;
+        } else {
+            n += *text == ':';
+        }
+    }
+    return n;
+}
+
 QOpts *qopts_parse_json(const char *text, Error **errp)
 {
     json_tokener *tok = json_tokener_new();
@@ -217,6 +238,9 @@ QOpts *qopts_parse_json(const char *text, Error **errp)
         /* With its NUL, or a number might go on. */
         nested = json_tokener_parse_ex(tok, text, len + 1);
         fault = json_fault(tok, text, len);
+    }
+    if (!fault && json_count_members(nested) < json_text_members(text)) {
+        fault = JSON_DUPLICATE_KEY;
     }
     if (fault) {
         error_setg(errp, "Could not parse the JSON options: %s", fault);

@@ -31,6 +31,11 @@ GROUPS = {
         '{"execute":"query-version","arguments":{},"id":1.5}',
         '{"execute":"block_resize","arguments":{"node-name":"\\u00e9x",'
         '"size":1}}',
+        '{"execute":"query-jobs","execute":"query-version"}',
+        '{"execute":"query-jobs","id":{"a":[{"b":1,"b":1}]}}',
+        '{"execute":"query-jobs","arguments":{"a":1,"a":1}}',
+        '{"execute":"query-jobs","id":"a:b:\\":c"}',
+        '{"execute":"query-jobs","id":{"a":{"a":"\u00e9:"},"b":[{},{}]}}',
         ('query-version', {}),
         ('query-commands', {'a': 1}),
         ('query-qmp-schema', {'a': 1}),
