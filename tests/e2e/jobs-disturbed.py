@@ -5,7 +5,9 @@ usage: jobs-disturbed.py DAEMON IMG IO FOLDER CYCLES KILLS [SEED]
 
 CYCLES jobs, backups and mirrors in turn, on a disk under load, are paused,
 resumed, slowed down, moved to an iothread, completed and cancelled at random;
-afterwards the graph must be as before.  KILLS times for each kind of job the
+afterwards the graph must be as before.  The same with streams, commits, backups
+and mirrors, one or two at once, on a chain of images whose top is under load,
+and which gets a new top when it has become short.  KILLS times for each kind of job the
 daemon is killed while it runs: the source must be what was flushed, and a
 target whose job was told to have completed must be whole.
 """
@@ -64,6 +66,15 @@ def graph(daemon):
                   for e in answer['edges'])
 
 
+def check_load(daemon):
+    for name in ('errors', 'mismatches'):
+        count = daemon.cmd('qom-get', path='/objects/load', property=name)
+        if count:
+            raise RuntimeError('the load has %d %s: %s' % (
+                count, name, daemon.cmd('qom-get', path='/objects/load',
+                                        property='first-error')))
+
+
 def start(daemon, kind):
     arguments = {'job-id': 'job', 'device': 'source', 'target': 'target',
                  'sync': 'full', 'speed': rng.choice((0, 1 << 22, 1 << 24)),
@@ -89,7 +100,7 @@ def disturb(daemon, kind):
         daemon.cmd('job-complete', id='job')
     elif what == 5:
         daemon.cmd('x-blockdev-set-iothread', {
-            'node-name': 'source',
+            'node-name': 'source', 'force': True,
             'iothread': rng.choice(('thread', None))})
     elif what == 6:
         daemon.cmd('job-finalize', id='job')
@@ -152,18 +163,185 @@ def cycles(fmt):
                                                     flat=True)}
         if nodes != after:
             raise RuntimeError('nodes %s' % (nodes ^ after))
-        for name in ('errors', 'mismatches'):
-            count = daemon.cmd('qom-get', path='/objects/load', property=name)
-            if count:
-                raise RuntimeError('the load has %d %s: %s' % (
-                    count, name, daemon.cmd('qom-get', path='/objects/load',
-                                            property='first-error')))
+        check_load(daemon)
         status = daemon.quit()
         if status:
             raise RuntimeError('exit status %d: %s' % (status,
                                                        daemon.output()))
     finally:
         daemon.cleanup()
+
+
+class Chain:
+    """Images above each other, the top one under load."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.made = 0
+        self.nodes = []         # from the base to the top
+
+    def look(self):
+        """What the chain is now, and that nothing else is left of jobs."""
+        edges = graph(self.daemon)
+        below = {parent[1]: child[1] for parent, child, name, _, _ in edges
+                 if name == 'backing'}
+        roots = [child[1] for parent, child, _, _, _ in edges
+                 if parent[0] == 'block-backend']
+        old = self.nodes
+        self.nodes = [roots[0]]
+        while self.nodes[0] in below:
+            self.nodes.insert(0, below[self.nodes[0]])
+        for name in reversed(old):
+            if name not in self.nodes:
+                self.daemon.cmd('blockdev-del', {'node-name': name})
+                os.unlink(path(name))
+        if len(roots) != 1 or any(e[0][0] == 'block-job' for e in edges):
+            raise RuntimeError('users are left: %s' % (edges,))
+        for node in self.daemon.cmd('query-named-block-nodes', flat=True):
+            if (node['drv'] not in ('vmdk', 'file') or
+                    node.get('dirty-bitmaps')):
+                raise RuntimeError('a node is left: %s' % node)
+        for parent, child, name, perm, shared in edges:
+            if name != 'backing' or parent[1] not in self.nodes:
+                continue
+            if perm != ['consistent-read'] or 'write' not in shared:
+                raise RuntimeError('%s is used as backing by %s with %s, '
+                                   'sharing %s' % (child, parent, perm,
+                                                   shared))
+
+    def writes(self):
+        return self.daemon.cmd('qom-get', path='/objects/load',
+                               property='writes')
+
+    def create(self, name):
+        """An overlay of the top: no program but the daemon may read that."""
+        below = [n for n in self.daemon.cmd('query-named-block-nodes',
+                                            flat=True)
+                 if n['node-name'] == self.nodes[-1]][0]
+        cid = below['image']['format-specific']['data']['cid']
+        run(IMG, 'create', '-q', '-f', 'vmdk', path(name), '%dM' % MIB)
+        with open(path(name), 'r+b') as file:
+            head = file.read(65536)
+            file.seek(0)
+            file.write(head.replace(b'parentCID=ffffffff',
+                                    b'parentCID=%08x' % cid))
+
+    def grow(self, depth):
+        while len(self.nodes) < depth:
+            self.made += 1
+            name = 'o%d' % self.made
+            self.create(name)
+            self.daemon.cmd('blockdev-add', {
+                'driver': 'vmdk', 'node-name': name, 'backing': None,
+                'discard': 'unmap', 'file': {
+                    'driver': 'file', 'filename': path(name),
+                    'aio': 'native'}})
+            self.daemon.cmd('blockdev-snapshot', {
+                'node': self.nodes[-1], 'overlay': name})
+            self.nodes.append(name)
+            # Something for commits; its first write sets the content ID.
+            writes = self.writes()
+            while self.writes() < writes + 100:
+                time.sleep(0.001)
+
+    def start(self, job):
+        """Some job on some node of the chain."""
+        kind = rng.choice(('stream', 'stream', 'commit', 'commit', 'backup',
+                           'mirror'))
+        arguments = {'job-id': job, 'device': self.nodes[-1],
+                     'speed': rng.choice((0, 1 << 22, 1 << 24)),
+                     'auto-finalize': rng.random() < 0.8}
+        which = rng.randrange(1, len(self.nodes))
+        if kind == 'stream':
+            arguments['device'] = self.nodes[which]
+            if which > 1 and rng.random() < 0.5:
+                arguments['base-node'] = self.nodes[rng.randrange(which - 1)]
+            if rng.random() < 0.5:
+                arguments['filter-node-name'] = 'filter-' + job
+        elif kind == 'commit':
+            arguments['top-node'] = self.nodes[which]
+            arguments['base-node'] = self.nodes[rng.randrange(which)]
+        else:
+            kind = 'blockdev-' + kind
+            arguments.update(target='target', sync=rng.choice(
+                ('full', 'top', 'none')))
+        self.daemon.cmd(kind if kind.startswith('blockdev') else
+                        'block-' + kind, arguments)
+
+    def disturb(self):
+        jobs = self.daemon.cmd('query-jobs')
+        if not jobs:
+            return
+        job = rng.choice(jobs)['id']
+        command, arguments = rng.choice((
+            ('job-pause', {'id': job}), ('job-resume', {'id': job}),
+            ('job-cancel', {'id': job}), ('job-complete', {'id': job}),
+            ('job-finalize', {'id': job}),
+            ('block-job-set-speed', {'device': job, 'speed': rng.choice(
+                (0, 1 << 20, 1 << 26))}),
+            ('block-job-cancel', {'device': job, 'force': True}),
+            ('x-blockdev-set-iothread', {
+                'node-name': self.nodes[-1], 'force': True,
+                'iothread': rng.choice(('thread', None))})))
+        self.daemon.qmp.raw(command, arguments)
+
+    def end_jobs(self):
+        begin = time.monotonic()
+        while self.daemon.cmd('query-jobs'):
+            waited = time.monotonic() - begin
+            if waited > 60:
+                raise TimeoutError('%s do not end' %
+                                   self.daemon.cmd('query-jobs'))
+            for job in self.daemon.cmd('query-jobs'):
+                raw = self.daemon.qmp.raw
+                raw('job-resume', {'id': job['id']})
+                raw('block-job-set-speed', {'device': job['id'], 'speed': 0})
+                if job['status'] == 'ready':
+                    # A mirror that is completed would end the chain.
+                    raw('block-job-complete' if job['type'] == 'commit' and
+                        rng.random() < 0.7 else 'block-job-cancel',
+                        {'device': job['id']})
+                elif job['type'] == 'backup' or (waited > 3 and
+                                                 job['type'] == 'mirror'):
+                    raw('job-cancel', {'id': job['id']})
+                raw('job-finalize', {'id': job['id']})
+            time.sleep(0.005)
+
+
+def chain_cycles():
+    make_images('vmdk')
+    daemon = Daemon(DAEMON, FOLDER)
+    chain = Chain(daemon)
+    started = refused = 0
+    try:
+        daemon.cmd('object-add', qom_type='iothread', id='thread')
+        open_nodes(daemon, 'vmdk')
+        daemon.cmd('object-add', qom_type='load', id='load',
+                   node_name='source', iodepth=8, read_percent=60,
+                   seed=SEED)
+        for _ in range(CYCLES):
+            chain.look()
+            chain.grow(rng.choice((3, 4)))
+            for job in ('a', 'b')[:rng.choice((1, 2))]:
+                try:
+                    chain.start(job)
+                    started += 1
+                except QmpError:
+                    refused += 1
+            for _ in range(rng.randrange(8)):
+                time.sleep(rng.random() * 0.02)
+                chain.disturb()
+            chain.end_jobs()
+            daemon.qmp.events.clear()
+            check_load(daemon)
+        chain.look()
+        status = daemon.quit()
+        if status:
+            raise RuntimeError('exit status %d: %s' % (status,
+                                                       daemon.output()))
+    finally:
+        daemon.cleanup()
+    return '%d jobs, %d refused' % (started, refused)
 
 
 def compare(fmt, name):
@@ -262,6 +440,8 @@ def main():
             if KILLS:
                 failed |= report('kill -9, %s, %s' % (kind, fmt), kill, fmt,
                                  kind)
+    if CYCLES:
+        failed |= report('%d cycles, chain' % CYCLES, chain_cycles)
     for kind in ('stream', 'commit', 'commit below'):
         if KILLS:
             failed |= report('kill -9, %s, vmdk' % kind, kill_chain, kind)
