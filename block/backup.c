@@ -345,6 +345,7 @@ static BackupBlockJob *backup_create_on_filter(BlockDriverState *cbw,
         return NULL;
     }
     block_copy_set_compress(bcs, o->compress);
+    block_copy_set_use_copy_range(bcs, o->use_copy_range);
     block_copy_set_speed(bcs, o->speed);
     backup_init_bcs_bitmap(s);
     return s;

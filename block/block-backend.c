@@ -601,6 +601,29 @@ int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset,
                           flags | BDRV_REQ_ZERO_WRITE);
 }
 
+int coroutine_fn blk_co_copy_range(BlockBackend *blk_in, int64_t off_in,
+                                   BlockBackend *blk_out, int64_t off_out,
+                                   int64_t bytes, BdrvRequestFlags read_flags,
+                                   BdrvRequestFlags write_flags)
+{
+    int ret;
+
+    blk_begin_request(blk_in);
+    blk_begin_request(blk_out);
+    ret = blk_check_byte_request(blk_in, off_in, bytes);
+    if (ret == 0) {
+        ret = blk_check_byte_request(blk_out, off_out, bytes);
+    }
+    if (ret == 0) {
+        ret = blk_enable_write_cache(blk_out) ?
+              bdrv_co_copy_range(blk_in->root, off_in, blk_out->root, off_out,
+                                 bytes, read_flags, write_flags) : -ENOTSUP;
+    }
+    blk_dec_in_flight(blk_out);
+    blk_dec_in_flight(blk_in);
+    return ret;
+}
+
 int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset,
                                  int64_t bytes)
 {

@@ -43,6 +43,7 @@ struct BlockCopyState {
     bool discard_source;
 
     bool skip_unallocated;      /* atomic */
+    bool use_copy_range;        /* atomic; until it was refused */
 
     QemuMutex lock;             /* protects what follows */
     int64_t in_flight_bytes;
@@ -62,6 +63,7 @@ struct BlockCopyCallState {
     int64_t bytes;
     int max_workers;
     int64_t max_chunk;
+    bool any_chunk;             /* the caller sets no limit */
     bool ignore_ratelimit;
     BlockCopyAsyncCallbackFunc cb;
     void *cb_opaque;
@@ -183,6 +185,11 @@ void block_copy_set_compress(BlockCopyState *s, bool compress)
         /* A compressed cluster is written at once, and alone. */
         s->max_transfer = s->cluster_size;
     }
+}
+
+void block_copy_set_use_copy_range(BlockCopyState *s, bool use)
+{
+    s->use_copy_range = use;
 }
 
 void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm)
@@ -352,12 +359,36 @@ static int coroutine_fn block_copy_data(BlockCopyState *s, int64_t offset,
     return ret;
 }
 
+/* By the host; -ENOTSUP, and smaller pieces from then on, if it refuses. */
+static int coroutine_fn block_copy_offload(BlockCopyTask *task, int64_t bytes)
+{
+    BlockCopyState *s = task->s;
+    int ret;
+
+    if (!qatomic_read(&s->use_copy_range) || s->write_flags) {
+        return -ENOTSUP;
+    }
+    ret = bdrv_co_copy_range(s->source, task->offset, s->target, task->offset,
+                             bytes, 0, 0);
+    if (ret == -ENOTSUP) {
+        qatomic_set(&s->use_copy_range, false);
+        if (task->call->any_chunk) {
+            task->call->max_chunk = BLOCK_COPY_CHUNK;
+        }
+    }
+    return ret;
+}
+
 static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
 {
     BlockCopyState *s = task->s;
     int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
 
+    if (!task->zeroes && block_copy_offload(task, bytes) == 0) {
+        return 0;
+    }
     if (!task->zeroes) {
+        /* Also after another error: this tells whose it is. */
         return block_copy_data(s, task->offset, bytes, error_is_read);
     }
     *error_is_read = false;
@@ -573,8 +604,10 @@ BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
     call->offset = offset;
     call->bytes = bytes;
     call->max_workers = max_workers;
+    call->any_chunk = !max_chunk;
     call->max_chunk = max_chunk ? MIN(max_chunk, BLOCK_COPY_MAX_CHUNK) :
-                      BLOCK_COPY_CHUNK;
+                      qatomic_read(&s->use_copy_range) ?
+                      BLOCK_COPY_MAX_CHUNK : BLOCK_COPY_CHUNK;
     call->cb = cb;
     call->cb_opaque = cb_opaque;
     call->co = qemu_coroutine_create(block_copy_co_entry, call);

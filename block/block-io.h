@@ -49,6 +49,8 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
                                      size_t qiov_offset,
                                      BdrvRequestFlags flags);
 
+/* Before a write up to @end: it is counted whether it succeeds or not. */
+void bdrv_note_write(BlockDriverState *bs, uint64_t end);
 /* Account for a change of the content, and of the length. */
 void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
                                            int64_t offset, int64_t bytes,

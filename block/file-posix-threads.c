@@ -206,6 +206,45 @@ static int handle_aiocb_write_zeroes(void *opaque)
     return -ENOTSUP;
 }
 
+/* By these errors the kernel, or the file system, says that it cannot. */
+static bool copy_is_refused(int error)
+{
+    switch (error) {
+    case ENOSYS:
+    case EXDEV:
+    case EINVAL:
+    case EOPNOTSUPP:
+    case ETXTBSY:
+    case EBADF:
+    case EPERM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int handle_aiocb_copy_range(void *opaque)
+{
+    FilePosixAIOData *a = opaque;
+    off_t in = a->offset, out = a->dst_offset;
+    int64_t left = a->bytes;
+
+    while (left) {
+        ssize_t n = RETRY_ON_EINTR(copy_file_range(a->fd, &in, a->dst_fd,
+                                                   &out, left, 0));
+
+        if (n < 0) {
+            return copy_is_refused(errno) ? -ENOTSUP : -errno;
+        }
+        if (n == 0) {
+            /* The file is shorter than it was; reads know what to do. */
+            return -ENOTSUP;
+        }
+        left -= n;
+    }
+    return 0;
+}
+
 /* --- what is in the page cache --- */
 
 /*
@@ -353,4 +392,38 @@ int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
         qatomic_set(&s->has_discard, false);
     }
     return ret;
+}
+
+int coroutine_fn file_co_copy_range_from(BlockDriverState *bs, BdrvChild *src,
+                                         int64_t src_offset, BdrvChild *dst,
+                                         int64_t dst_offset, int64_t bytes,
+                                         BdrvRequestFlags read_flags,
+                                         BdrvRequestFlags write_flags)
+{
+    return bdrv_co_copy_range_to(src, src_offset, dst, dst_offset, bytes,
+                                 read_flags, write_flags);
+}
+
+int coroutine_fn file_co_copy_range_to(BlockDriverState *bs, BdrvChild *src,
+                                       int64_t src_offset, BdrvChild *dst,
+                                       int64_t dst_offset, int64_t bytes,
+                                       BdrvRequestFlags read_flags,
+                                       BdrvRequestFlags write_flags)
+{
+    BDRVFileState *s = bs->opaque, *src_s = src->bs->opaque;
+    FilePosixAIOData a = {
+        .bs = bs,
+        .type = QEMU_AIO_COPY_RANGE,
+        .offset = src_offset,
+        .bytes = bytes,
+        .dst_fd = s->fd,
+        .dst_offset = dst_offset,
+    };
+
+    if (src->bs->drv->bdrv_co_copy_range_to != file_co_copy_range_to ||
+        s->is_device || src_s->is_device) {
+        return -ENOTSUP;
+    }
+    a.fd = src_s->fd;
+    return thread_pool_submit_co(handle_aiocb_copy_range, &a);
 }

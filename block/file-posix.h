@@ -75,6 +75,8 @@ typedef struct FilePosixAIOData {
     int niov;
     bool fua;                   /* flush when written */
     bool flush_failed;          /* that is why it failed */
+    int dst_fd;                 /* of a copy from @fd */
+    int64_t dst_offset;
     PreallocMode prealloc;
     Error **errp;
 } FilePosixAIOData;
@@ -99,6 +101,16 @@ int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
                                        int64_t bytes, BdrvRequestFlags flags);
 int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
                                   int64_t bytes);
+int coroutine_fn file_co_copy_range_from(BlockDriverState *bs, BdrvChild *src,
+                                         int64_t src_offset, BdrvChild *dst,
+                                         int64_t dst_offset, int64_t bytes,
+                                         BdrvRequestFlags read_flags,
+                                         BdrvRequestFlags write_flags);
+int coroutine_fn file_co_copy_range_to(BlockDriverState *bs, BdrvChild *src,
+                                       int64_t src_offset, BdrvChild *dst,
+                                       int64_t dst_offset, int64_t bytes,
+                                       BdrvRequestFlags read_flags,
+                                       BdrvRequestFlags write_flags);
 
 /* file-posix-size.c */
 extern const QemuOptsList file_create_opts;

@@ -257,8 +257,7 @@ static bool bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
     return false;
 }
 
-/* What all writes are counted in, whether they succeed or not. */
-static inline void bdrv_note_write(BlockDriverState *bs, uint64_t end)
+void bdrv_note_write(BlockDriverState *bs, uint64_t end)
 {
     uint64_t old = qatomic_read(&bs->wr_highest_offset);
     uint64_t threshold = qatomic_read(&bs->write_threshold);

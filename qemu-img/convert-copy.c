@@ -348,16 +348,45 @@ static void coroutine_fn convert_keep_rate(Convert *c, int64_t bytes)
     }
 }
 
+/* Whether the host has copied the piece; -C asks for that where it can be. */
+static bool coroutine_fn convert_offload(Convert *c, const Piece *p)
+{
+    int64_t end = p->offset + p->bytes;
+    int ret, i = 0;
+
+    while (p->offset >= c->src_start[i + 1]) {
+        i++;
+    }
+    if (end > c->src_start[i + 1]) {
+        return false;
+    }
+    ret = blk_co_copy_range(c->src[i], convert_src_offset(c, i, p->offset),
+                            c->target, p->offset, p->bytes, 0, 0);
+    if (ret == -ENOTSUP) {
+        c->offload = false;
+    }
+    /* Another error is found again, and told of, by reading and writing. */
+    return ret == 0;
+}
+
 /* Whatever happens, the next ticket gets its turn. */
 static void coroutine_fn convert_piece(Convert *c, const Piece *p,
                                        uint8_t *buf)
 {
-    if (p->kind == PIECE_DATA && c->ret == 0) {
+    bool offload = p->kind == PIECE_DATA && c->offload;
+
+    if (p->kind == PIECE_DATA && !offload && c->ret == 0) {
         convert_read(c, p, buf);
     }
     convert_wait_for_turn(c, p);
+    if (offload && c->ret == 0 && !convert_offload(c, p)) {
+        convert_read(c, p, buf);
+        offload = false;
+    }
     if (c->ret == 0 && p->kind == PIECE_DATA) {
-        convert_write_data(c, p, buf);
+        if (!offload) {
+            convert_write_data(c, p, buf);
+        }
     } else if (c->ret == 0) {
         convert_zero(c, p->offset, p->bytes);
     }

@@ -197,7 +197,7 @@ static void convert_flag(ConvertArgs *a, int opt)
         a->c.compressed = true;
         break;
     case 'C':
-        a->c.as_is = true;
+        a->c.as_is = a->c.offload = true;
         break;
     case 'n':
         a->skip_create = true;

@@ -28,6 +28,7 @@ typedef struct Convert {
     bool in_order;              /* the target is written from start to end */
     bool compressed;
     bool as_is;                 /* zeroes within data are data */
+    bool offload;               /* let the host copy, until it refuses */
     bool salvage;               /* what cannot be read becomes zeroes */
     bool quiet;
     int64_t min_sparse;         /* shorter zeroes are data; 0: all is data */

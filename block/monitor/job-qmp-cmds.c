@@ -116,11 +116,7 @@ static bool backup_take_perf(BackupJobOptions *o, const BackupPerf *perf,
         }
         o->max_workers = perf->max_workers;
     }
-    if (perf->has_use_copy_range && perf->use_copy_range) {
-        error_setg(errp, "use-copy-range: copy offloading is not implemented "
-                   "for backup jobs");
-        return false;
-    }
+    o->use_copy_range = perf->has_use_copy_range && perf->use_copy_range;
     o->max_chunk = perf->has_max_chunk ? perf->max_chunk : 0;
     o->min_cluster_size = perf->has_min_cluster_size ?
                           perf->min_cluster_size : 0;

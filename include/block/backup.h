@@ -16,6 +16,7 @@ typedef struct BackupJobOptions {
     BdrvDirtyBitmap *bitmap;    /* NULL: none */
     BitmapSyncMode bitmap_mode;
     bool compress;
+    bool use_copy_range;        /* let the host copy, where it can */
     bool discard_source;
     const char *filter_node_name;
     int64_t max_workers;        /* 0: 64 */

@@ -41,6 +41,11 @@ void block_copy_state_free(BlockCopyState *s);
 
 /* Before the first call: compressed writes to the target. */
 void block_copy_set_compress(BlockCopyState *s, bool compress);
+/*
+ * Before the first call: let the host copy where it can, in pieces of up to
+ * 16 MiB if the caller sets no limit.  The first refusal is the last.
+ */
+void block_copy_set_use_copy_range(BlockCopyState *s, bool use);
 /* @pm must live as long as @s, or until NULL is set. */
 void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm);
 /* Bytes per second for the calls in the background; 0: no limit. */

@@ -91,6 +91,28 @@ struct BlockDriver {
     /* Advisory: -ENOTSUP is not passed on.  bl.pdiscard_alignment. */
     int coroutine_fn (*bdrv_co_pdiscard)(BlockDriverState *bs,
                                          int64_t offset, int64_t bytes);
+    /*
+     * Copy offloading.  _from: pass the request on to the child that has the
+     * data of @src (this node's edge), or, for the last node, to @dst by
+     * bdrv_co_copy_range_to().  _to: the same for @dst, and the last node does
+     * the work, if it knows the node of @src.  -ENOTSUP: it cannot.
+     */
+    int coroutine_fn (*bdrv_co_copy_range_from)(BlockDriverState *bs,
+                                                BdrvChild *src,
+                                                int64_t src_offset,
+                                                BdrvChild *dst,
+                                                int64_t dst_offset,
+                                                int64_t bytes,
+                                                BdrvRequestFlags read_flags,
+                                                BdrvRequestFlags write_flags);
+    int coroutine_fn (*bdrv_co_copy_range_to)(BlockDriverState *bs,
+                                              BdrvChild *src,
+                                              int64_t src_offset,
+                                              BdrvChild *dst,
+                                              int64_t dst_offset,
+                                              int64_t bytes,
+                                              BdrvRequestFlags read_flags,
+                                              BdrvRequestFlags write_flags);
     /* Instead of the two below, and of the children: all that is written. */
     int coroutine_fn (*bdrv_co_flush)(BlockDriverState *bs);
     /* Caches of the driver to the OS, then of the OS to the disk. */
@@ -429,6 +451,18 @@ void bdrv_driver_drain_begin(BlockDriverState *bs);
 
 /* A write up to @end: send the event once if it goes beyond the threshold. */
 void bdrv_write_threshold_exceeded(BlockDriverState *bs, uint64_t end);
+
+/* The two halves of bdrv_co_copy_range(), for drivers. */
+int coroutine_fn bdrv_co_copy_range_from(BdrvChild *src, int64_t src_offset,
+                                         BdrvChild *dst, int64_t dst_offset,
+                                         int64_t bytes,
+                                         BdrvRequestFlags read_flags,
+                                         BdrvRequestFlags write_flags);
+int coroutine_fn bdrv_co_copy_range_to(BdrvChild *src, int64_t src_offset,
+                                       BdrvChild *dst, int64_t dst_offset,
+                                       int64_t bytes,
+                                       BdrvRequestFlags read_flags,
+                                       BdrvRequestFlags write_flags);
 
 /*
  * @base is going to be written in a way that @above, whose backing file it is,

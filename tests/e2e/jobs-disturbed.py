@@ -7,9 +7,9 @@ CYCLES jobs, backups and mirrors in turn, on a disk under load, are paused,
 resumed, slowed down, moved to an iothread, completed and cancelled at random;
 afterwards the graph must be as before.  The same with streams, commits, backups
 and mirrors, one or two at once, on a chain of images whose top is under load,
-and which gets a new top when it has become short.  KILLS times for each kind of job the
-daemon is killed while it runs: the source must be what was flushed, and a
-target whose job was told to have completed must be whole.
+and which gets a new top when it has become short.  KILLS times for each kind of
+job the daemon is killed while it runs: the source must be what was flushed, and
+a target whose job was told to have completed must be whole.
 """
 
 import os

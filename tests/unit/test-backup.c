@@ -14,6 +14,7 @@ static BlockJob *new_backup(MirrorSyncMode sync, BdrvDirtyBitmap *bitmap)
         .bitmap_mode = BITMAP_SYNC_MODE_ON_SUCCESS, .cb = job_over,
         .max_workers = g_rand_int_range(grand, 1, 65),
         .max_chunk = g_rand_boolean(grand) ? STEP : 0,
+        .use_copy_range = g_rand_boolean(grand),
     };
 
     return backup_job_create(source, target, &o, &error_abort);
