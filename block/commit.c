@@ -295,7 +295,7 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
         job_early_fail(&s->common.job);
         return NULL;
     }
-    if (bdrv_freeze_backing_chain(filter, base, errp) < 0) {
+    if (bdrv_freeze_backing_chain(filter, top, errp) < 0) {
         job_early_fail(&s->common.job);
         return NULL;
     }
@@ -303,24 +303,16 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
     return s;
 }
 
-BlockJob *commit_job_create(BlockDriverState *active, BlockDriverState *top,
-                            BlockDriverState *base, const ChainJobOptions *o,
-                            Error **errp)
+/* The chain is frozen, and the nodes are held. */
+static CommitBlockJob *commit_create_frozen(BlockDriverState *top,
+                                            BlockDriverState *base,
+                                            const ChainJobOptions *o,
+                                            Error **errp)
 {
-    BlockDriverState *overlay = bdrv_find_overlay(active, top), *filter;
     bool base_read_only = bdrv_is_read_only(base);
+    BlockDriverState *filter = commit_append_top(top, o, errp);
     CommitBlockJob *s = NULL;
 
-    GLOBAL_STATE_CODE();
-    if (!overlay) {
-        error_setg(errp, "Could not find overlay image for %s:",
-                   top->filename);
-        return NULL;
-    }
-    if (block_job_blocks(top, errp) || block_job_blocks(base, errp)) {
-        return NULL;
-    }
-    filter = commit_append_top(top, o, errp);
     if (!filter) {
         return NULL;
     }
@@ -337,15 +329,46 @@ BlockJob *commit_job_create(BlockDriverState *active, BlockDriverState *top,
         return NULL;
     }
     s->commit_top_bs = filter;
-    s->overlay = overlay;
-    s->top = top;
-    s->base = base;
+    s->base_read_only = base_read_only;
+    return s;
+}
+
+BlockJob *commit_job_create(BlockDriverState *active, BlockDriverState *top,
+                            BlockDriverState *base, const ChainJobOptions *o,
+                            Error **errp)
+{
+    BlockDriverState *overlay = bdrv_find_overlay(active, top);
+    CommitBlockJob *s;
+
+    GLOBAL_STATE_CODE();
+    if (!overlay) {
+        error_setg(errp, "Could not find overlay image for %s:",
+                   top->filename);
+        return NULL;
+    }
+    if (block_job_blocks(top, errp) || block_job_blocks(base, errp)) {
+        return NULL;
+    }
+    /* First of all: what follows polls, and another job may end meanwhile. */
+    if (bdrv_freeze_backing_chain(top, base, errp) < 0) {
+        return NULL;
+    }
     bdrv_ref(overlay);
     bdrv_ref(top);
     bdrv_ref(base);
+    s = commit_create_frozen(top, base, o, errp);
+    if (!s) {
+        bdrv_unfreeze_backing_chain(top, base);
+        bdrv_unref(overlay);
+        bdrv_unref(top);
+        bdrv_unref(base);
+        return NULL;
+    }
+    s->overlay = overlay;
+    s->top = top;
+    s->base = base;
     s->backing_file = g_strdup(o->backing_file);
     s->on_error = o->on_error;
-    s->base_read_only = base_read_only;
     s->overlay_read_only = bdrv_is_read_only(overlay);
     return &s->common;
 }

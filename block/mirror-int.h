@@ -41,6 +41,7 @@ struct MirrorBlockJob {
     bool source_backing;        /* the target gets the source's backing file */
     bool unmap;
     bool is_commit;
+    bool frozen;                /* the links from the source to the target */
     bool restore_read_only;     /* the target, if it is not switched to */
     int64_t len;
     int64_t granularity;

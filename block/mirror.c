@@ -418,6 +418,10 @@ static int mirror_leave(MirrorBlockJob *s, bool pivot)
 
     bdrv_ref(src);
     bdrv_ref(target);
+    if (s->frozen) {
+        bdrv_unfreeze_backing_chain(src, target);
+        s->frozen = false;
+    }
     bdrv_release_dirty_bitmap(s->dirty_bitmap);
     s->dirty_bitmap = NULL;
     top->job = NULL;
@@ -797,22 +801,21 @@ static int commit_grow_base(BlockDriverState *bs, BlockDriverState *base,
     return ret;
 }
 
-BlockJob *commit_active_job_create(BlockDriverState *bs,
-                                   BlockDriverState *base,
-                                   const MirrorJobOptions *o, Error **errp)
+/* The chain is frozen. */
+static BlockJob *commit_active_create_frozen(BlockDriverState *bs,
+                                             BlockDriverState *base,
+                                             const MirrorJobOptions *o,
+                                             Error **errp)
 {
-    MirrorJobOptions opts = *o;
     bool read_only = bdrv_is_read_only(base);
+    MirrorBlockJob *s;
     BlockJob *job;
 
-    opts.sync = MIRROR_SYNC_MODE_TOP;
-    opts.replaces = NULL;
-    opts.source_backing = false;
     if (read_only && bdrv_reopen_set_read_only(base, false, errp) < 0) {
         return NULL;
     }
     job = commit_grow_base(bs, base, errp) < 0 ? NULL :
-          mirror_create(&commit_active_job_driver, bs, base, base, true, &opts,
+          mirror_create(&commit_active_job_driver, bs, base, base, true, o,
                         errp);
     if (!job) {
         if (read_only) {
@@ -820,6 +823,34 @@ BlockJob *commit_active_job_create(BlockDriverState *bs,
         }
         return NULL;
     }
-    container_of(job, MirrorBlockJob, common)->restore_read_only = read_only;
+    s = container_of(job, MirrorBlockJob, common);
+    s->restore_read_only = read_only;
+    s->frozen = true;
+    return job;
+}
+
+BlockJob *commit_active_job_create(BlockDriverState *bs,
+                                   BlockDriverState *base,
+                                   const MirrorJobOptions *o, Error **errp)
+{
+    MirrorJobOptions opts = *o;
+    BlockJob *job;
+
+    GLOBAL_STATE_CODE();
+    opts.sync = MIRROR_SYNC_MODE_TOP;
+    opts.replaces = NULL;
+    opts.source_backing = false;
+    /* First of all: what follows polls, and another job may end meanwhile. */
+    if (bdrv_freeze_backing_chain(bs, base, errp) < 0) {
+        return NULL;
+    }
+    bdrv_ref(bs);
+    bdrv_ref(base);
+    job = commit_active_create_frozen(bs, base, &opts, errp);
+    if (!job) {
+        bdrv_unfreeze_backing_chain(bs, base);
+    }
+    bdrv_unref(base);
+    bdrv_unref(bs);
     return job;
 }

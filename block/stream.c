@@ -191,7 +191,12 @@ BlockJob *stream_job_create(BlockDriverState *bs, BlockDriverState *base,
     if (block_job_blocks(bs, errp)) {
         return NULL;
     }
+    /* First of all: what follows polls, and another job may end meanwhile. */
+    if (bdrv_freeze_backing_chain(bs, base, errp) < 0) {
+        return NULL;
+    }
     if (read_only && bdrv_reopen_set_read_only(bs, false, errp) < 0) {
+        bdrv_unfreeze_backing_chain(bs, base);
         return NULL;
     }
     s = block_job_create(o->job_id, &stream_job_driver, NULL, bs,
@@ -202,10 +207,6 @@ BlockJob *stream_job_create(BlockDriverState *bs, BlockDriverState *base,
         goto fail;
     }
     s->child = s->common.nodes->data;
-    if (bdrv_freeze_backing_chain(bs, base, errp) < 0) {
-        job_early_fail(&s->common.job);
-        goto fail;
-    }
     s->frozen = true;
     s->bs = bs;
     s->base = base;
@@ -219,6 +220,7 @@ BlockJob *stream_job_create(BlockDriverState *bs, BlockDriverState *base,
     return &s->common;
 
 fail:
+    bdrv_unfreeze_backing_chain(bs, base);
     if (read_only) {
         bdrv_reopen_set_read_only(bs, true, &error_abort);
     }

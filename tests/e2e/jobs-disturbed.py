@@ -272,10 +272,13 @@ class Chain:
         jobs = self.daemon.cmd('query-jobs')
         if not jobs:
             return
-        job = rng.choice(jobs)['id']
+        job = rng.choice(jobs)
+        # A mirror that is completed would end the chain.
+        end = 'job-complete' if job['type'] == 'commit' else 'job-cancel'
+        job = job['id']
         command, arguments = rng.choice((
             ('job-pause', {'id': job}), ('job-resume', {'id': job}),
-            ('job-cancel', {'id': job}), ('job-complete', {'id': job}),
+            ('job-cancel', {'id': job}), (end, {'id': job}),
             ('job-finalize', {'id': job}),
             ('block-job-set-speed', {'device': job, 'speed': rng.choice(
                 (0, 1 << 20, 1 << 26))}),
@@ -297,7 +300,6 @@ class Chain:
                 raw('job-resume', {'id': job['id']})
                 raw('block-job-set-speed', {'device': job['id'], 'speed': 0})
                 if job['status'] == 'ready':
-                    # A mirror that is completed would end the chain.
                     raw('block-job-complete' if job['type'] == 'commit' and
                         rng.random() < 0.7 else 'block-job-cancel',
                         {'device': job['id']})

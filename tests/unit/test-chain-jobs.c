@@ -4,6 +4,7 @@
  * base <- middle <- top, whose user writes all the time.
  */
 #include "qemu/osdep.h"
+#include "block/mirror.h"
 #include "block/stream.h"
 #include "test-job-nodes.h"
 
@@ -164,6 +165,46 @@ static void test_refused(void)
     assert_reopened(2);
 }
 
+static void cancel_unstarted(BlockJob *job)
+{
+    job_lock();
+    job_cancel_locked(&job->job, true);
+    job_unlock();
+}
+
+static void assert_frozen_link(BlockJob *job, Error **err)
+{
+    g_assert_null(job);
+    g_assert_cmpstr(error_get_pretty(*err), ==,
+                    "Cannot change 'backing' link from 'middle' to 'base'");
+    error_free_or_abort(err);
+}
+
+/* Two jobs of which one would take out a link that the other relies on. */
+static void test_overlap(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+    BlockDriverState *middle = bdrv_find_node("middle");
+    MirrorJobOptions m = { .job_id = "active", .cb = job_over };
+    ChainJobOptions o = options;
+    Error *err = NULL;
+    BlockJob *job;
+
+    o.job_id = "other";
+    job = stream_job_create(middle, NULL, &o, &error_abort);
+    assert_frozen_link(commit_active_job_create(source, base, &m, &err),
+                       &err);
+    cancel_unstarted(job);
+
+    job = commit_active_job_create(source, base, &m, &error_abort);
+    assert_frozen_link(stream_job_create(middle, NULL, &o, &err), &err);
+    cancel_unstarted(job);
+
+    g_assert_false(bdrv_is_backing_chain_frozen(source, NULL, NULL));
+    g_assert_true(bdrv_is_read_only(base));
+    assert_reopened(2);
+}
+
 #define ADD(name, fn) \
     g_test_add("/chain-jobs/" name, int, NULL, (void *)chain_setup, \
                (void *)fn, (void *)teardown)
@@ -175,6 +216,7 @@ static void add_tests(void)
     ADD("commit", test_commit);
     ADD("cancel", test_cancel);
     ADD("refused", test_refused);
+    ADD("overlap", test_overlap);
 }
 
 int main(int argc, char **argv)
