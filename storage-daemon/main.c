@@ -90,6 +90,12 @@ static const char help_text[] =
 "           [,writethrough=on|off][,logical-block-size=<bytes>]\n"
 "           [,num-queues=<n>][,iothread=<id>|,iothread.0=<id>,...]\n"
 "                         export a node as a disk of a virtual machine\n"
+#ifdef CONFIG_FUSE
+"  --export [type=]fuse,id=<id>,node-name=<node-name>,mountpoint=<file>\n"
+"           [,growable=on|off][,writable=on|off][,allow-other=on|off|auto]\n"
+"           [,iothread=<id>|,iothread.0=<id>,...]\n"
+"                         export a node as a file\n"
+#endif
 "\n"
 "  --monitor [chardev=]<id>[,mode=control][,pretty[=on|off]]\n"
 "                         talk QMP through a character device\n"

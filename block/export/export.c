@@ -15,6 +15,9 @@
 static const BlockExportDriver *const export_drivers[] = {
     &blk_exp_nbd,
     &blk_exp_vhost_user_blk,
+#ifdef CONFIG_FUSE
+    &blk_exp_fuse,
+#endif
 };
 
 static QLIST_HEAD(, BlockExport) all_exports =

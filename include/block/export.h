@@ -43,6 +43,7 @@ struct BlockExport {
 };
 
 extern const BlockExportDriver blk_exp_vhost_user_blk;
+extern const BlockExportDriver blk_exp_fuse;
 
 /* NULL with @errp set on failure. */
 BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp);
