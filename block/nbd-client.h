@@ -15,6 +15,12 @@
 #include "qemu/coroutine.h"
 
 #define NBD_DEFAULT_PORT "10809"
+/* Whether libnbd can be told which host a certificate has to be for. */
+#ifdef LIBNBD_HAVE_NBD_SET_TLS_HOSTNAME
+#define NBD_HAVE_TLS_HOSTNAME 1
+#else
+#define NBD_HAVE_TLS_HOSTNAME 0
+#endif
 /* The longest name of an export, and the most that a request may carry. */
 #define NBD_CLIENT_MAX_STRING 4096
 #define NBD_CLIENT_MAX_BUFFER (32 * MiB)
@@ -46,6 +52,8 @@ void nbd_parse_filename(const char *filename, QOpts *options, Error **errp);
 /* The server out of @options and @opts, the driver's; NULL with @errp set. */
 SocketAddress *nbd_take_server(QOpts *options, const QOpts *opts,
                                Error **errp);
+/* The TLS options, when the address is known.  False with @errp set. */
+bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp);
 /* "nbd://..." for @p, to be freed; NULL: there is none that says it all. */
 char *nbd_params_uri(const NBDParams *p);
 
@@ -65,6 +73,13 @@ typedef struct NBDInfo {
     uint32_t max_block;
     unsigned caps;              /* NBD_CAP_* */
 } NBDInfo;
+
+/*
+ * Connect @h to the server of @p, with TLS if @p says so: then libnbd is
+ * driven until that has ended.  Waits in connect(2).  False with @errp set.
+ */
+bool nbd_connection_begin(struct nbd_handle *h, const NBDParams *p,
+                          Error **errp);
 
 typedef struct NBDConnector NBDConnector;
 

@@ -174,6 +174,10 @@ static bool nbd_set_tls_params(struct nbd_handle *h, const NBDParams *p)
            (!p->tls_dir || nbd_set_tls_certificates(h, p->tls_dir) == 0) &&
            (!p->tls_psk_file ||
             nbd_set_tls_psk_file(h, p->tls_psk_file) == 0) &&
+#ifdef LIBNBD_HAVE_NBD_SET_TLS_HOSTNAME
+           (!p->tls_hostname ||
+            nbd_set_tls_hostname(h, p->tls_hostname) == 0) &&
+#endif
            (!p->tls_username ||
             nbd_set_tls_username(h, p->tls_username) == 0);
 }
@@ -183,27 +187,32 @@ static bool nbd_set_params(struct nbd_handle *h, const NBDParams *p)
     /* Reads fill their buffers, or fail: there is nothing to hide before. */
     return nbd_set_pread_initialize(h, false) == 0 &&
            nbd_set_export_name(h, p->export) == 0 &&
-           nbd_add_meta_context(h, p->context) == 0 &&
-           nbd_set_tls_params(h, p);
+           nbd_add_meta_context(h, p->context) == 0;
 }
 
-/* The certificate is for a host, which libnbd must know: it connects. */
+/* Older versions of libnbd know the host only if they connect to it. */
 static bool nbd_needs_hostname(const NBDParams *p)
 {
-    return p->tls && p->tls_verify && !p->tls_psk_file;
+    return p->tls && p->tls_verify && !p->tls_psk_file &&
+           !NBD_HAVE_TLS_HOSTNAME;
 }
 
-static bool nbd_begin(struct nbd_handle *h, const NBDParams *p, Error **errp)
+bool nbd_connection_begin(struct nbd_handle *h, const NBDParams *p,
+                          Error **errp)
 {
     int one = 1;
     int fd;
 
+    if (!nbd_set_tls_params(h, p)) {
+        nbd_set_error(errp, p);
+        return false;
+    }
     if (nbd_needs_hostname(p)) {
         const InetSocketAddress *inet = &p->addr->u.inet;
 
         if (nbd_aio_connect_tcp(h, inet->host, inet->port) < 0) {
-            error_setg_errno(errp, nbd_get_errno(), "Failed to connect to "
-                             "'%s:%s'", inet->host, inet->port);
+            error_setg(errp, "Failed to connect to '%s:%s': %s", inet->host,
+                       inet->port, nbd_get_error());
             return false;
         }
         return true;
@@ -270,7 +279,7 @@ static struct nbd_handle *nbd_attempt(NBDConnector *c, NBDInfo *info,
                    nbd_get_error());
         goto fail;
     }
-    if (!nbd_begin(h, c->params, errp)) {
+    if (!nbd_connection_begin(h, c->params, errp)) {
         goto fail;
     }
     while (nbd_aio_is_connecting(h)) {

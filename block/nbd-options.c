@@ -10,6 +10,9 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "nbd-client.h"
+#ifdef CONFIG_GNUTLS
+#include "crypto/tls.h"
+#endif
 #include "qapi/util.h"
 #include "qemu/cutils.h"
 
@@ -269,6 +272,81 @@ SocketAddress *nbd_take_server(QOpts *options, const QOpts *opts,
     }
     return server_from_options(server, errp);
 }
+
+/* --- TLS --- */
+
+#ifdef CONFIG_GNUTLS
+/* What libnbd cannot do is refused: it would be less safe than it looks. */
+static bool tls_check(const NBDParams *p, const TLSCreds *creds, Error **errp)
+{
+    if (creds->kind == TLS_CREDS_ANON) {
+        error_setg(errp, "TLS without certificates (tls-creds-anon) is not "
+                   "supported by the NBD client");
+    } else if (creds->priority) {
+        error_setg(errp, "The priority of TLS credentials is not supported by "
+                   "the NBD client");
+    } else if (creds->has_password) {
+        error_setg(errp, "A key with a password is not supported by the NBD "
+                   "client");
+    } else if (creds->kind == TLS_CREDS_X509 && creds->verify_peer &&
+               !p->tls_hostname) {
+        error_setg(errp, "No hostname for certificate validation");
+    } else if (creds->kind == TLS_CREDS_X509 && creds->verify_peer &&
+               !NBD_HAVE_TLS_HOSTNAME &&
+               (p->addr->type != SOCKET_ADDRESS_TYPE_INET ||
+                strcmp(p->tls_hostname, p->addr->u.inet.host))) {
+        error_setg(errp, "This version of libnbd cannot check a certificate "
+                   "for another host than the one that it connects to");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp)
+{
+    const char *id = qopts_get_str(opts, "tls-creds");
+    const char *hostname = qopts_get_str(opts, "tls-hostname");
+    TLSCreds *creds;
+    bool ok;
+
+    if (!id) {
+        if (hostname) {
+            error_setg(errp, "tls-hostname needs tls-creds");
+        }
+        return !hostname;
+    }
+    creds = tls_creds_get(id, false, errp);
+    if (!creds) {
+        return false;
+    }
+    if (!hostname && p->addr->type == SOCKET_ADDRESS_TYPE_INET) {
+        hostname = p->addr->u.inet.host;
+    }
+    p->tls = true;
+    p->tls_hostname = g_strdup(hostname);
+    p->tls_verify = creds->verify_peer;
+    if (creds->kind == TLS_CREDS_PSK) {
+        p->tls_psk_file = tls_creds_path(creds, "keys.psk");
+        p->tls_username = g_strdup(creds->username ? creds->username :
+                                   "qemu");
+    } else {
+        p->tls_dir = g_strdup(creds->dir);
+    }
+    ok = tls_check(p, creds, errp);
+    tls_creds_unref(creds);
+    return ok;
+}
+#else
+bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp)
+{
+    if (qopts_has(opts, "tls-creds") || qopts_has(opts, "tls-hostname")) {
+        error_setg(errp, "This program was built without TLS");
+        return false;
+    }
+    return true;
+}
+#endif
 
 char *nbd_params_uri(const NBDParams *p)
 {

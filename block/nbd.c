@@ -179,11 +179,8 @@ static bool nbd_process_options(BlockDriverState *bs, QOpts *options,
     if (!p->addr || !nbd_check_strings(p, errp)) {
         return false;
     }
-    if (qopts_has(opts, "tls-creds") || qopts_has(opts, "tls-hostname")) {
-        error_setg(errp, "TLS is not supported by the NBD client");
-        return false;
-    }
-    return nbd_take_seconds(opts, "reconnect-delay", &s->reconnect_delay_ns,
+    return nbd_take_tls(p, opts, errp) &&
+           nbd_take_seconds(opts, "reconnect-delay", &s->reconnect_delay_ns,
                             errp) &&
            nbd_take_seconds(opts, "open-timeout", open_timeout_ns, errp);
 }

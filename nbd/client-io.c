@@ -6,6 +6,14 @@
 #include <sys/socket.h>
 #include "nbd-internal.h"
 #include "qemu/main-loop.h"
+#ifdef CONFIG_GNUTLS
+#include "crypto/tls.h"
+#include "qom/objects.h"
+#include "trace/trace-nbd.h"
+#endif
+
+/* The most that goes into one record of TLS. */
+#define NBD_TLS_BUFFER_SIZE (16 * KiB)
 
 static void client_set_handlers(NBDClient *c);
 
@@ -44,21 +52,147 @@ static void coroutine_fn client_wait(NBDClient *c, Coroutine **who)
     qemu_coroutine_yield();
 }
 
-int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len)
+/* --- with TLS: a reader may have to wait for writing, and vice versa --- */
+
+#ifdef CONFIG_GNUTLS
+/*
+ * The other direction is taken by another coroutine, perhaps; that happens only
+ * in a handshake, of which there is one, before there are others.
+ */
+static void coroutine_fn tls_wait(NBDClient *c, bool write)
+{
+    client_wait(c, write ? &c->writer : &c->reader);
+}
+
+int coroutine_fn nbd_client_start_tls(NBDClient *c)
+{
+    Error *err = NULL;
+    bool write;
+    int ret = -EIO;
+
+    c->tls = tls_session_new(c->tls_creds, c->fd, &err);
+    while (c->tls) {
+        ret = tls_session_handshake(c->tls, &write, &err);
+        if (ret != -EAGAIN) {
+            break;
+        }
+        if (c->closing) {
+            ret = -EPIPE;
+            break;
+        }
+        tls_wait(c, write);
+    }
+    if (ret == 0 && c->tls_authz &&
+        !authz_is_allowed_by_id(c->tls_authz, tls_session_identity(c->tls),
+                                &err)) {
+        ret = -EPERM;
+    }
+    trace_nbd_tls(c, ret, err ? error_get_pretty(err) : "");
+    error_free(err);
+    if (ret == 0) {
+        c->tls_buf = g_malloc(NBD_TLS_BUFFER_SIZE);
+    }
+    return ret;
+}
+
+void nbd_client_free_tls(NBDClient *c)
+{
+    if (c->tls) {
+        tls_session_free(c->tls);
+    }
+    tls_creds_unref(c->tls_creds);
+    g_free(c->tls_authz);
+    g_free(c->tls_buf);
+}
+
+static ssize_t coroutine_fn tls_read(NBDClient *c, void *buf, size_t len)
+{
+    bool write;
+    ssize_t n;
+
+    while ((n = tls_session_read(c->tls, buf, len, &write)) == -EAGAIN &&
+           !c->closing) {
+        tls_wait(c, false);
+    }
+    return n;
+}
+
+static int coroutine_fn tls_write(NBDClient *c, const void *buf, size_t len)
 {
     while (len) {
-        ssize_t n = recv(c->fd, buf, len, 0);
+        bool write;
+        ssize_t n = tls_session_write(c->tls, buf, len, &write);
 
-        if (n > 0) {
-            buf = (char *)buf + n;
-            len -= n;
-        } else if (n == 0 || c->closing) {
+        if (n == -EAGAIN && !c->closing) {
+            tls_wait(c, true);
+        } else if (n < 0) {
             return -EPIPE;
-        } else if (errno == EAGAIN) {
+        } else {
+            buf = (const char *)buf + n;
+            len -= n;
+        }
+    }
+    return 0;
+}
+
+/* Small pieces go into one record. */
+static int coroutine_fn tls_writev(NBDClient *c, const struct iovec *iov,
+                                   int niov)
+{
+    size_t size = iov_size(iov, niov);
+    int ret = 0;
+    int i;
+
+    if (size <= NBD_TLS_BUFFER_SIZE) {
+        iov_to_buf(iov, niov, 0, c->tls_buf, size);
+        return tls_write(c, c->tls_buf, size);
+    }
+    for (i = 0; i < niov && ret == 0; i++) {
+        ret = tls_write(c, iov[i].iov_base, iov[i].iov_len);
+    }
+    return ret;
+}
+#else
+void nbd_client_free_tls(NBDClient *c)
+{
+}
+#endif
+
+/* --- for all --- */
+
+static ssize_t coroutine_fn client_read_some(NBDClient *c, void *buf,
+                                             size_t len)
+{
+    ssize_t n;
+
+#ifdef CONFIG_GNUTLS
+    if (c->tls) {
+        return tls_read(c, buf, len);
+    }
+#endif
+    while ((n = recv(c->fd, buf, len, 0)) < 0) {
+        if (c->closing) {
+            return -EPIPE;
+        }
+        if (errno == EAGAIN) {
             client_wait(c, &c->reader);
         } else if (errno != EINTR) {
             return -errno;
         }
+    }
+    return n;
+}
+
+int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len)
+{
+    while (len) {
+        ssize_t n = client_read_some(c, buf, len);
+
+        if (n <= 0) {
+            return n == 0 ? -EPIPE : n;
+        }
+        buf = (char *)buf + n;
+        len -= n;
     }
     return 0;
 }
@@ -66,9 +200,15 @@ int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len)
 int coroutine_fn nbd_client_writev(NBDClient *c, const struct iovec *iov,
                                    int niov)
 {
-    g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
-    struct msghdr msg = { .msg_iov = copy, .msg_iovlen = niov };
+    g_autofree struct iovec *copy = NULL;
+    struct msghdr msg = { .msg_iovlen = niov };
 
+#ifdef CONFIG_GNUTLS
+    if (c->tls) {
+        return tls_writev(c, iov, niov);
+    }
+#endif
+    msg.msg_iov = copy = g_memdup2(iov, niov * sizeof(*iov));
     while (msg.msg_iovlen) {
         ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 
@@ -103,6 +243,11 @@ void nbd_client_shutdown(NBDClient *c)
 {
     if (!c->closing) {
         c->closing = true;
+#ifdef CONFIG_GNUTLS
+        if (c->tls && !c->writer) {
+            tls_session_bye(c->tls);
+        }
+#endif
         shutdown(c->fd, SHUT_RDWR);
     }
 }

@@ -42,6 +42,10 @@ typedef struct NBDClient {
     Coroutine *writer;
     NBDExport *exp;             /* from the end of the negotiation; a ref */
     QEMUTimer *handshake_timer; /* NULL: no limit, or over */
+    struct TLSCreds *tls_creds; /* a ref; set: the client must use TLS */
+    char *tls_authz;
+    struct TLSSession *tls;     /* NULL: no TLS, or not yet */
+    uint8_t *tls_buf;           /* of NBD_TLS_BUFFER_SIZE bytes */
     bool no_zeroes;
     bool structured_reply;
     bool closing;               /* the socket has been shut down */
@@ -66,6 +70,10 @@ int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len);
 int coroutine_fn nbd_client_writev(NBDClient *c, const struct iovec *iov,
                                    int niov);
 int coroutine_fn nbd_client_write(NBDClient *c, const void *buf, size_t len);
+/* From now on with TLS.  -errno: the client is to go. */
+int coroutine_fn nbd_client_start_tls(NBDClient *c);
+/* What the connection has, but for the socket. */
+void nbd_client_free_tls(NBDClient *c);
 /* Nothing can be read or written any more; who waits, ends. */
 void nbd_client_shutdown(NBDClient *c);
 

@@ -402,11 +402,57 @@ static int coroutine_fn opt_meta_context(NBDClient *c, NBDOption *o)
     return ret;
 }
 
+/* --- TLS --- */
+
+/* What was agreed on before it is void. */
+static void forget_options(NBDClient *c)
+{
+    c->structured_reply = false;
+    g_clear_pointer(&c->meta_export, g_free);
+    c->base_allocation = false;
+    c->allocation_depth = false;
+    g_clear_pointer(&c->bitmaps, g_free);
+}
+
+static int coroutine_fn opt_starttls(NBDClient *c, NBDOption *o)
+{
+    if (!c->tls_creds) {
+        return send_error(c, o, NBD_REP_ERR_POLICY, "TLS not configured");
+    }
+    if (c->tls) {
+        return send_error(c, o, NBD_REP_ERR_INVALID, "TLS already enabled");
+    }
+    if (o->len) {
+        return send_error(c, o, NBD_REP_ERR_INVALID,
+                          "option 'starttls' should have zero length");
+    }
+#ifdef CONFIG_GNUTLS
+    {
+        int ret = send_ack(c, o);
+
+        forget_options(c);
+        return ret < 0 ? ret : nbd_client_start_tls(c);
+    }
+#else
+    forget_options(c);
+    return -EINVAL;
+#endif
+}
+
 /* --- the loop --- */
 
 static int coroutine_fn handle_option(NBDClient *c, NBDOption *o)
 {
+    if (c->tls_creds && !c->tls && o->option != NBD_OPT_STARTTLS &&
+        o->option != NBD_OPT_ABORT) {
+        /* There is no answer that refuses the old way. */
+        return o->option == NBD_OPT_EXPORT_NAME ? -EPERM :
+               send_error(c, o, NBD_REP_ERR_TLS_REQD,
+                          "Option 0x%x not permitted before TLS", o->option);
+    }
     switch (o->option) {
+    case NBD_OPT_STARTTLS:
+        return opt_starttls(c, o);
     case NBD_OPT_LIST:
         return opt_list(c, o);
     case NBD_OPT_ABORT:

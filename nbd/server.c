@@ -11,6 +11,9 @@
 #include "qemu/aio-wait.h"
 #include "qemu/main-loop.h"
 #include "qemu/sockets.h"
+#ifdef CONFIG_GNUTLS
+#include "crypto/tls.h"
+#endif
 
 static QLIST_HEAD(, NBDExport) nbd_exports =
     QLIST_HEAD_INITIALIZER(nbd_exports);
@@ -24,6 +27,8 @@ static struct {
     uint32_t handshake_max_seconds;
     uint32_t connections;
     uint64_t served;
+    TLSCreds *tls_creds;        /* NULL: no TLS */
+    char *tls_authz;
 } nbd_server = { .fd = -1 };
 
 /* --- exports --- */
@@ -216,6 +221,7 @@ static void nbd_client_free(NBDClient *c)
         blk_exp_unref(&c->exp->common);
         nbd_server.served++;
     }
+    nbd_client_free_tls(c);
     close(c->fd);
     g_free(c->meta_export);
     g_free(c->bitmaps);
@@ -245,6 +251,12 @@ static void nbd_client_new(int fd)
     /* A UNIX socket has no such option. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     c->fd = fd;
+#ifdef CONFIG_GNUTLS
+    if (nbd_server.tls_creds) {
+        c->tls_creds = tls_creds_ref(nbd_server.tls_creds);
+        c->tls_authz = g_strdup(nbd_server.tls_authz);
+    }
+#endif
     qemu_co_mutex_init(&c->send_lock);
     qemu_co_queue_init(&c->free_slot);
     QLIST_INSERT_HEAD(&nbd_clients, c, next);
@@ -299,8 +311,35 @@ uint64_t nbd_server_served(void)
     return nbd_server.served;
 }
 
+static bool nbd_server_set_tls(const char *tls_creds, const char *tls_authz,
+                               Error **errp)
+{
+    if (tls_authz && !tls_creds) {
+        error_setg(errp, "tls-authz needs tls-creds");
+        return false;
+    }
+#ifdef CONFIG_GNUTLS
+    if (tls_creds) {
+        nbd_server.tls_creds = tls_creds_get(tls_creds, true, errp);
+        nbd_server.tls_authz = g_strdup(tls_authz);
+        return nbd_server.tls_creds;
+    }
+#endif
+    return true;
+}
+
+static void nbd_server_clear_tls(void)
+{
+#ifdef CONFIG_GNUTLS
+    tls_creds_unref(nbd_server.tls_creds);
+    nbd_server.tls_creds = NULL;
+    g_clear_pointer(&nbd_server.tls_authz, g_free);
+#endif
+}
+
 bool nbd_server_start(const SocketAddress *addr, uint32_t max_connections,
-                      uint32_t handshake_max_seconds, Error **errp)
+                      uint32_t handshake_max_seconds, const char *tls_creds,
+                      const char *tls_authz, Error **errp)
 {
     int fd;
 
@@ -309,9 +348,14 @@ bool nbd_server_start(const SocketAddress *addr, uint32_t max_connections,
         error_setg(errp, "NBD server already running");
         return false;
     }
+    if (!nbd_server_set_tls(tls_creds, tls_authz, errp)) {
+        nbd_server_clear_tls();
+        return false;
+    }
     fd = socket_listen(addr, max_connections ? MIN(max_connections, 128) : 128,
                        errp);
     if (fd < 0) {
+        nbd_server_clear_tls();
         return false;
     }
     nbd_server.fd = fd;
@@ -337,6 +381,7 @@ void nbd_server_stop(void)
     socket_unlink(nbd_server.addr);
     qapi_free_SocketAddress(nbd_server.addr);
     nbd_server.addr = NULL;
+    nbd_server_clear_tls();
     QLIST_FOREACH(c, &nbd_clients, next) {
         nbd_client_shutdown(c);
     }
@@ -350,7 +395,8 @@ void qmp_nbd_server_start(NbdServerOptionsLegacy *arg, Error **errp)
 
     nbd_server_start(addr, arg->has_max_connections ? arg->max_connections :
                      100, arg->has_handshake_max_seconds ?
-                     arg->handshake_max_seconds : 10, errp);
+                     arg->handshake_max_seconds : 10, NBD_TLS_OPTIONS(arg),
+                     errp);
     qapi_free_SocketAddress(addr);
 }
 

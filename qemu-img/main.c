@@ -12,6 +12,7 @@
 #include "qemu/trace.h"
 #include "qemu/version.h"
 #include "programs/programs.h"
+#include "qom/objects.h"
 
 typedef struct img_cmd_t {
     const char *name;
@@ -114,6 +115,8 @@ static const char help_parameters[] =
     "    be there yet\n"
     "  '-r leaks' repairs leaked clusters, '-r all' everything that it can\n"
     "  '-q' prints nothing but errors\n"
+    "  '--object' TYPE,id=ID,... of each command makes an object, as a secret\n"
+    "    or credentials for TLS\n"
     "  '-U' opens an image that others may be writing to (force-share)\n"
     "  '-w' of bench writes instead of reading; '--flush-interval' flushes\n"
     "    after so many requests, having waited for them unless\n"
@@ -185,6 +188,8 @@ static const img_cmd_t *find_command(const char *name)
 static int run_command(int argc, char **argv)
 {
     const img_cmd_t *cmd = find_command(argv[0]);
+    Error *err = NULL;
+    int status;
 
     if (!cmd) {
         img_error_exit("Command not found: %s", argv[0]);
@@ -197,7 +202,14 @@ static int run_command(int argc, char **argv)
     /* GNU getopt: begin anew, with another option string. */
     optind = 0;
     running_cmd = cmd;
-    return cmd->handler(argc, argv);
+    /* All commands have the option --object. */
+    if (!user_objects_take_options(&argc, argv, &err)) {
+        error_report_err(err);
+        return EXIT_FAILURE;
+    }
+    status = cmd->handler(argc, argv);
+    user_objects_cleanup(false);
+    return status;
 }
 
 int main(int argc, char **argv)

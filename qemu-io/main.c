@@ -13,6 +13,7 @@
 #include "qemu/option.h"
 #include "qemu/trace.h"
 #include "qemu/version.h"
+#include "qom/objects.h"
 #include "programs/programs.h"
 #include "qemu-io.h"
 #include "input.h"
@@ -406,17 +407,6 @@ typedef struct ProgramArgs {
     GPtrArray *lines;           /* of -c */
 } ProgramArgs;
 
-static void reject_object(const char *arg)
-{
-    g_autofree char *type = NULL;
-
-    if (g_str_has_prefix(arg, "qom-type=")) {
-        arg += strlen("qom-type=");
-    }
-    type = g_strndup(arg, strcspn(arg, ","));
-    error_report("Parameter 'qom-type' does not accept value '%s'", type);
-}
-
 /* Returns -1 to go on, else what to exit with. */
 static int parse_option(ProgramArgs *p, int c)
 {
@@ -446,8 +436,11 @@ static int parse_option(ProgramArgs *p, int c)
         }
         return -1;
     case OPT_OBJECT:
-        reject_object(optarg);
-        return 1;
+        if (!user_object_add_option(optarg, &local_err)) {
+            error_report_err(local_err);
+            return 1;
+        }
+        return -1;
     case OPT_IMAGE_OPTS:
         image_opts = true;
         return -1;
@@ -534,6 +527,7 @@ static int run_program(ProgramArgs *p, int argc, char **argv)
     qemu_interrupt_init();
     status = open_and_run(p, path);
     qemuio_free_commands();
+    user_objects_cleanup(false);
     return program_end(status);
 }
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-nbd --list: what an NBD server exports. */
 #include "qemu/osdep.h"
-#include <libnbd.h>
-#include "qapi/error.h"
+#include "block/nbd-client.h"
 #include "qemu-nbd.h"
-#include "qemu/sockets.h"
+#include "qemu/option.h"
 
 typedef struct ListedExport {
     char *name;
@@ -136,31 +135,58 @@ static bool list_all(struct nbd_handle *h, Error **errp)
     return true;
 }
 
-bool nbd_list_exports(const SocketAddress *addr, Error **errp)
+/* Until the options can be asked for. */
+static bool negotiate(struct nbd_handle *h, Error **errp)
 {
-    struct nbd_handle *h = NULL;
-    int fd = socket_connect(addr, errp);
-    bool ok = false;
-
-    if (fd < 0) {
+    while (nbd_aio_is_connecting(h)) {
+        if (nbd_poll(h, -1) < 0) {
+            set_nbd_error(errp);
+            return false;
+        }
+    }
+    if (!nbd_aio_is_negotiating(h)) {
+        error_setg(errp, "The server is of the old style of NBD, which has "
+                   "no list");
         return false;
     }
-    h = nbd_create();
+    return true;
+}
+
+static bool list_server(const NBDParams *p, Error **errp)
+{
+    struct nbd_handle *h = nbd_create();
+    bool ok = false;
+
     if (!h || nbd_set_opt_mode(h, true) < 0 ||
         nbd_set_full_info(h, true) < 0) {
         set_nbd_error(errp);
-        close(fd);
-    } else if (nbd_connect_socket(h, fd) < 0) {
-        set_nbd_error(errp);
-    } else if (!nbd_aio_is_negotiating(h)) {
-        error_setg(errp, "The server is of the old style of NBD, which has "
-                   "no list");
-    } else {
+    } else if (nbd_connection_begin(h, p, errp) && negotiate(h, errp)) {
         ok = list_all(h, errp);
         nbd_opt_abort(h);
     }
     if (h) {
         nbd_close(h);
     }
+    return ok;
+}
+
+bool nbd_list_exports(const SocketAddress *addr, const char *tls_creds,
+                      const char *tls_hostname, Error **errp)
+{
+    NBDParams *p = g_new0(NBDParams, 1);
+    g_autoptr(QOpts) tls = qopts_new();
+    bool ok;
+
+    p->refcount = 1;
+    p->addr = QAPI_CLONE(SocketAddress, addr);
+    p->export = g_strdup("");
+    if (tls_creds) {
+        qopts_set_str(tls, "tls-creds", tls_creds);
+    }
+    if (tls_hostname) {
+        qopts_set_str(tls, "tls-hostname", tls_hostname);
+    }
+    ok = nbd_take_tls(p, tls, errp) && list_server(p, errp);
+    nbd_params_unref(p);
     return ok;
 }

@@ -114,6 +114,9 @@ static const char help_text[] =
 "  -L, --list                list the exports of another server\n"
 "      --object TYPE,id=ID,...\n"
 "                            make an object\n"
+"      --tls-creds=ID        use the TLS credentials of an --object\n"
+"      --tls-authz=ID        let in whom this --object allows\n"
+"      --tls-hostname=NAME   with -L: the host that the certificate is for\n"
 "  -T, --trace [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
 "                            turn trace events on\n"
 "      --fork                go to the background once the server listens\n"
@@ -139,6 +142,7 @@ static struct {
     const char *socket;
     const char *device;         /* of -c */
     const char *pidfile;
+    const char *tls_hostname;   /* for --list */
     bool cache_given;
     bool disconnect;
     bool fork;
@@ -311,6 +315,15 @@ static bool server_option(int c, const char *arg)
     case 'D':
         nbd->description = arg;
         return true;
+    case OPTION_TLS_AUTHZ:
+        nbd->tls_authz = arg;
+        return true;
+    case OPTION_TLS_CREDS:
+        nbd->tls_creds = arg;
+        return true;
+    case OPTION_TLS_HOSTNAME:
+        args.tls_hostname = arg;
+        return true;
     default:
         return false;
     }
@@ -327,10 +340,6 @@ static void refused_option(int c)
         die_report("-l is not supported: none of the formats has snapshots");
     case OPTION_SELINUX_LABEL:
         die_report("--selinux-label is not supported");
-    case OPTION_TLS_AUTHZ:
-    case OPTION_TLS_CREDS:
-    case OPTION_TLS_HOSTNAME:
-        die_report("TLS is not supported");
     }
 }
 
@@ -391,6 +400,9 @@ static void parse_options(int argc, char **argv)
     if (args.list && (args.device || args.disconnect || args.nbd.has_offset ||
                       *args.nbd.export_name)) {
         die_report("List mode is incompatible with per-device settings");
+    }
+    if (args.tls_hostname && !args.list) {
+        die_report("--tls-hostname is only for --list");
     }
     if (args.list && argc != optind) {
         die_report("List mode is incompatible with a file name");
@@ -467,19 +479,24 @@ static SocketAddress *server_address(void)
 
 /* --- what the program does --- */
 
-static int list(void)
+static int list(int argc, char **argv)
 {
     SocketAddress *addr = server_address();
     Error *err = NULL;
-    bool ok = false;
+    bool ok = make_objects(argc, argv, &err);
 
 #ifdef CONFIG_LIBNBD
-    ok = nbd_list_exports(addr, &err);
+    ok = ok && nbd_list_exports(addr, args.nbd.tls_creds, args.tls_hostname,
+                                &err);
 #else
-    error_setg(&err, "--list needs libnbd, which this program was built "
-               "without");
+    if (ok) {
+        error_setg(&err, "--list needs libnbd, which this program was built "
+                   "without");
+    }
+    ok = false;
 #endif
     qapi_free_SocketAddress(addr);
+    user_objects_cleanup(false);
     if (!ok) {
         error_report_err(err);
     }
@@ -500,11 +517,8 @@ static int use_device(const char *device)
                "image, and use nbd-client(8)", device);
 }
 
-static bool start(int argc, char **argv, Error **errp)
+static bool start(Error **errp)
 {
-    if (!make_objects(argc, argv, errp)) {
-        return false;
-    }
     args.nbd.addr = server_address();
     if (!nbd_serve_start(&args.nbd, errp)) {
         return false;
@@ -542,7 +556,7 @@ static int serve(int argc, char **argv)
         return EXIT_FAILURE;
     }
     qemu_interrupt_init();
-    ok = start(argc, argv, &err);
+    ok = make_objects(argc, argv, &err) && start(&err);
     if (!ok) {
         error_report_err(err);
     }
@@ -564,7 +578,7 @@ int main(int argc, char **argv)
     program_set_name(argv[0]);
     parse_options(argc, argv);
     if (args.list) {
-        return list();
+        return list(argc, argv);
     }
     if (args.disconnect) {
         return use_device(args.nbd.filename);

@@ -25,6 +25,8 @@ typedef struct NbdArgs {
     uint32_t shared;            /* 0: no limit */
     uint32_t handshake_limit;   /* in seconds; 0: no limit */
     bool persistent;
+    const char *tls_creds;
+    const char *tls_authz;
 } NbdArgs;
 
 /* Open the image, export it and listen.  False with @errp set. */
@@ -32,7 +34,11 @@ bool nbd_serve_start(const NbdArgs *args, Error **errp);
 /* Undo all of it; also after a failure. */
 void nbd_serve_stop(void);
 
-/* Print what the server at @addr exports.  False with @errp set. */
-bool nbd_list_exports(const SocketAddress *addr, Error **errp);
+/*
+ * Print what the server at @addr exports; @tls_creds and @tls_hostname may be
+ * NULL.  False with @errp set.
+ */
+bool nbd_list_exports(const SocketAddress *addr, const char *tls_creds,
+                      const char *tls_hostname, Error **errp);
 
 #endif

@@ -102,7 +102,7 @@ bool nbd_serve_start(const NbdArgs *args, Error **errp)
         }
     }
     return nbd_server_start(args->addr, args->shared, args->handshake_limit,
-                            errp) &&
+                            args->tls_creds, args->tls_authz, errp) &&
            add_export(args, errp);
 }
 

@@ -138,10 +138,12 @@ static const ObjectProperty properties[] = {
     { NULL }
 };
 
-const UserObjectType iothread_object_type = {
+static const UserObjectType iothread_object_type = {
     .parent = "event-loop-base",
     .properties = properties,
     .create = create,
     .destroy = destroy,
     .can_be_deleted = can_be_deleted,
 };
+
+USER_OBJECT_TYPE(OBJECT_TYPE_IOTHREAD, iothread_object_type)

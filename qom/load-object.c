@@ -122,10 +122,12 @@ static const ObjectProperty properties[] = {
     { NULL }
 };
 
-const UserObjectType load_object_type = {
+static const UserObjectType load_object_type = {
     .parent = "object",
     .properties = properties,
     .uses_nodes = true,
     .create = create,
     .destroy = destroy,
 };
+
+USER_OBJECT_TYPE(OBJECT_TYPE_LOAD, load_object_type)

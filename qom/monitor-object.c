@@ -66,10 +66,12 @@ static const ObjectProperty properties[] = {
     { NULL }
 };
 
-const UserObjectType monitor_qmp_object_type = {
+static const UserObjectType monitor_qmp_object_type = {
     .parent = "object",
     .properties = properties,
     .create = create,
     .destroy = destroy,
     .can_be_deleted = can_be_deleted,
 };
+
+USER_OBJECT_TYPE(OBJECT_TYPE_MONITOR_QMP, monitor_qmp_object_type)

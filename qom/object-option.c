@@ -12,7 +12,9 @@ static void G_GNUC_NORETURN list_object_types(void)
 
     printf("List of user creatable objects:\n");
     for (i = 0; i < OBJECT_TYPE__MAX; i++) {
-        printf("  %s\n", ObjectType_str(i));
+        if (user_object_type(i)) {
+            printf("  %s\n", ObjectType_str(i));
+        }
     }
     exit(EXIT_SUCCESS);
 }
@@ -24,7 +26,7 @@ static void help_for_object(const char *arg)
     int kind = qapi_enum_parse(&ObjectType_lookup, name, -1, NULL);
     const ObjectProperty *p;
 
-    if (kind < 0 || !qopts_has_help(arg)) {
+    if (kind < 0 || !user_object_type(kind) || !qopts_has_help(arg)) {
         return;
     }
     printf("%s properties:\n", ObjectType_str(kind));
@@ -52,4 +54,35 @@ bool user_object_add_option(const char *arg, Error **errp)
     qapi_free_ObjectOptions(opts);
     error_propagate(errp, local_err);
     return !local_err;
+}
+
+bool user_objects_take_options(int *argc, char **argv, Error **errp)
+{
+    static const char option[] = "--object";
+    int from, to = 1;
+
+    for (from = 1; from < *argc && strcmp(argv[from], "--"); from++) {
+        const char *arg = NULL;
+
+        if (g_str_has_prefix(argv[from], "--object=")) {
+            arg = argv[from] + strlen("--object=");
+        } else if (!strcmp(argv[from], option)) {
+            arg = argv[++from];
+            if (!arg) {
+                error_setg(errp, "option '%s' requires an argument", option);
+                return false;
+            }
+        }
+        if (!arg) {
+            argv[to++] = argv[from];
+        } else if (!user_object_add_option(arg, errp)) {
+            return false;
+        }
+    }
+    while (from < *argc) {
+        argv[to++] = argv[from++];
+    }
+    argv[to] = NULL;
+    *argc = to;
+    return true;
 }

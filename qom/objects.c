@@ -8,13 +8,13 @@
 
 static GPtrArray *objects;
 
-static const UserObjectType *const types[OBJECT_TYPE__MAX] = {
-    [OBJECT_TYPE_IOTHREAD] = &iothread_object_type,
-    [OBJECT_TYPE_LOAD] = &load_object_type,
-    [OBJECT_TYPE_MONITOR_QMP] = &monitor_qmp_object_type,
-    [OBJECT_TYPE_SECRET] = &secret_object_type,
-    [OBJECT_TYPE_THROTTLE_GROUP] = &throttle_group_object_type,
-};
+static const UserObjectType *types[OBJECT_TYPE__MAX];
+
+void user_object_register(ObjectType kind, const UserObjectType *type)
+{
+    assert(!types[kind]);
+    types[kind] = type;
+}
 
 const UserObjectType *user_object_type(ObjectType kind)
 {
@@ -74,6 +74,11 @@ void qmp_object_add(ObjectOptions *options, Error **errp)
     UserObject *obj;
     void *object;
 
+    if (!type) {
+        error_setg(errp, "This program has no objects of the type '%s'",
+                   ObjectType_str(options->qom_type));
+        return;
+    }
     if (!id_wellformed(options->id)) {
         error_setg(errp, "Parameter 'id' expects an identifier");
         return;

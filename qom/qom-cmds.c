@@ -15,7 +15,7 @@
 
 /* Types that have no objects of their own. */
 static const char *const abstract_types[] = {
-    "event-loop-base", "object", "secret_common",
+    "authz", "event-loop-base", "object", "secret_common", "tls-creds",
 };
 
 typedef enum PlaceKind {
@@ -252,7 +252,7 @@ ObjectTypeInfoList *qmp_qom_list_types(const char *name, bool has_abstract,
     size_t i;
 
     for (i = 0; i < OBJECT_TYPE__MAX; i++) {
-        if (!name || implements(i, name)) {
+        if (user_object_type(i) && (!name || implements(i, name))) {
             ObjectTypeInfo *info = g_new0(ObjectTypeInfo, 1);
 
             info->name = g_strdup(ObjectType_str(i));

@@ -3,6 +3,9 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "qapi/error.h"
+#ifdef CONFIG_GNUTLS
+#include <gnutls/crypto.h>
+#endif
 #include "qom/objects.h"
 
 typedef struct Secret {
@@ -82,6 +85,99 @@ static bool decode(Secret *secret, char *text, size_t len, Error **errp)
     return true;
 }
 
+/* --- encrypted ones --- */
+
+#ifdef CONFIG_GNUTLS
+#define SECRET_KEY_SIZE 32
+#define SECRET_IV_SIZE 16
+
+/* The end of the last block says how much of it is padding. */
+static bool remove_padding(Secret *secret, Error **errp)
+{
+    uint8_t pad = secret->len ? secret->bytes[secret->len - 1] : 0;
+
+    if (!pad || pad > SECRET_IV_SIZE || pad > secret->len) {
+        error_setg(errp, "Incorrect number of padding bytes (%d) found on "
+                   "decrypted data", pad);
+        return false;
+    }
+    secret->len -= pad;
+    return true;
+}
+
+static bool decrypt_with(Secret *secret, const uint8_t *key, size_t key_len,
+                         const uint8_t *iv, Error **errp)
+{
+    gnutls_datum_t key_data = { (uint8_t *)key, key_len };
+    gnutls_datum_t iv_data = { (uint8_t *)iv, SECRET_IV_SIZE };
+    gnutls_cipher_hd_t cipher;
+    int ret;
+
+    if (secret->len % SECRET_IV_SIZE) {
+        error_setg(errp, "Length of the encrypted secret %zu is no multiple "
+                   "of %d", secret->len, SECRET_IV_SIZE);
+        return false;
+    }
+    ret = gnutls_cipher_init(&cipher, GNUTLS_CIPHER_AES_256_CBC, &key_data,
+                             &iv_data);
+    if (ret == 0) {
+        ret = gnutls_cipher_decrypt(cipher, secret->bytes, secret->len);
+        gnutls_cipher_deinit(cipher);
+    }
+    if (ret < 0) {
+        error_setg(errp, "Cannot decrypt the secret: %s",
+                   gnutls_strerror(ret));
+        return false;
+    }
+    return remove_padding(secret, errp);
+}
+
+/* secret->bytes is the encrypted secret in base64, if the format is raw. */
+static bool decrypt(Secret *secret, Error **errp)
+{
+    const SecretProperties *p = secret->properties;
+    g_autofree uint8_t *iv = NULL;
+    uint8_t *key;
+    size_t key_len;
+    gsize iv_len = 0;
+    bool ok = false;
+
+    if (!p->keyid) {
+        if (p->iv) {
+            error_setg(errp, "IV should not be set without a key");
+            return false;
+        }
+        return true;
+    }
+    if (!p->iv) {
+        error_setg(errp, "IV is required to decrypt secret");
+        return false;
+    }
+    key = secret_lookup(p->keyid, &key_len, errp);
+    if (!key) {
+        return false;
+    }
+    if (is_base64(p->iv, strlen(p->iv))) {
+        iv = g_base64_decode(p->iv, &iv_len);
+    }
+    if (key_len != SECRET_KEY_SIZE) {
+        error_setg(errp, "Key should be %d bytes in length", SECRET_KEY_SIZE);
+    } else if (iv_len != SECRET_IV_SIZE) {
+        error_setg(errp, "IV should be %d bytes in length not %zu",
+                   SECRET_IV_SIZE, iv_len);
+    } else {
+        ok = decrypt_with(secret, key, key_len, iv, errp);
+    }
+    wipe(key, key_len);
+    return ok;
+}
+#else
+static bool decrypt(Secret *secret, Error **errp)
+{
+    return true;
+}
+#endif
+
 static void destroy(void *object)
 {
     Secret *secret = object;
@@ -101,7 +197,8 @@ static void *create(const ObjectOptions *options, Error **errp)
 
     secret->properties = QAPI_CLONE(SecretProperties, &options->u.secret);
     text = load_text(secret->properties, &len, errp);
-    if (!text || !decode(secret, text, len, errp)) {
+    if (!text || !decode(secret, text, len, errp) ||
+        !decrypt(secret, errp)) {
         destroy(secret);
         return NULL;
     }
@@ -144,9 +241,11 @@ static const ObjectProperty properties[] = {
     { NULL }
 };
 
-const UserObjectType secret_object_type = {
+static const UserObjectType secret_object_type = {
     .parent = "secret_common",
     .properties = properties,
     .create = create,
     .destroy = destroy,
 };
+
+USER_OBJECT_TYPE(OBJECT_TYPE_SECRET, secret_object_type)

@@ -177,10 +177,12 @@ static const ObjectProperty properties[] = {
     { NULL }
 };
 
-const UserObjectType throttle_group_object_type = {
+static const UserObjectType throttle_group_object_type = {
     .parent = "object",
     .properties = properties,
     .create = create,
     .destroy = destroy,
     .can_be_deleted = can_be_deleted,
 };
+
+USER_OBJECT_TYPE(OBJECT_TYPE_THROTTLE_GROUP, throttle_group_object_type)

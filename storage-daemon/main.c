@@ -189,7 +189,8 @@ static bool start_nbd_server(const char *arg, Error **errp)
     ok = nbd_server_start(opts->addr, opts->has_max_connections ?
                           opts->max_connections : 100,
                           opts->has_handshake_max_seconds ?
-                          opts->handshake_max_seconds : 10, errp);
+                          opts->handshake_max_seconds : 10,
+                          NBD_TLS_OPTIONS(opts), errp);
     qapi_free_NbdServerOptions(opts);
     return ok;
 }

@@ -31,6 +31,8 @@ enum {
 #define NBD_REP_SERVER          2
 #define NBD_REP_INFO            3
 #define NBD_REP_META_CONTEXT    4
+#define NBD_REP_ERR_POLICY      NBD_REP_ERROR(2)
+#define NBD_REP_ERR_TLS_REQD    NBD_REP_ERROR(5)
 #define NBD_REP_ERR_UNSUP       NBD_REP_ERROR(1)
 #define NBD_REP_ERR_INVALID     NBD_REP_ERROR(3)
 #define NBD_REP_ERR_UNKNOWN     NBD_REP_ERROR(6)
@@ -85,10 +87,18 @@ extern const BlockExportDriver blk_exp_nbd;
 
 /*
  * Listen; the server is one for the process.  @max_connections 0: no limit;
- * @handshake_max_seconds 0: no limit.  False with @errp set on failure.
+ * @handshake_max_seconds 0: no limit.  @tls_creds and @tls_authz, ids of
+ * objects, may be NULL.  False with @errp set on failure.
  */
 bool nbd_server_start(const SocketAddress *addr, uint32_t max_connections,
-                      uint32_t handshake_max_seconds, Error **errp);
+                      uint32_t handshake_max_seconds, const char *tls_creds,
+                      const char *tls_authz, Error **errp);
+/* The last of these arguments from options, which may be built without. */
+#ifdef CONFIG_GNUTLS
+#define NBD_TLS_OPTIONS(opts) (opts)->tls_creds, (opts)->tls_authz
+#else
+#define NBD_TLS_OPTIONS(opts) NULL, NULL
+#endif
 bool nbd_server_is_running(void);
 /* How many are connected now. */
 uint32_t nbd_server_connections(void);

@@ -32,12 +32,16 @@ typedef struct UserObjectType {
     bool (*can_be_deleted)(void *object);
 } UserObjectType;
 
-extern const UserObjectType iothread_object_type;
-extern const UserObjectType load_object_type;
-extern const UserObjectType monitor_qmp_object_type;
-extern const UserObjectType secret_object_type;
-extern const UserObjectType throttle_group_object_type;
+/* Each type is registered by a constructor. */
+void user_object_register(ObjectType kind, const UserObjectType *type);
 
+#define USER_OBJECT_TYPE(kind, type)                                    \
+    static void __attribute__((constructor)) register_##type(void)      \
+    {                                                                   \
+        user_object_register(kind, &type);                              \
+    }
+
+/* NULL: the program does not have it. */
 const UserObjectType *user_object_type(ObjectType kind);
 
 typedef struct UserObject {
@@ -62,11 +66,24 @@ void *user_object_of_type(const char *id, ObjectType kind, Error **errp);
  */
 bool user_object_add_option(const char *arg, Error **errp);
 
+/*
+ * Take all "--object ARGUMENT" and "--object=ARGUMENT" out of a command line,
+ * up to "--", and make the objects.  False with @errp set.
+ */
+bool user_objects_take_options(int *argc, char **argv, Error **errp);
+
 /* Delete all objects, the last ones first; @uses_nodes: only such types. */
 void user_objects_cleanup(bool uses_nodes);
 
 /* The bytes of a secret object, to be freed; NULL with @errp set. */
 uint8_t *secret_lookup(const char *id, size_t *len, Error **errp);
+
+/*
+ * Whether the authorization object lets somebody with this name in; NULL: a
+ * name is not known.  False with @errp set if not, or if there is no object.
+ */
+bool authz_is_allowed_by_id(const char *id, const char *identity,
+                            Error **errp);
 
 /* Helpers for properties. */
 struct json_object *property_string(const char *value);
