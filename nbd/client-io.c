@@ -15,40 +15,91 @@
 /* The most that goes into one record of TLS. */
 #define NBD_TLS_BUFFER_SIZE (16 * KiB)
 
-static void client_set_handlers(NBDClient *c);
+/* What a client that has negotiated sends is read in pieces of this size. */
+#define NBD_INPUT_SIZE (32 * KiB)
+
+/* --- waiting for the socket --- */
+
+void nbd_client_ref(NBDClient *c)
+{
+    qatomic_inc(&c->refcount);
+}
+
+void nbd_client_unref(NBDClient *c)
+{
+    if (qatomic_fetch_dec(&c->refcount) == 1) {
+        g_free(c);
+    }
+}
+
+/*
+ * The handlers stay if the coroutine that was woken comes back to wait, as it
+ * does nearly always: to change them costs a system call.  The client may have
+ * gone meanwhile, and its context may be another one.
+ */
+static void client_woken(NBDClient *c, AioContext *ctx)
+{
+    if (qatomic_read(&c->ctx) == ctx) {
+        nbd_client_watch(c);
+    }
+    nbd_client_unref(c);
+}
 
 static void client_readable(void *opaque)
 {
     NBDClient *c = opaque;
+    AioContext *ctx = qatomic_read(&c->ctx);
     Coroutine *co = c->reader;
 
     c->reader = NULL;
-    client_set_handlers(c);
-    aio_co_wake(co);
+    nbd_client_ref(c);
+    if (co) {
+        aio_co_wake(co);
+    }
+    client_woken(c, ctx);
 }
 
 static void client_writable(void *opaque)
 {
     NBDClient *c = opaque;
+    AioContext *ctx = qatomic_read(&c->ctx);
     Coroutine *co = c->writer;
 
     c->writer = NULL;
-    client_set_handlers(c);
-    aio_co_wake(co);
+    nbd_client_ref(c);
+    if (co) {
+        aio_co_wake(co);
+    } else if (c->send_blocked) {
+        nbd_client_send_more(c);
+    }
+    client_woken(c, ctx);
 }
 
-static void client_set_handlers(NBDClient *c)
+void nbd_client_watch(NBDClient *c)
 {
-    aio_set_fd_handler(qemu_get_aio_context(), c->fd,
-                       c->reader ? client_readable : NULL,
-                       c->writer ? client_writable : NULL, NULL, NULL, c);
+    unsigned want = (c->reader ? 1 : 0) |
+                    (c->writer || c->send_blocked ? 2 : 0);
+
+    if (want != c->watched) {
+        c->watched = want;
+        aio_set_fd_handler(c->ctx, c->fd, want & 1 ? client_readable : NULL,
+                           want & 2 ? client_writable : NULL, NULL, NULL, c);
+    }
+}
+
+void coroutine_fn nbd_client_move(NBDClient *c, AioContext *ctx)
+{
+    assert(!c->reader && !c->writer && !c->send_blocked);
+    nbd_client_watch(c);
+    qatomic_set(&c->ctx, ctx);
+    aio_co_reschedule_self(ctx);
 }
 
 static void coroutine_fn client_wait(NBDClient *c, Coroutine **who)
 {
     assert(!*who);
     *who = qemu_coroutine_self();
-    client_set_handlers(c);
+    nbd_client_watch(c);
     qemu_coroutine_yield();
 }
 
@@ -76,7 +127,7 @@ int coroutine_fn nbd_client_start_tls(NBDClient *c)
         if (ret != -EAGAIN) {
             break;
         }
-        if (c->closing) {
+        if (qatomic_read(&c->closing)) {
             ret = -EPIPE;
             break;
         }
@@ -111,7 +162,7 @@ static ssize_t coroutine_fn tls_read(NBDClient *c, void *buf, size_t len)
     ssize_t n;
 
     while ((n = tls_session_read(c->tls, buf, len, &write)) == -EAGAIN &&
-           !c->closing) {
+           !qatomic_read(&c->closing)) {
         tls_wait(c, false);
     }
     return n;
@@ -123,7 +174,7 @@ static int coroutine_fn tls_write(NBDClient *c, const void *buf, size_t len)
         bool write;
         ssize_t n = tls_session_write(c->tls, buf, len, &write);
 
-        if (n == -EAGAIN && !c->closing) {
+        if (n == -EAGAIN && !qatomic_read(&c->closing)) {
             tls_wait(c, true);
         } else if (n < 0) {
             return -EPIPE;
@@ -160,18 +211,25 @@ void nbd_client_free_tls(NBDClient *c)
 
 /* --- for all --- */
 
-static ssize_t coroutine_fn client_read_some(NBDClient *c, void *buf,
-                                             size_t len)
+/* At the beginning of requests: read in larger pieces from now on. */
+void nbd_client_start_input(NBDClient *c)
+{
+    if (!c->tls) {
+        c->input = g_malloc(NBD_INPUT_SIZE);
+    }
+}
+
+static ssize_t coroutine_fn client_recv(NBDClient *c, void *buf, size_t len)
 {
     ssize_t n;
 
-#ifdef CONFIG_GNUTLS
-    if (c->tls) {
-        return tls_read(c, buf, len);
+    if (c->drained) {
+        /* The last read has left nothing. */
+        c->drained = false;
+        client_wait(c, &c->reader);
     }
-#endif
     while ((n = recv(c->fd, buf, len, 0)) < 0) {
-        if (c->closing) {
+        if (qatomic_read(&c->closing)) {
             return -EPIPE;
         }
         if (errno == EAGAIN) {
@@ -181,6 +239,41 @@ static ssize_t coroutine_fn client_read_some(NBDClient *c, void *buf,
         }
     }
     return n;
+}
+
+static ssize_t coroutine_fn client_read_buffered(NBDClient *c, void *buf,
+                                                 size_t len)
+{
+    ssize_t n;
+
+    if (c->input_pos == c->input_len) {
+        if (len >= NBD_INPUT_SIZE) {
+            return client_recv(c, buf, len);
+        }
+        n = client_recv(c, c->input, NBD_INPUT_SIZE);
+        if (n <= 0) {
+            return n;
+        }
+        c->input_pos = 0;
+        c->input_len = n;
+        c->drained = n < (ssize_t)NBD_INPUT_SIZE;
+    }
+    n = MIN(len, c->input_len - c->input_pos);
+    memcpy(buf, c->input + c->input_pos, n);
+    c->input_pos += n;
+    return n;
+}
+
+static ssize_t coroutine_fn client_read_some(NBDClient *c, void *buf,
+                                             size_t len)
+{
+#ifdef CONFIG_GNUTLS
+    if (c->tls) {
+        return tls_read(c, buf, len);
+    }
+#endif
+    return c->input ? client_read_buffered(c, buf, len) :
+                      client_recv(c, buf, len);
 }
 
 int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len)
@@ -241,13 +334,14 @@ int coroutine_fn nbd_client_write(NBDClient *c, const void *buf, size_t len)
 
 void nbd_client_shutdown(NBDClient *c)
 {
-    if (!c->closing) {
-        c->closing = true;
-#ifdef CONFIG_GNUTLS
-        if (c->tls && !c->writer) {
-            tls_session_bye(c->tls);
-        }
-#endif
-        shutdown(c->fd, SHUT_RDWR);
+    if (qatomic_xchg(&c->closing, true)) {
+        return;
     }
+#ifdef CONFIG_GNUTLS
+    if (c->tls && !c->writer &&
+        in_aio_context_home_thread(qatomic_read(&c->ctx))) {
+        tls_session_bye(c->tls);
+    }
+#endif
+    shutdown(c->fd, SHUT_RDWR);
 }

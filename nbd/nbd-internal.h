@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by the files of the NBD server.  All of it runs in the main context:
- * requests may go to nodes at home in others.
+ * Shared by the files of the NBD server.  The server and the negotiation run in
+ * the main context; then a client belongs to a context of its export.
  */
 #ifndef NBD_INTERNAL_H
 #define NBD_INTERNAL_H
@@ -26,6 +26,7 @@ typedef struct NBDExport {
     bool allocation_depth;
     BdrvDirtyBitmap **bitmaps;  /* busy while they are here */
     size_t n_bitmaps;
+    unsigned next_ctx;          /* of the next client */
     QLIST_ENTRY(NBDExport) next;
 } NBDExport;
 
@@ -36,8 +37,13 @@ enum {
     NBD_META_DIRTY_BITMAPS = 2, /* and those that follow: one for each */
 };
 
+typedef struct NBDReply NBDReply;
+
 typedef struct NBDClient {
+    int refcount;               /* atomic; of the memory */
     int fd;
+    AioContext *ctx;            /* where it runs; the main one at first */
+    unsigned watched;           /* what the event loop waits for: 1|2 */
     Coroutine *reader;          /* waits until fd is readable */
     Coroutine *writer;
     NBDExport *exp;             /* from the end of the negotiation; a ref */
@@ -48,7 +54,17 @@ typedef struct NBDClient {
     uint8_t *tls_buf;           /* of NBD_TLS_BUFFER_SIZE bytes */
     bool no_zeroes;
     bool structured_reply;
-    bool closing;               /* the socket has been shut down */
+    bool closing;               /* the socket has been shut down; atomic */
+
+    uint8_t *input;             /* what was read ahead; NULL: not yet */
+    size_t input_pos;
+    size_t input_len;
+    bool drained;               /* there was no more to be read */
+
+    QSIMPLEQ_HEAD(, NBDReply) replies;  /* to be sent */
+    bool sending;
+    bool send_blocked;          /* until the socket is writable */
+    int send_error;             /* -errno: nothing can be sent any more */
 
     char *meta_export;          /* the name for which contexts were chosen */
     bool base_allocation;
@@ -61,8 +77,17 @@ typedef struct NBDClient {
     CoQueue free_slot;
     void *buffers[16];          /* to be used again, of 256 KiB */
     int n_buffers;
+    struct NBDRequest *free_requests;
     QLIST_ENTRY(NBDClient) next;
 } NBDClient;
+
+/* --- nbd/output.c --- */
+
+/* Send a reply, whole.  0 or -errno. */
+int coroutine_fn nbd_client_send(NBDClient *c, const struct iovec *iov,
+                                 int niov);
+/* The socket is writable again. */
+void nbd_client_send_more(NBDClient *c);
 
 /* --- nbd/client-io.c: 0 or -errno; -EPIPE when the client has gone --- */
 
@@ -70,6 +95,14 @@ int coroutine_fn nbd_client_read(NBDClient *c, void *buf, size_t len);
 int coroutine_fn nbd_client_writev(NBDClient *c, const struct iovec *iov,
                                    int niov);
 int coroutine_fn nbd_client_write(NBDClient *c, const void *buf, size_t len);
+/* Requests begin: they are read in larger pieces. */
+void nbd_client_start_input(NBDClient *c);
+/* Have the event loop wait for what the client waits for. */
+void nbd_client_watch(NBDClient *c);
+/* The client, which does not wait, and this coroutine go on in @ctx. */
+void coroutine_fn nbd_client_move(NBDClient *c, AioContext *ctx);
+void nbd_client_ref(NBDClient *c);
+void nbd_client_unref(NBDClient *c);
 /* From now on with TLS.  -errno: the client is to go. */
 int coroutine_fn nbd_client_start_tls(NBDClient *c);
 /* What the connection has, but for the socket. */

@@ -25,6 +25,7 @@ typedef struct NBDRequest {
     uint16_t type;
     int error;                  /* -errno that was found while it was read */
     void *buf;                  /* of reads, writes and prefetches */
+    struct NBDRequest *next;    /* of those that are not used */
 } NBDRequest;
 
 typedef struct {
@@ -94,18 +95,39 @@ static void nbd_put_buffer(NBDClient *c, void *buf, uint32_t len)
     }
 }
 
-/* --- replies; an error of the socket is seen by the reader --- */
-
-static int coroutine_fn nbd_send(NBDClient *c, const struct iovec *iov,
-                                 int niov)
+static NBDRequest *nbd_get_request(NBDClient *c)
 {
-    int ret;
+    NBDRequest *r = c->free_requests;
 
-    qemu_co_mutex_lock(&c->send_lock);
-    ret = nbd_client_writev(c, iov, niov);
-    qemu_co_mutex_unlock(&c->send_lock);
-    return ret;
+    if (!r) {
+        return g_new0(NBDRequest, 1);
+    }
+    c->free_requests = r->next;
+    memset(r, 0, sizeof(*r));
+    return r;
 }
+
+static void nbd_put_request(NBDClient *c, NBDRequest *r)
+{
+    r->next = c->free_requests;
+    c->free_requests = r;
+}
+
+static void nbd_free_memory(NBDClient *c)
+{
+    NBDRequest *r;
+
+    while (c->n_buffers) {
+        qemu_vfree(c->buffers[--c->n_buffers]);
+    }
+    while ((r = c->free_requests)) {
+        c->free_requests = r->next;
+        g_free(r);
+    }
+    g_clear_pointer(&c->input, g_free);
+}
+
+/* --- replies; an error of the socket is seen by the reader --- */
 
 static int coroutine_fn send_simple(NBDRequest *r, int error, const void *data,
                                     uint32_t len)
@@ -121,7 +143,7 @@ static int coroutine_fn send_simple(NBDRequest *r, int error, const void *data,
         { &header, sizeof(header) }, { (void *)data, len },
     };
 
-    return nbd_send(r->c, iov, len ? 2 : 1);
+    return nbd_client_send(r->c, iov, len ? 2 : 1);
 }
 
 /* A chunk with a header of its own type, and data. */
@@ -141,7 +163,7 @@ static int coroutine_fn send_chunk(NBDRequest *r, bool done, uint16_t type,
         { (void *)data, len },
     };
 
-    return nbd_send(r->c, iov, ARRAY_SIZE(iov));
+    return nbd_client_send(r->c, iov, ARRAY_SIZE(iov));
 }
 
 static int coroutine_fn send_error(NBDRequest *r, int error)
@@ -493,7 +515,7 @@ static void coroutine_fn nbd_request_entry(void *opaque)
     nbd_put_buffer(c, r->buf, memory);
     c->in_flight_bytes -= memory;
     c->in_flight--;
-    g_free(r);
+    nbd_put_request(c, r);
     qemu_co_queue_restart_all(&c->free_slot);
 }
 
@@ -576,8 +598,9 @@ void coroutine_fn nbd_serve(NBDClient *c)
 {
     int ret = 0;
 
-    while (ret == 0 && !c->closing) {
-        NBDRequest *r = g_new0(NBDRequest, 1);
+    nbd_client_start_input(c);
+    while (ret == 0 && !qatomic_read(&c->closing)) {
+        NBDRequest *r = nbd_get_request(c);
 
         ret = nbd_read_request(c, r);
         if (ret == 0) {
@@ -586,7 +609,7 @@ void coroutine_fn nbd_serve(NBDClient *c)
         }
         if (ret < 0) {
             nbd_put_buffer(c, r->buf, nbd_request_memory(r));
-            g_free(r);
+            nbd_put_request(c, r);
             break;
         }
         c->in_flight++;
@@ -597,7 +620,5 @@ void coroutine_fn nbd_serve(NBDClient *c)
     while (c->in_flight) {
         qemu_co_queue_wait(&c->free_slot, NULL);
     }
-    while (c->n_buffers) {
-        qemu_vfree(c->buffers[--c->n_buffers]);
-    }
+    nbd_free_memory(c);
 }

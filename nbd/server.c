@@ -194,6 +194,8 @@ static void nbd_export_request_shutdown(BlockExport *common)
 const BlockExportDriver blk_exp_nbd = {
     .type = BLOCK_EXPORT_TYPE_NBD,
     .instance_size = sizeof(NBDExport),
+    .has_iothread = true,
+    .has_multi_iothread = true,
     .create = nbd_export_create,
     .delete = nbd_export_delete,
     .request_shutdown = nbd_export_request_shutdown,
@@ -221,11 +223,12 @@ static void nbd_client_free(NBDClient *c)
         blk_exp_unref(&c->exp->common);
         nbd_server.served++;
     }
+    nbd_client_watch(c);
     nbd_client_free_tls(c);
     close(c->fd);
     g_free(c->meta_export);
     g_free(c->bitmaps);
-    g_free(c);
+    nbd_client_unref(c);
     nbd_server.connections--;
     nbd_server_watch();
     aio_wait_kick();
@@ -238,7 +241,12 @@ static void coroutine_fn nbd_client_entry(void *opaque)
 
     nbd_end_handshake(c);
     if (ret == 0) {
+        BlockExport *exp = &c->exp->common;
+
+        /* Those of an export take turns. */
+        nbd_client_move(c, exp->ctxs[c->exp->next_ctx++ % exp->n_ctxs]);
         nbd_serve(c);
+        nbd_client_move(c, qemu_get_aio_context());
     }
     nbd_client_free(c);
 }
@@ -250,7 +258,10 @@ static void nbd_client_new(int fd)
 
     /* A UNIX socket has no such option. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    c->refcount = 1;
     c->fd = fd;
+    c->ctx = qemu_get_aio_context();
+    QSIMPLEQ_INIT(&c->replies);
 #ifdef CONFIG_GNUTLS
     if (nbd_server.tls_creds) {
         c->tls_creds = tls_creds_ref(nbd_server.tls_creds);

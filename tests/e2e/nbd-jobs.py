@@ -5,7 +5,8 @@ usage: nbd-jobs.py DAEMON IMG FOLDER SECONDS
 
 fio verifies what it reads; meanwhile backups and mirrors of the disk are made,
 the last of which lets the client go on with the target, and the disk moves
-between the main thread and an iothread.
+between the main thread and an iothread.  With "raw" the clients are served
+in the main thread, with "vmdk" by two iothreads in turn.
 """
 
 import os
@@ -46,14 +47,19 @@ def job(daemon, kind, complete=False):
 
 def one(fmt):
     daemon = Daemon(DAEMON, FOLDER, [
-        '--object', 'iothread,id=thread',
+        '--object', 'iothread,id=thread', '--object', 'iothread,id=other',
         '--nbd-server', 'addr.type=unix,addr.path=' + path('nbd')])
     try:
         add(daemon, fmt, 'disk')
         add(daemon, fmt, 'target')
+        threads = {'iothread': ['other', 'thread']} if fmt == 'vmdk' else {}
         daemon.cmd('block-export-add', {
             'type': 'nbd', 'id': 'export', 'node-name': 'disk',
-            'name': 'disk', 'writable': True})
+            'name': 'disk', 'writable': True, **threads})
+        if threads:
+            # The second client is served by the second thread.
+            subprocess.run(['nbdinfo', 'nbd+unix:///disk?socket=' +
+                            path('nbd')], check=True, stdout=subprocess.DEVNULL)
         fio = subprocess.Popen(
             ['fio', '--name=x', '--ioengine=nbd',
              '--uri=nbd+unix:///disk?socket=' + path('nbd'), '--rw=randrw',

@@ -48,8 +48,9 @@ clients()
     must 'create' "$IMG" create -q -f raw source.raw 64M
     must 'fill' "$IO" -f raw -c 'write -q -P 17 3M 20M' \
         -c 'write -q -P 18 40M 65536' source.raw
-    serve --blockdev driver="$fmt",node-name=d,discard=unmap,file.driver=file,file.filename=disk.img,file.aio="$aio" \
-        --export type=nbd,id=e,node-name=d,name=disk,writable=on,allocation-depth=on,description=text
+    serve --object iothread,id=one --object iothread,id=two \
+        --blockdev driver="$fmt",node-name=d,discard=unmap,file.driver=file,file.filename=disk.img,file.aio="$aio" \
+        --export type=nbd,id=e,node-name=d,name=disk,writable=on,allocation-depth=on,description=text"$3"
     if have nbdinfo; then
         must 'nbdinfo' nbdinfo "$(uri disk)"
         must 'nbdinfo --list' nbdinfo --list "nbd+unix:///?socket=$work/socket"
@@ -94,7 +95,7 @@ clients()
 
 clients raw native
 clients vmdk native
-clients raw threads
+clients raw threads ,iothread.0=one,iothread.1=two
 python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
 if fio --enghelp 2> /dev/null | grep -q nbd; then
     python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5
