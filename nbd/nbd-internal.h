@@ -54,6 +54,7 @@ typedef struct NBDClient {
     uint8_t *tls_buf;           /* of NBD_TLS_BUFFER_SIZE bytes */
     bool no_zeroes;
     bool structured_reply;
+    bool extended;              /* headers, and structured replies */
     bool closing;               /* the socket has been shut down; atomic */
 
     uint8_t *input;             /* what was read ahead; NULL: not yet */

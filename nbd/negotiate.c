@@ -136,7 +136,8 @@ static int coroutine_fn opt_list(NBDClient *c, NBDOption *o)
 
 static uint16_t client_flags(const NBDClient *c, const NBDExport *exp)
 {
-    return exp->flags | (c->structured_reply ? NBD_FLAG_SEND_DF : 0);
+    return exp->flags | (c->structured_reply ? NBD_FLAG_SEND_DF : 0) |
+           (c->extended ? NBD_FLAG_BLOCK_STAT_PAYLOAD : 0);
 }
 
 /* The contexts that were chosen are for another export: there are none. */
@@ -402,12 +403,48 @@ static int coroutine_fn opt_meta_context(NBDClient *c, NBDOption *o)
     return ret;
 }
 
+/* --- how requests and replies look --- */
+
+static int coroutine_fn opt_structured_reply(NBDClient *c, NBDOption *o)
+{
+    if (o->len) {
+        return send_error(c, o, NBD_REP_ERR_INVALID, "option 'structured "
+                          "reply' should have zero length");
+    }
+    if (c->extended) {
+        return send_error(c, o, NBD_REP_ERR_EXT_HEADER_REQD,
+                          "extended headers already negotiated");
+    }
+    if (c->structured_reply) {
+        return send_error(c, o, NBD_REP_ERR_INVALID,
+                          "structured reply already negotiated");
+    }
+    c->structured_reply = true;
+    return send_ack(c, o);
+}
+
+static int coroutine_fn opt_extended_headers(NBDClient *c, NBDOption *o)
+{
+    if (o->len) {
+        return send_error(c, o, NBD_REP_ERR_INVALID, "option 'extended "
+                          "headers' should have zero length");
+    }
+    if (c->extended) {
+        return send_error(c, o, NBD_REP_ERR_INVALID,
+                          "extended headers already negotiated");
+    }
+    c->structured_reply = true;
+    c->extended = true;
+    return send_ack(c, o);
+}
+
 /* --- TLS --- */
 
 /* What was agreed on before it is void. */
 static void forget_options(NBDClient *c)
 {
     c->structured_reply = false;
+    c->extended = false;
     g_clear_pointer(&c->meta_export, g_free);
     c->base_allocation = false;
     c->allocation_depth = false;
@@ -465,16 +502,9 @@ static int coroutine_fn handle_option(NBDClient *c, NBDOption *o)
     case NBD_OPT_GO:
         return opt_go(c, o);
     case NBD_OPT_STRUCTURED_REPLY:
-        if (o->len) {
-            return send_error(c, o, NBD_REP_ERR_INVALID, "option 'structured "
-                              "reply' should have zero length");
-        }
-        if (c->structured_reply) {
-            return send_error(c, o, NBD_REP_ERR_INVALID,
-                              "structured reply already negotiated");
-        }
-        c->structured_reply = true;
-        return send_ack(c, o);
+        return opt_structured_reply(c, o);
+    case NBD_OPT_EXTENDED_HEADERS:
+        return opt_extended_headers(c, o);
     case NBD_OPT_LIST_META_CONTEXT:
     case NBD_OPT_SET_META_CONTEXT:
         return opt_meta_context(c, o);

@@ -20,9 +20,12 @@ typedef struct NBDRequest {
     NBDClient *c;
     uint64_t cookie;            /* as it came */
     uint64_t from;
-    uint32_t len;
+    uint64_t len;               /* what it is about */
+    uint64_t payload;           /* bytes that come with it */
     uint16_t flags;
     uint16_t type;
+    uint32_t *ids;              /* of a status: these contexts only */
+    size_t n_ids;
     int error;                  /* -errno that was found while it was read */
     void *buf;                  /* of reads, writes and prefetches */
     struct NBDRequest *next;    /* of those that are not used */
@@ -36,6 +39,15 @@ typedef struct {
     uint64_t from;
     uint32_t len;
 } QEMU_PACKED NBDRequestHeader;
+
+typedef struct {
+    uint32_t magic;
+    uint16_t flags;
+    uint16_t type;
+    uint64_t cookie;
+    uint64_t from;
+    uint64_t len;
+} QEMU_PACKED NBDExtendedHeader;
 
 typedef struct {
     uint32_t magic;
@@ -151,18 +163,31 @@ static int coroutine_fn send_chunk(NBDRequest *r, bool done, uint16_t type,
                                    const void *head, uint32_t head_len,
                                    const void *data, uint32_t len)
 {
-    NBDChunkHeader header = {
-        .magic = htobe32(NBD_STRUCTURED_MAGIC),
-        .flags = htobe16(done ? NBD_REPLY_FLAG_DONE : 0),
-        .type = htobe16(type),
-        .cookie = r->cookie,
-        .len = htobe32(head_len + len),
+    union {
+        NBDChunkHeader chunk;
+        NBDExtendedHeader extended;
+    } header = {
+        .chunk = {
+            .flags = htobe16(done ? NBD_REPLY_FLAG_DONE : 0),
+            .type = htobe16(type),
+            .cookie = r->cookie,
+        },
     };
     struct iovec iov[] = {
-        { &header, sizeof(header) }, { (void *)head, head_len },
+        { &header, sizeof(header.chunk) }, { (void *)head, head_len },
         { (void *)data, len },
     };
 
+    /* Both begin with the same members. */
+    if (r->c->extended) {
+        header.extended.magic = htobe32(NBD_EXTENDED_REPLY_MAGIC);
+        header.extended.from = htobe64(r->from);
+        header.extended.len = htobe64(head_len + len);
+        iov[0].iov_len = sizeof(header.extended);
+    } else {
+        header.chunk.magic = htobe32(NBD_STRUCTURED_MAGIC);
+        header.chunk.len = htobe32(head_len + len);
+    }
     return nbd_client_send(r->c, iov, ARRAY_SIZE(iov));
 }
 
@@ -273,16 +298,31 @@ static int coroutine_fn do_read(NBDRequest *r)
 
 /* --- block status --- */
 
+/* An extent on the wire, without and with extended headers. */
 typedef struct {
-    struct {
-        uint32_t len;
-        uint32_t flags;
-    } QEMU_PACKED extent[NBD_MAX_EXTENTS];
+    uint32_t len;
+    uint32_t flags;
+} QEMU_PACKED NBDExtent32;
+
+typedef struct {
+    uint64_t len;
+    uint64_t flags;
+} QEMU_PACKED NBDExtent64;
+
+typedef struct {
     size_t n;
+    struct {
+        uint64_t len;
+        uint32_t flags;
+    } extent[NBD_MAX_EXTENTS];
+    union {
+        NBDExtent32 wire32[NBD_MAX_EXTENTS];
+        NBDExtent64 wire64[NBD_MAX_EXTENTS];
+    };
 } NBDExtents;
 
 /* False: there is no room for one more. */
-static bool extents_add(NBDExtents *e, uint32_t len, uint32_t flags)
+static bool extents_add(NBDExtents *e, uint64_t len, uint32_t flags)
 {
     if (e->n && e->extent[e->n - 1].flags == flags) {
         e->extent[e->n - 1].len += len;
@@ -294,6 +334,32 @@ static bool extents_add(NBDExtents *e, uint32_t len, uint32_t flags)
     e->extent[e->n].len = len;
     e->extent[e->n++].flags = flags;
     return true;
+}
+
+static int coroutine_fn send_extents(NBDRequest *r, NBDExtents *e, uint32_t id,
+                                     bool last)
+{
+    struct {
+        uint32_t id;
+        uint32_t count;         /* with extended headers */
+    } QEMU_PACKED head = { htobe32(id), htobe32(e->n) };
+    size_t i;
+
+    for (i = 0; i < e->n; i++) {
+        if (r->c->extended) {
+            e->wire64[i].len = htobe64(e->extent[i].len);
+            e->wire64[i].flags = htobe64(e->extent[i].flags);
+        } else {
+            e->wire32[i].len = htobe32(e->extent[i].len);
+            e->wire32[i].flags = htobe32(e->extent[i].flags);
+        }
+    }
+    if (r->c->extended) {
+        return send_chunk(r, last, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, &head,
+                          sizeof(head), e->wire64, e->n * sizeof(NBDExtent64));
+    }
+    return send_chunk(r, last, NBD_REPLY_TYPE_BLOCK_STATUS, &head.id,
+                      sizeof(head.id), e->wire32, e->n * sizeof(NBDExtent32));
 }
 
 /* What context @id says of the bytes at @offset; the same for *@pnum. */
@@ -334,8 +400,6 @@ static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last)
 {
     g_autofree NBDExtents *e = g_new(NBDExtents, 1);
     uint64_t offset = r->from, end = r->from + r->len;
-    uint32_t be_id = htobe32(id);
-    size_t i;
 
     e->n = 0;
     while (offset < end) {
@@ -353,12 +417,20 @@ static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last)
         }
         offset += pnum;
     }
-    for (i = 0; i < e->n; i++) {
-        e->extent[i].len = htobe32(e->extent[i].len);
-        e->extent[i].flags = htobe32(e->extent[i].flags);
+    return send_extents(r, e, id, last);
+}
+
+/* Whether the request is about this context. */
+static bool wants_context(const NBDRequest *r, uint32_t id)
+{
+    size_t i;
+
+    for (i = 0; i < r->n_ids; i++) {
+        if (r->ids[i] == id) {
+            return true;
+        }
     }
-    return send_chunk(r, last, NBD_REPLY_TYPE_BLOCK_STATUS, &be_id,
-                      sizeof(be_id), e->extent, e->n * sizeof(e->extent[0]));
+    return !r->ids;
 }
 
 static int coroutine_fn do_block_status(NBDRequest *r)
@@ -366,22 +438,21 @@ static int coroutine_fn do_block_status(NBDRequest *r)
     NBDClient *c = r->c;
     g_autoptr(GArray) ids = g_array_new(false, false, sizeof(uint32_t));
     uint32_t id;
-    size_t i;
+    guint i;
     int ret = 0;
 
-    if (c->base_allocation) {
-        id = NBD_META_BASE_ALLOCATION;
-        g_array_append_val(ids, id);
-    }
-    if (c->allocation_depth) {
-        id = NBD_META_ALLOCATION_DEPTH;
-        g_array_append_val(ids, id);
-    }
-    for (i = 0; i < c->exp->n_bitmaps; i++) {
-        if (c->bitmaps[i]) {
-            id = NBD_META_DIRTY_BITMAPS + i;
+    for (id = 0; id < NBD_META_DIRTY_BITMAPS + c->exp->n_bitmaps; id++) {
+        bool chosen = id == NBD_META_BASE_ALLOCATION ? c->base_allocation :
+                      id == NBD_META_ALLOCATION_DEPTH ? c->allocation_depth :
+                      c->bitmaps[id - NBD_META_DIRTY_BITMAPS];
+
+        if (chosen && wants_context(r, id)) {
             g_array_append_val(ids, id);
         }
+    }
+    if (r->ids && ids->len != r->n_ids) {
+        /* One that was not chosen, or one twice. */
+        return send_error(r, -EINVAL);
     }
     if (!ids->len || !r->len) {
         return send_error(r, -EINVAL);
@@ -401,7 +472,7 @@ static int coroutine_fn do_cache(NBDRequest *r)
     int ret = 0;
 
     while (offset < end && ret == 0) {
-        uint32_t n = MIN(end - offset, NBD_BUFFER_SIZE);
+        uint32_t n = MIN(end - offset, (uint64_t)NBD_BUFFER_SIZE);
         QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, r->buf, n);
 
         ret = blk_co_preadv(r->c->exp->common.blk, offset, n, &qiov, 0);
@@ -470,6 +541,10 @@ static int nbd_check_request(NBDRequest *r)
     } else if (r->type == NBD_CMD_BLOCK_STATUS) {
         allowed |= NBD_CMD_FLAG_REQ_ONE;
     }
+    if (r->c->extended && (r->type == NBD_CMD_WRITE ||
+                           r->type == NBD_CMD_BLOCK_STATUS)) {
+        allowed |= NBD_CMD_FLAG_PAYLOAD_LEN;
+    }
     return r->flags & ~allowed ? -EINVAL : 0;
 }
 
@@ -497,7 +572,7 @@ static int coroutine_fn nbd_do_request(NBDRequest *r)
 }
 
 /* The bytes of memory that a request holds. */
-static uint32_t nbd_request_memory(const NBDRequest *r)
+static uint64_t nbd_request_memory(const NBDRequest *r)
 {
     return r->type == NBD_CMD_READ || r->type == NBD_CMD_WRITE ? r->len :
            r->type == NBD_CMD_CACHE ? NBD_BUFFER_SIZE : 0;
@@ -507,12 +582,13 @@ static void coroutine_fn nbd_request_entry(void *opaque)
 {
     NBDRequest *r = opaque;
     NBDClient *c = r->c;
-    uint32_t memory = nbd_request_memory(r);
+    uint64_t memory = nbd_request_memory(r);
 
     if (nbd_do_request(r) < 0) {
         nbd_client_shutdown(c);
     }
     nbd_put_buffer(c, r->buf, memory);
+    g_free(r->ids);
     c->in_flight_bytes -= memory;
     c->in_flight--;
     nbd_put_request(c, r);
@@ -522,13 +598,13 @@ static void coroutine_fn nbd_request_entry(void *opaque)
 /* --- reading requests --- */
 
 /* A payload for which there is no use, or no memory. */
-static int coroutine_fn nbd_drop_payload(NBDClient *c, uint32_t len)
+static int coroutine_fn nbd_drop_payload(NBDClient *c, uint64_t len)
 {
     uint8_t scratch[4096];
     int ret = 0;
 
     while (len && ret == 0) {
-        uint32_t n = MIN(len, sizeof(scratch));
+        size_t n = MIN(len, sizeof(scratch));
 
         ret = nbd_client_read(c, scratch, n);
         len -= n;
@@ -536,34 +612,65 @@ static int coroutine_fn nbd_drop_payload(NBDClient *c, uint32_t len)
     return ret;
 }
 
+/* The payload of a request for status: a length, and some contexts. */
+static int coroutine_fn nbd_read_status_payload(NBDRequest *r)
+{
+    NBDExport *exp = r->c->exp;
+    size_t max = NBD_META_DIRTY_BITMAPS + exp->n_bitmaps;
+    size_t n, i;
+    uint64_t len;
+    int ret;
+
+    if (r->payload < sizeof(len) + sizeof(uint32_t) ||
+        (r->payload - sizeof(len)) % sizeof(uint32_t) ||
+        (r->payload - sizeof(len)) / sizeof(uint32_t) > max) {
+        r->error = -EINVAL;
+        return nbd_drop_payload(r->c, r->payload);
+    }
+    n = (r->payload - sizeof(len)) / sizeof(uint32_t);
+    r->ids = g_new(uint32_t, n);
+    r->n_ids = n;
+    ret = nbd_client_read(r->c, &len, sizeof(len));
+    if (ret == 0) {
+        ret = nbd_client_read(r->c, r->ids, n * sizeof(uint32_t));
+    }
+    for (i = 0; i < n; i++) {
+        r->ids[i] = be32toh(r->ids[i]);
+    }
+    r->len = be64toh(len);
+    r->error = nbd_check_request(r);
+    return ret;
+}
+
 static int coroutine_fn nbd_read_payload(NBDRequest *r)
 {
-    uint32_t memory = nbd_request_memory(r);
+    uint64_t memory = nbd_request_memory(r);
 
+    if (r->payload && r->type == NBD_CMD_BLOCK_STATUS) {
+        return nbd_read_status_payload(r);
+    }
     if (memory && r->error == 0) {
         r->buf = nbd_get_buffer(r->c, memory);
         if (!r->buf) {
             r->error = -ENOMEM;
         }
     }
-    if (r->type != NBD_CMD_WRITE) {
-        return 0;
-    }
-    return r->error ? nbd_drop_payload(r->c, r->len) :
-           nbd_client_read(r->c, r->buf, r->len);
+    return r->error ? nbd_drop_payload(r->c, r->payload) :
+           nbd_client_read(r->c, r->buf, r->payload);
 }
 
-/* 0; -errno: the client goes, or has gone. */
-static int coroutine_fn nbd_read_request(NBDClient *c, NBDRequest *r)
+/* -EINVAL: nothing that follows can be understood. */
+static int coroutine_fn nbd_read_header(NBDClient *c, NBDRequest *r)
 {
-    NBDRequestHeader header;
-    int ret;
+    NBDExtendedHeader header;
+    size_t size = c->extended ? sizeof(header) : sizeof(NBDRequestHeader);
+    int ret = nbd_client_read(c, &header, size);
 
-    ret = nbd_client_read(c, &header, sizeof(header));
     if (ret < 0) {
         return ret;
     }
-    if (be32toh(header.magic) != NBD_REQUEST_MAGIC) {
+    if (be32toh(header.magic) != (c->extended ? NBD_EXTENDED_REQUEST_MAGIC :
+                                  NBD_REQUEST_MAGIC)) {
         return -EINVAL;
     }
     r->c = c;
@@ -571,21 +678,39 @@ static int coroutine_fn nbd_read_request(NBDClient *c, NBDRequest *r)
     r->type = be16toh(header.type);
     r->cookie = header.cookie;
     r->from = be64toh(header.from);
-    r->len = be32toh(header.len);
+    r->len = c->extended ? be64toh(header.len) :
+             be32toh(((NBDRequestHeader *)&header)->len);
+    if (r->type == NBD_CMD_WRITE ||
+        (c->extended && (r->flags & NBD_CMD_FLAG_PAYLOAD_LEN))) {
+        r->payload = r->len;
+    }
+    return 0;
+}
+
+/* 0; -errno: the client goes, or has gone. */
+static int coroutine_fn nbd_read_request(NBDClient *c, NBDRequest *r)
+{
+    int ret = nbd_read_header(c, r);
+
+    if (ret < 0) {
+        return ret;
+    }
     if (r->type == NBD_CMD_DISC) {
         return -EPIPE;
     }
-    if (r->len > NBD_MAX_BUFFER_SIZE && r->type <= NBD_CMD_WRITE) {
+    if (r->payload > NBD_MAX_BUFFER_SIZE ||
+        (r->type == NBD_CMD_READ && r->len > NBD_MAX_BUFFER_SIZE)) {
         /* So much is not read only to be thrown away. */
         return -EINVAL;
     }
-    r->error = nbd_check_request(r);
+    r->error = r->payload && r->type == NBD_CMD_BLOCK_STATUS ? 0 :
+               nbd_check_request(r);
     return 0;
 }
 
 static void coroutine_fn nbd_wait_for_slot(NBDClient *c, const NBDRequest *r)
 {
-    uint32_t memory = nbd_request_memory(r);
+    uint64_t memory = nbd_request_memory(r);
 
     while (c->in_flight >= NBD_MAX_REQUESTS ||
            (c->in_flight_bytes &&
@@ -609,6 +734,7 @@ void coroutine_fn nbd_serve(NBDClient *c)
         }
         if (ret < 0) {
             nbd_put_buffer(c, r->buf, nbd_request_memory(r));
+            g_free(r->ids);
             nbd_put_request(c, r);
             break;
         }

@@ -14,6 +14,8 @@
 #define NBD_REQUEST_MAGIC       0x25609513u
 #define NBD_SIMPLE_REPLY_MAGIC  0x67446698u
 #define NBD_STRUCTURED_MAGIC    0x668e33efu
+#define NBD_EXTENDED_REQUEST_MAGIC  0x21e41c71u
+#define NBD_EXTENDED_REPLY_MAGIC    0x6e8a278cu
 
 /* Handshake flags, of both sides. */
 #define NBD_FLAG_FIXED_NEWSTYLE 1
@@ -37,6 +39,7 @@ enum {
 #define NBD_REP_ERR_INVALID     NBD_REP_ERROR(3)
 #define NBD_REP_ERR_UNKNOWN     NBD_REP_ERROR(6)
 #define NBD_REP_ERR_TOO_BIG     NBD_REP_ERROR(9)
+#define NBD_REP_ERR_EXT_HEADER_REQD NBD_REP_ERROR(10)
 
 #define NBD_INFO_EXPORT         0
 #define NBD_INFO_NAME           1
@@ -54,6 +57,7 @@ enum {
 #define NBD_FLAG_CAN_MULTI_CONN     0x100
 #define NBD_FLAG_SEND_CACHE         0x400
 #define NBD_FLAG_SEND_FAST_ZERO     0x800
+#define NBD_FLAG_BLOCK_STAT_PAYLOAD 0x1000
 
 enum {
     NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_TRIM,
@@ -65,6 +69,7 @@ enum {
 #define NBD_CMD_FLAG_DF         4
 #define NBD_CMD_FLAG_REQ_ONE    8
 #define NBD_CMD_FLAG_FAST_ZERO  16
+#define NBD_CMD_FLAG_PAYLOAD_LEN 32
 
 /* Chunks of structured replies. */
 #define NBD_REPLY_FLAG_DONE         1
@@ -72,6 +77,7 @@ enum {
 #define NBD_REPLY_TYPE_OFFSET_DATA  1
 #define NBD_REPLY_TYPE_OFFSET_HOLE  2
 #define NBD_REPLY_TYPE_BLOCK_STATUS 5
+#define NBD_REPLY_TYPE_BLOCK_STATUS_EXT 6
 #define NBD_REPLY_TYPE_ERROR        0x8001
 
 /* base:allocation, and qemu:dirty-bitmap:NAME */

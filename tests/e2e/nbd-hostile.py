@@ -174,6 +174,104 @@ def test_meta():
     c.close()
 
 
+class Extended(Client):
+    """With extended headers."""
+
+    def __init__(self, contexts=()):
+        super().__init__()
+        self.send_option(11)
+        assert self.reply()[1] == 1
+        self.ids = {}
+        if contexts:
+            self.send_option(SET_META, struct.pack('>I4sI', 4, b'disk',
+                                                   len(contexts)) +
+                             b''.join(struct.pack('>I', len(c)) + c
+                                      for c in contexts))
+            while True:
+                kind, data = self.reply()[1:]
+                if kind != 4:
+                    break
+                self.ids[data[4:]] = struct.unpack('>I', data[:4])[0]
+        self.go()
+
+    def ask(self, kind, offset, length, data=b'', flags=0):
+        self.socket.sendall(struct.pack('>IHHQQQ', 0x21e41c71, flags, kind, 7,
+                                        offset, length) + data)
+
+    def chunks(self, offset):
+        """All of one reply: kinds and payloads."""
+        got = []
+        while True:
+            magic, flags, kind, cookie, at, length = struct.unpack(
+                '>IHHQQQ', self.read(32))
+            assert (magic, cookie, at) == (0x6e8a278c, 7, offset)
+            got.append((kind, self.read(length)))
+            if flags & 1:
+                return got
+
+    def error(self, offset):
+        kind, data = self.chunks(offset)[-1]
+        return struct.unpack('>I', data[:4])[0] if kind & 0x8000 else 0
+
+
+def test_extended():
+    """Extended headers: long requests, and status of some contexts only."""
+    c = Extended((b'base:allocation', b'qemu:allocation-depth'))
+    base, depth = (c.ids[b'base:allocation'],
+                   c.ids[b'qemu:allocation-depth'])
+    c.ask(ZEROES, 0, SIZE)
+    assert c.error(0) == 0
+    c.ask(WRITE, 8192, 512, b'e' * 512, 32)
+    assert c.error(8192) == 0
+    c.ask(READ, 8192, 512)
+    (kind, data), = c.chunks(8192)
+    assert kind == 1 and data[8:] == b'e' * 512
+    c.ask(TRIM, MIB, SIZE - MIB)
+    assert c.error(MIB) == 0
+    c.ask(STATUS, 0, SIZE)
+    got = c.chunks(0)
+    assert [kind for kind, data in got] == [6, 6], got
+    for kind, data in got:
+        count = struct.unpack('>I', data[4:8])[0]
+        assert len(data) == 8 + 16 * count
+        lengths = struct.unpack('>%dQ' % (2 * count), data[8:])[::2]
+        assert sum(lengths) == SIZE
+    # Of one context, by a payload.
+    c.ask(STATUS, 0, 12, struct.pack('>QI', SIZE, depth), 32)
+    (kind, data), = c.chunks(0)
+    assert kind == 6 and struct.unpack('>I', data[:4])[0] == depth
+    for payload in (b'', b'12345678', b'1234567890', bytes(12) + b'12',
+                    struct.pack('>QI', SIZE, 99),
+                    struct.pack('>QII', SIZE, base, base),
+                    struct.pack('>QI', SIZE + 1, base), bytes(8 + 400)):
+        c.ask(STATUS, 0, len(payload), payload, 32)
+        assert c.error(0) == 22, payload
+    for kind, offset, length, flags, error in (
+            (READ, SIZE, 1, 0, 22), (WRITE, SIZE, 512, 32, 28),
+            (ZEROES, 1 << 62, 1 << 62, 0, 28), (TRIM, 0, 1 << 63, 0, 22),
+            (FLUSH, 0, 512, 32, 22), (READ, 0, 512, 32, 22), (99, 0, 0, 0, 22),
+            (99, 0, 4096, 32, 22), (CACHE, 0, SIZE, 0, 0),
+            (FLUSH, 0, 0, 0, 0)):
+        c.ask(kind, offset, length, bytes(length) if
+              flags & 32 else b'', flags)
+        got = c.error(offset)
+        assert got == error, (kind, offset, length, flags, got)
+    c.close()
+    for kind, length, flags in ((READ, 1 << 40, 0), (WRITE, 1 << 40, 32),
+                                (99, 1 << 63, 32)):
+        c = Extended()
+        c.ask(kind, 0, length, b'', flags)
+        c.ended()
+    c = Client()
+    c.send_option(11, b'x')
+    assert c.reply()[1] == 0x80000003
+    c.send_option(11)
+    assert c.reply()[1] == 1
+    c.send_option(STRUCTURED)
+    assert c.reply()[1] == 0x8000000a
+    c.close()
+
+
 def test_half():
     """Clients that stop in the midst of something, while others go on."""
     waiting = []
@@ -247,7 +345,8 @@ def main():
         'file.driver=file,file.filename=%s/hostile.raw' % FOLDER,
         '--nbd-server', 'addr.type=unix,addr.path=%s,max-connections=0,'
         'handshake-max-seconds=3' % address(),
-        '--export', 'type=nbd,id=e,node-name=disk,writable=on'])
+        '--export', 'type=nbd,id=e,node-name=disk,writable=on,'
+        'allocation-depth=on'])
     try:
         good()
         before = descriptors(daemon.process.pid)
