@@ -169,11 +169,12 @@ static void test_valid(void)
 
 /*
  * Two that take turns.  One that makes one request at a time misses its turn
- * when the timer is late and two may be made at once.
+ * when the timer is late and several may be made at once; without turns it
+ * would have one in the number of the other's users.
  */
 static void assert_turns(int many, int one)
 {
-    g_assert_cmpint(one, >, many * 3 / 4);
+    g_assert_cmpint(one, >, many / 4);
     g_assert_cmpint(one, <, many * 5 / 4);
 }
 
