@@ -72,6 +72,11 @@ struct MirrorBlockJob {
 
 extern BlockDriver bdrv_mirror_top;
 
+/* False with @errp set if there can be no such job; nothing is changed. */
+bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
+                  uint32_t granularity, bool is_commit,
+                  const MirrorJobOptions *o, Error **errp);
+
 /* Wait until nothing else works on the op's range, and list it. */
 void coroutine_fn mirror_op_begin(MirrorOp *op);
 void coroutine_fn mirror_op_end(MirrorOp *op);

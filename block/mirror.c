@@ -590,40 +590,6 @@ static const BlockJobDriver commit_active_job_driver = {
 
 /* --- creation --- */
 
-/* What is asked for in vain is said before anything is changed. */
-static bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
-                         uint32_t granularity, bool is_commit,
-                         const MirrorJobOptions *o, Error **errp)
-{
-    int64_t len, target_len;
-
-    if (!is_power_of_2(granularity)) {
-        error_setg(errp, "Granularity must be a power of 2");
-    } else if (o->buf_size < 0) {
-        error_setg(errp, "Invalid parameter 'buf-size'");
-    } else if (bs == target) {
-        error_setg(errp, "Can't mirror node into itself");
-    } else if (o->replaces && !bdrv_find_node(o->replaces)) {
-        error_setg(errp, "Failed to find node with node-name='%s'",
-                   o->replaces);
-    } else if (block_job_blocks(bs, errp) || block_job_blocks(target, errp)) {
-        return false;
-    } else {
-        len = bdrv_getlength(bs);
-        target_len = bdrv_getlength(target);
-        if (len < 0 || target_len < 0) {
-            error_setg_errno(errp, len < 0 ? -len : -target_len,
-                             "Could not get the length of the %s",
-                             len < 0 ? "source" : "target");
-        } else if (len != target_len && !(is_commit && len < target_len)) {
-            error_setg(errp, "Source and target image have different sizes");
-        } else {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Put the filter above @bs, with @target as its other child. */
 static BlockDriverState *mirror_append_top(BlockDriverState *bs,
                                            BlockDriverState *target,

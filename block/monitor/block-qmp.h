@@ -22,6 +22,9 @@ BdrvDirtyBitmap *block_dirty_bitmap_lookup(const char *node, const char *name,
                                            BlockDriverState **pbs,
                                            Error **errp);
 
+/* 0 is the default; false with @errp set if a mirror cannot have it. */
+bool mirror_check_granularity(uint32_t granularity, Error **errp);
+
 /*
  * Actions of transactions: each does its part and adds to @tran what makes it
  * final or takes it back; with @errp set it has done nothing.

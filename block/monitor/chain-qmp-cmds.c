@@ -10,12 +10,13 @@
 #include "block/stream.h"
 #include "qapi/qapi-commands-block-core.h"
 #include "qapi/qapi-commands-block-jobs.h"
+#include "system/block-backend.h"
 
 /* --- commit --- */
 
 /* The node of the chain of @bs that an argument names; NULL with @errp. */
 static BlockDriverState *commit_find(BlockDriverState *bs, const char *node,
-                                     const char *file, const char *what,
+                                     const char *file, bool is_top,
                                      Error **errp)
 {
     BlockDriverState *found;
@@ -32,8 +33,10 @@ static BlockDriverState *commit_find(BlockDriverState *bs, const char *node,
     }
     found = !strcmp(bs->filename, file) ? bs :
             bdrv_find_backing_image(bs, file);
-    if (!found) {
-        error_setg(errp, "%s image file %s not found", what, file);
+    if (!found && is_top) {
+        error_setg(errp, "Top image file %s not found", file);
+    } else if (!found) {
+        error_setg(errp, "Can't find '%s' in the backing chain", file);
     }
     return found;
 }
@@ -72,21 +75,27 @@ void qmp_block_commit(const char *job_id, const char *device,
         .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
                                      has_auto_dismiss, auto_dismiss),
     };
-    BlockDriverState *bs = block_qmp_root_node(device, errp);
-    BlockDriverState *top_bs = bs, *base_bs;
+    BlockDriverState *bs, *top_bs, *base_bs;
     BlockJob *job;
 
+    if (!bdrv_lookup_bs(device, device, NULL)) {
+        /* Clients tell this error from others by its class. */
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND, "Device '%s' not found",
+                  device);
+        return;
+    }
+    top_bs = bs = block_qmp_root_node(device, errp);
     if (!bs || !commit_check_names(base_node, base, top_node, top, errp)) {
         return;
     }
     if (top_node || top) {
-        top_bs = commit_find(bs, top_node, top, "Top", errp);
+        top_bs = commit_find(bs, top_node, top, true, errp);
     }
     if (!top_bs) {
         return;
     }
     if (base_node || base) {
-        base_bs = commit_find(top_bs, base_node, base, "Base", errp);
+        base_bs = commit_find(top_bs, base_node, base, false, errp);
     } else {
         base_bs = bdrv_find_base(top_bs);
     }
@@ -172,7 +181,9 @@ static bool stream_find_base(BlockDriverState *bs, const char *base,
         return false;
     }
     if ((base_node && *found == bs) || !bdrv_chain_contains(bs, *found)) {
-        error_setg(errp, "Node '%s' is not a backing image of '%s'", node,
+        error_setg(errp, bottom ?
+                   "Node '%s' is not in a chain starting from '%s'" :
+                   "Node '%s' is not a backing image of '%s'", node,
                    bdrv_get_node_name(bs));
         return false;
     }
@@ -219,7 +230,7 @@ void qmp_block_stream(const char *job_id, const char *device,
 void qmp_change_backing_file(const char *device, const char *image_node_name,
                              const char *backing_file, Error **errp)
 {
-    BlockDriverState *bs = block_qmp_node(device, errp), *image;
+    BlockDriverState *bs = block_qmp_root_node(device, errp), *image;
     bool read_only;
     int ret;
 

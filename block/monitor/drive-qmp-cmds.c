@@ -31,6 +31,11 @@ static bool drive_create(const DriveTarget *t, Error **errp)
         error_setg(errp, "Unknown file format '%s'", t->format);
         return false;
     }
+    if (!drv->create_opts) {
+        error_setg(errp, "Format driver '%s' does not support image creation",
+                   t->format);
+        return false;
+    }
     if (t->backing && !drv->supports_backing) {
         error_setg(errp, "Backing file not supported for file format '%s'",
                    t->format);
@@ -169,6 +174,14 @@ void qmp_drive_mirror(DriveMirror *a, Error **errp)
 
     if (!bs || !drive_init(&t, bs, a->target, a->format, a->has_mode, a->mode,
                            errp)) {
+        return;
+    }
+    if (a->replaces && !a->node_name) {
+        error_setg(errp, "a node-name must be provided when replacing a named "
+                   "node of the graph");
+        return;
+    }
+    if (!mirror_check_granularity(o.granularity, errp)) {
         return;
     }
     t.node_name = a->node_name;

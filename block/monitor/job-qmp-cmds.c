@@ -100,6 +100,14 @@ static bool backup_find_bitmap(BlockDriverState *bs, const BackupCommon *b,
                    "outputs", MirrorSyncMode_str(b->sync));
         return false;
     }
+    if (b->has_bitmap_mode && b->bitmap_mode == BITMAP_SYNC_MODE_NEVER &&
+        b->sync != MIRROR_SYNC_MODE_BITMAP) {
+        error_setg(errp, "Bitmap sync mode '%s' has no meaningful effect when "
+                   "combined with sync mode '%s'",
+                   BitmapSyncMode_str(b->bitmap_mode),
+                   MirrorSyncMode_str(b->sync));
+        return false;
+    }
     return true;
 }
 
@@ -210,6 +218,20 @@ void qmp_blockdev_backup(BlockdevBackup *a, Error **errp)
 
 /* --- mirror --- */
 
+bool mirror_check_granularity(uint32_t granularity, Error **errp)
+{
+    if (granularity && (granularity < 512 || granularity > 64 * MiB)) {
+        error_setg(errp, "Parameter 'granularity' expects a value in range "
+                   "[512B, 64MB]");
+        return false;
+    }
+    if (granularity & (granularity - 1)) {
+        error_setg(errp, "Parameter 'granularity' expects a power of 2");
+        return false;
+    }
+    return true;
+}
+
 void qmp_blockdev_mirror(const char *job_id, const char *device,
         const char *target, const char *replaces, MirrorSyncMode sync,
         bool has_speed, int64_t speed, bool has_granularity,
@@ -248,14 +270,7 @@ void qmp_blockdev_mirror(const char *job_id, const char *device,
                                     errp) < 0) {
         return;
     }
-    if (has_granularity && granularity &&
-        (granularity < 512 || granularity > 64 * MiB)) {
-        error_setg(errp, "Parameter 'granularity' expects a value in range "
-                   "[512B, 64MB]");
-        return;
-    }
-    if (has_granularity && (granularity & (granularity - 1))) {
-        error_setg(errp, "Parameter 'granularity' expects a power of 2");
+    if (!mirror_check_granularity(o.granularity, errp)) {
         return;
     }
     job = mirror_job_create(bs, target_bs, &o, errp);

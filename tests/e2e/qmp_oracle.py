@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 
+import qmp_oracle_jobs
 from qsd import Daemon
 
 OURS, STOCK, IMG, DIFFERENCES, FOLDER = sys.argv[1:]
@@ -421,6 +422,9 @@ GROUPS = {
         ('query-block-jobs', {}),
     ],
 }
+
+
+GROUPS.update(qmp_oracle_jobs.GROUPS)
 
 
 class Differences:
