@@ -63,9 +63,11 @@ bench: all
 # more often, and the recursion planted.
 check-e2e: all
 	@for script in cached-native-backup jobs-disturbed jobs-full-disk \
-	    qmp-jobs-oracle qmp-oracle qmp-robust nbd howto; do \
+	    qmp-jobs-oracle qmp-oracle qmp-robust nbd howto vhost-user-blk \
+	    guest; do \
 	    echo "== $$script"; \
-	    JOB_CYCLES=200 JOB_KILLS=100 LAIO_PLANTED=1 BUILD_DIR=build \
+	    JOB_CYCLES=200 JOB_KILLS=100 LAIO_PLANTED=1 LAIO_GUEST=long \
+	    LAIO_VHOST_SECONDS=60 BUILD_DIR=build \
 	    QEMU_IMG_PROG=build/qemu-img QEMU_IO_PROG=build/qemu-io \
 	    tests/e2e/$$script.sh || [ $$? = 77 ] || exit 1; \
 	done
