@@ -129,6 +129,15 @@ static void queue_readable(void *opaque)
     }
 }
 
+/* In the home thread, which walks its list of handlers. */
+static void queue_start_bh(void *opaque)
+{
+    FuseQueue *q = opaque;
+
+    q->running = true;
+    queue_watch(q);
+}
+
 /* From the main thread, and back there afterwards. */
 static void coroutine_fn queue_stop(FuseQueue *q)
 {
@@ -332,8 +341,8 @@ static bool fuse_create(BlockExport *common, const BlockExportOptions *opts,
     }
     exp->gone_bh = aio_bh_new(qemu_get_aio_context(), gone_bh, exp);
     for (i = 0; i < exp->n_queues; i++) {
-        exp->queues[i].running = true;
-        queue_watch(&exp->queues[i]);
+        aio_wait_bh_oneshot(exp->queues[i].ctx, queue_start_bh,
+                            &exp->queues[i]);
     }
     return true;
 }
