@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The engines of an AioContext: made when first asked for, and gone with it.
+ * The native engine of an AioContext: made when first asked for, and gone with
+ * it.
  */
 #include "qemu/osdep.h"
 #include "block/raw-aio.h"
@@ -13,17 +14,6 @@
  * kernel is not asked again for that long.
  */
 #define SETUP_RETRY_NS NANOSECONDS_PER_SECOND
-
-#if defined(CONFIG_LINUX_AIO) || defined(CONFIG_LINUX_IO_URING)
-static void aio_free_with_context(AioContext *ctx,
-                                  void (*fn)(Notifier *, void *))
-{
-    Notifier *notifier = g_new0(Notifier, 1);
-
-    notifier->notify = fn;
-    notifier_list_add(&ctx->finalize_notifiers, notifier);
-}
-#endif
 
 #ifdef CONFIG_LINUX_AIO
 static void aio_free_linux_aio(Notifier *notifier, void *opaque)
@@ -40,6 +30,7 @@ static void aio_free_linux_aio(Notifier *notifier, void *opaque)
 static void aio_make_linux_aio(AioContext *ctx)
 {
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    Notifier *notifier;
 
     if (ctx->linux_aio_error && now < ctx->linux_aio_retry_ns) {
         return;
@@ -52,7 +43,9 @@ static void aio_make_linux_aio(AioContext *ctx)
         return;
     }
     laio_attach_aio_context(ctx->linux_aio, ctx);
-    aio_free_with_context(ctx, aio_free_linux_aio);
+    notifier = g_new0(Notifier, 1);
+    notifier->notify = aio_free_linux_aio;
+    notifier_list_add(&ctx->finalize_notifiers, notifier);
 }
 
 LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp)
@@ -70,52 +63,5 @@ LinuxAioState *aio_get_linux_aio(AioContext *ctx)
 {
     assert(ctx->linux_aio);
     return ctx->linux_aio;
-}
-#endif
-
-#ifdef CONFIG_LINUX_IO_URING
-static void aio_free_linux_io_uring(Notifier *notifier, void *opaque)
-{
-    AioContext *ctx = opaque;
-
-    luring_detach_aio_context(ctx->linux_io_uring, ctx);
-    luring_cleanup(ctx->linux_io_uring);
-    ctx->linux_io_uring = NULL;
-    g_free(notifier);
-}
-
-static void aio_make_linux_io_uring(AioContext *ctx)
-{
-    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-
-    if (ctx->linux_io_uring_error && now < ctx->linux_io_uring_retry_ns) {
-        return;
-    }
-    error_free(ctx->linux_io_uring_error);
-    ctx->linux_io_uring_error = NULL;
-    ctx->linux_io_uring = luring_init(&ctx->linux_io_uring_error);
-    if (!ctx->linux_io_uring) {
-        ctx->linux_io_uring_retry_ns = now + SETUP_RETRY_NS;
-        return;
-    }
-    luring_attach_aio_context(ctx->linux_io_uring, ctx);
-    aio_free_with_context(ctx, aio_free_linux_io_uring);
-}
-
-LuringState *aio_setup_linux_io_uring(AioContext *ctx, Error **errp)
-{
-    if (unlikely(!ctx->linux_io_uring)) {
-        aio_make_linux_io_uring(ctx);
-        if (!ctx->linux_io_uring) {
-            error_propagate(errp, error_copy(ctx->linux_io_uring_error));
-        }
-    }
-    return ctx->linux_io_uring;
-}
-
-LuringState *aio_get_linux_io_uring(AioContext *ctx)
-{
-    assert(ctx->linux_io_uring);
-    return ctx->linux_io_uring;
 }
 #endif

@@ -365,8 +365,66 @@ static int bench_option(BenchArgs *a, int c)
     g_assert_not_reached();
 }
 
+const char img_bench_help[] =
+    "Run a simple sequential I/O benchmark on an image.  Usage:\n"
+    "\n"
+    "  qemu-img bench [-f FMT | --image-opts] [-t CACHE] [-c COUNT] [-d DEPTH]\n"
+    "        [-s BUFFER_SIZE] [-S STEP_SIZE] [-o OFFSET]\n"
+    "        [-w [--pattern PATTERN] [--flush-interval INTERVAL [--no-drain]]]\n"
+    "        [-i AIO] [-n] [-q] [-U] FILE\n"
+    "\n"
+    "  -f, --format FMT\n"
+    "     specify FILE image format explicitly (default: probing is used)\n"
+    "  --image-opts\n"
+    "     treat FILE as an option string (key=value,..), not a file name\n"
+    "     (incompatible with -f|--format)\n"
+    "  -t, --cache CACHE\n"
+    "     cache mode of the image (default: writeback)\n"
+    "  -c, --count COUNT\n"
+    "     number of I/O requests (default: 75000)\n"
+    "  -d, --depth DEPTH\n"
+    "     number of requests in flight (default: 64)\n"
+    "  -s, --buffer-size BUFFER_SIZE[bkKMGTPE]\n"
+    "     size of a request, with optional multiplier suffix (default: 4096)\n"
+    "  -S, --step-size STEP_SIZE[bkKMGTPE]\n"
+    "     distance of a request from the one before (default: BUFFER_SIZE)\n"
+    "  -o, --offset OFFSET[bkKMGTPE]\n"
+    "     where the first request is (default: 0)\n"
+    "  -w, --write\n"
+    "     write instead of reading: the content of the image is lost\n"
+    "  --pattern PATTERN\n"
+    "     the byte that is written (default: 0)\n"
+    "  --flush-interval INTERVAL\n"
+    "     flush after so many requests\n"
+    "  --no-drain\n"
+    "     do not wait for the requests in flight before a flush\n"
+    "  -i, --aio AIO\n"
+    "     engine: threads, native or io_uring (default: threads)\n"
+    "  -n, --native\n"
+    "     short for -i native\n"
+    "  -U, --force-share\n"
+    "     open image in shared mode for concurrent access\n"
+    "  -q, --quiet\n"
+    "     quiet mode (produce only error messages if any)\n"
+    "  -h, --help\n"
+    "     print this help and exit\n"
+    "  FILE\n"
+    "     name of the image file, or option string (key=value,..)\n"
+    "     with --image-opts\n";
+
 static const struct option bench_options[] = {
     { "help", no_argument, NULL, 'h' },
+    { "format", required_argument, NULL, 'f' },
+    { "cache", required_argument, NULL, 't' },
+    { "count", required_argument, NULL, 'c' },
+    { "depth", required_argument, NULL, 'd' },
+    { "buffer-size", required_argument, NULL, 's' },
+    { "step-size", required_argument, NULL, 'S' },
+    { "offset", required_argument, NULL, 'o' },
+    { "write", no_argument, NULL, 'w' },
+    { "aio", required_argument, NULL, 'i' },
+    { "native", no_argument, NULL, 'n' },
+    { "quiet", no_argument, NULL, 'q' },
     { "flush-interval", required_argument, NULL, OPTION_FLUSH_INTERVAL },
     { "pattern", required_argument, NULL, OPTION_PATTERN },
     { "no-drain", no_argument, NULL, OPTION_NO_DRAIN },

@@ -187,9 +187,41 @@ static void check_option(CheckArgs *a, int c)
     }
 }
 
+const char img_check_help[] =
+    "Check an image for errors, and repair it.  Usage:\n"
+    "\n"
+    "  qemu-img check [-f FMT | --image-opts] [-T CACHE_MODE] [-r leaks|all]\n"
+    "        [-U] [--output human|json] [-q] FILE\n"
+    "\n"
+    "  -f, --format FMT\n"
+    "     specify FILE image format explicitly (default: probing is used)\n"
+    "  --image-opts\n"
+    "     treat FILE as an option string (key=value,..), not a file name\n"
+    "     (incompatible with -f|--format)\n"
+    "  -T, --cache CACHE_MODE\n"
+    "     image caching mode (default: writeback)\n"
+    "  -U, --force-share\n"
+    "     open image in shared mode for concurrent access\n"
+    "  --output human|json\n"
+    "     specify output format (default: human)\n"
+    "  -r, --repair leaks|all\n"
+    "     repair leaks only, or everything that can be repaired\n"
+    "  -q, --quiet\n"
+    "     quiet mode (produce only error messages if any)\n"
+    "  -h, --help\n"
+    "     print this help and exit\n"
+    "  FILE\n"
+    "     name of the image file, or option string (key=value,..)\n"
+    "     with --image-opts\n"
+    "\n"
+    "Exit status: 0 no errors, 1 the check was not completed, 2 corrupted, 3 leaks\n"
+    "only, 63 the format has no check.\n";
+
 static const struct option check_options[] = {
     { "help", no_argument, NULL, 'h' },
     { "format", required_argument, NULL, 'f' },
+    { "cache", required_argument, NULL, 'T' },
+    { "quiet", no_argument, NULL, 'q' },
     { "repair", required_argument, NULL, 'r' },
     { "output", required_argument, NULL, OPTION_OUTPUT },
     { "image-opts", no_argument, NULL, OPTION_IMAGE_OPTS },

@@ -240,8 +240,40 @@ static int create_arguments(CreateArgs *a, int argc, char **argv)
     return 0;
 }
 
+const char img_create_help[] =
+    "Create a new disk image.  Usage:\n"
+    "\n"
+    "  qemu-img create [-f FMT] [-o FMT_OPTS] [-b BACKING_FILE [-F BACKING_FMT]]\n"
+    "        [-u] [-q] FILE [SIZE]\n"
+    "\n"
+    "  -f, --format FMT\n"
+    "     specify the format of the new image (default: raw)\n"
+    "  -o, --options FMT_OPTS\n"
+    "     options of the new image; '-o help' lists those of the format\n"
+    "  -b, --backing BACKING_FILE\n"
+    "     the image is only what differs from BACKING_FILE\n"
+    "  -F, --backing-format BACKING_FMT\n"
+    "     specify BACKING_FILE image format explicitly\n"
+    "  -u, --backing-unsafe\n"
+    "     do not look at BACKING_FILE, which need not be there; needs SIZE\n"
+    "  -q, --quiet\n"
+    "     quiet mode (produce only error messages if any)\n"
+    "  -h, --help\n"
+    "     print this help and exit\n"
+    "  FILE\n"
+    "     name of the image file to create; if it exists its content is lost\n"
+    "  SIZE[bkKMGTPE]\n"
+    "     size of the disk, with optional multiplier suffix (powers of 1024,\n"
+    "     default is bytes); with a backing file it may be left out\n";
+
 static const struct option create_options[] = {
     { "help", no_argument, NULL, 'h' },
+    { "format", required_argument, NULL, 'f' },
+    { "options", required_argument, NULL, 'o' },
+    { "backing", required_argument, NULL, 'b' },
+    { "backing-format", required_argument, NULL, 'F' },
+    { "backing-unsafe", no_argument, NULL, 'u' },
+    { "quiet", no_argument, NULL, 'q' },
     { NULL }
 };
 

@@ -19,6 +19,9 @@ typedef struct {
     bool image_opts;
     bool backing_chain;
     bool force_share;
+    bool limits;
+    int flags;
+    bool writethrough;
 } InfoArgs;
 
 static void add_str(struct json_object *obj, const char *name,
@@ -32,8 +35,39 @@ static void add_int(struct json_object *obj, const char *name, int64_t value)
     json_object_object_add(obj, name, json_object_new_int64(value));
 }
 
+/* QMP's BlockLimitsInfo: what is not limited is left out. */
+static struct json_object *info_limits(const BlockLimits *bl)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+        bool always;
+    } limits[] = {
+        { "request-alignment", bl->request_alignment, true },
+        { "max-discard", bl->max_pdiscard },
+        { "discard-alignment", bl->pdiscard_alignment },
+        { "max-write-zeroes", bl->max_pwrite_zeroes },
+        { "write-zeroes-alignment", bl->pwrite_zeroes_alignment },
+        { "opt-transfer", bl->opt_transfer },
+        { "max-transfer", bl->max_transfer },
+        { "max-hw-transfer", MIN(bl->max_hw_transfer, INT64_MAX) },
+        { "max-iov", bl->max_iov, true },
+        { "min-mem-alignment", bl->min_mem_alignment, true },
+        { "opt-mem-alignment", bl->opt_mem_alignment, true },
+    };
+    struct json_object *obj = json_object_new_object();
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(limits); i++) {
+        if (limits[i].value || limits[i].always) {
+            add_int(obj, limits[i].name, limits[i].value);
+        }
+    }
+    return obj;
+}
+
 /* The ImageInfo of @bs; NULL after an error was reported. */
-static struct json_object *info_collect(BlockDriverState *bs)
+static struct json_object *info_collect(BlockDriverState *bs, bool limits)
 {
     BlockDriverInfo bdi = { .cluster_size = 0 };
     int64_t length = bdrv_getlength(bs);
@@ -70,6 +104,9 @@ static struct json_object *info_collect(BlockDriverState *bs)
     }
     json_object_object_add(obj, "dirty-flag",
                            json_object_new_boolean(bdi.is_dirty));
+    if (limits) {
+        json_object_object_add(obj, "limits", info_limits(&bs->bl));
+    }
     return obj;
 }
 
@@ -120,6 +157,13 @@ static void print_human(struct json_object *info)
     if (json_object_object_get_ex(info, "format-specific", &member)) {
         program_print_specific_info(member);
     }
+    if (json_object_object_get_ex(info, "limits", &member)) {
+        printf("Block limits:\n");
+        json_object_object_foreach(member, name, value) {
+            printf("    %s: %" PRId64 "\n", name,
+                   json_object_get_int64(value));
+        }
+    }
 }
 
 /* --- the command --- */
@@ -138,11 +182,12 @@ static bool info_add(struct json_object *list, const InfoArgs *a,
     BlockBackend *blk;
 
     blk = img_open(first && a->image_opts, filename, fmt,
-                   BDRV_O_NO_IO | BDRV_O_NO_BACKING, false, a->force_share);
+                   BDRV_O_NO_IO | BDRV_O_NO_BACKING | a->flags,
+                   a->writethrough, a->force_share);
     if (!blk) {
         return false;
     }
-    info = info_collect(blk_bs(blk));
+    info = info_collect(blk_bs(blk), a->limits);
     *next = g_strdup(blk_bs(blk)->full_backing_file);
     *next_fmt = g_strdup(blk_bs(blk)->backing_format);
     blk_unref(blk);
@@ -219,6 +264,14 @@ static void info_option(InfoArgs *a, int c)
     case 'U':
         a->force_share = true;
         break;
+    case 't':
+        if (img_parse_cache("cache", optarg, &a->flags, &a->writethrough) < 0) {
+            exit(EXIT_FAILURE);
+        }
+        break;
+    case OPTION_LIMITS:
+        a->limits = true;
+        break;
     case OPTION_OUTPUT:
         a->output = img_parse_output(optarg);
         break;
@@ -231,9 +284,39 @@ static void info_option(InfoArgs *a, int c)
     }
 }
 
+const char img_info_help[] =
+    "Display information about an image.  Usage:\n"
+    "\n"
+    "  qemu-img info [-f FMT | --image-opts] [-t CACHE_MODE] [-U] [--limits]\n"
+    "        [--backing-chain] [--output human|json] FILE\n"
+    "\n"
+    "  -f, --format FMT\n"
+    "     specify FILE image format explicitly (default: probing is used)\n"
+    "  --image-opts\n"
+    "     treat FILE as an option string (key=value,..), not a file name\n"
+    "     (incompatible with -f|--format)\n"
+    "  --backing-chain\n"
+    "     display information about the backing chain, too\n"
+    "  -t, --cache CACHE_MODE\n"
+    "     cache mode of the image, which the limits may depend on\n"
+    "     (default: writeback)\n"
+    "  -U, --force-share\n"
+    "     open image in shared mode for concurrent access\n"
+    "  --limits\n"
+    "     show the block limits: what requests must be like\n"
+    "  --output human|json\n"
+    "     specify output format (default: human)\n"
+    "  -h, --help\n"
+    "     print this help and exit\n"
+    "  FILE\n"
+    "     name of the image file, or option string (key=value,..)\n"
+    "     with --image-opts\n";
+
 static const struct option info_options[] = {
     { "help", no_argument, NULL, 'h' },
     { "format", required_argument, NULL, 'f' },
+    { "cache", required_argument, NULL, 't' },
+    { "limits", no_argument, NULL, OPTION_LIMITS },
     { "output", required_argument, NULL, OPTION_OUTPUT },
     { "backing-chain", no_argument, NULL, OPTION_BACKING_CHAIN },
     { "image-opts", no_argument, NULL, OPTION_IMAGE_OPTS },
@@ -247,7 +330,7 @@ int img_info(int argc, char **argv)
     struct json_object *list;
     int c;
 
-    while ((c = img_getopt(argc, argv, ":hf:U", info_options)) != -1) {
+    while ((c = img_getopt(argc, argv, ":hf:t:U", info_options)) != -1) {
         info_option(&a, c);
     }
     if (optind != argc - 1) {

@@ -32,14 +32,14 @@ static const img_cmd_t img_cmds[] = {
       "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] "
       "[-i aio] [-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] "
       "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] "
-      "[--image-opts] filename" },
+      "[--image-opts] filename", img_bench_help },
     { "bitmap", img_bitmap,
       "(--merge SOURCE | --add | --remove | --clear | --enable | "
       "--disable)... [-b source_file [-F source_fmt]] [-g granularity] "
       "[--image-opts | -f fmt] filename bitmap", img_bitmap_help },
     { "check", img_check,
       "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "
-      "[-T src_cache] [-U] filename" },
+      "[-T src_cache] [-U] filename", img_check_help },
     { "commit", img_commit,
       "[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] "
       "[-d] [-p] filename", img_commit_help },
@@ -55,13 +55,13 @@ static const img_cmd_t img_cmds[] = {
       img_convert_help },
     { "create", img_create,
       "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "
-      "filename [size]" },
+      "filename [size]", img_create_help },
     { "dd", img_dd,
       "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] "
       "[count=blocks] [skip=blocks] if=input of=output", img_dd_help },
     { "info", img_info,
-      "[--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] "
-      "filename" },
+      "[--image-opts] [-f fmt] [-t cache] [--output=ofmt] "
+      "[--backing-chain] [--limits] [-U] filename", img_info_help },
     { "map", img_map,
       "[--image-opts] [-f fmt] [--start-offset=offset] "
       "[--max-length=len] [--output=ofmt] [-U] filename", img_map_help },

@@ -29,11 +29,15 @@ int img_snapshot(int argc, char **argv);
 
 /* The text of "qemu-img COMMAND --help", where a file has one of its own. */
 extern const char img_amend_help[];
+extern const char img_bench_help[];
 extern const char img_bitmap_help[];
+extern const char img_check_help[];
 extern const char img_commit_help[];
 extern const char img_compare_help[];
 extern const char img_convert_help[];
+extern const char img_create_help[];
 extern const char img_dd_help[];
+extern const char img_info_help[];
 extern const char img_map_help[];
 extern const char img_measure_help[];
 extern const char img_rebase_help[];
@@ -50,6 +54,7 @@ enum {
     OPTION_NO_DRAIN,
     OPTION_PREALLOCATION,
     OPTION_SHRINK,
+    OPTION_LIMITS,
 };
 
 typedef enum OutputFormat {

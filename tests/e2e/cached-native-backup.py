@@ -167,7 +167,7 @@ def report(name, function, *arguments):
 
 def main():
     failed = False
-    with watch.Bench(IO, IMG, None, 60) as bench:
+    with watch.Bench(IO, IMG, None, None, 60) as bench:
         bench.build_library()
         for source_fmt, target_fmt, direct, iothreads in itertools.product(
                 ('raw', 'vmdk'), ('raw', 'vmdk'), (False, True), (0, 1, 2)):

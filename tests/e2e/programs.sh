@@ -59,6 +59,27 @@ for word in object snapshot copy-on-read; do
         pass
     fi
 done
+# Each subcommand has a help of its own, and knows each option that it names.
+"$IMG" create -q -f vmdk limits.vmdk 1M
+for command in $("$IMG" --help | sed -n '/^Command syntax/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    "$IMG" "$command" --help > help.img
+    must "help of $command" grep -q "^  qemu-img $command " help.img
+    for option in $(sed -n 's/^  .*\(--[a-z-]*\).*$/\1/p' help.img | sort -u); do
+        [ "$option" != --help ] || continue
+        $LIMIT "$IMG" "$command" "$option" > said 2>&1
+        if grep -q 'unrecognized option' said; then
+            fail "$command does not know $option" said
+        else
+            pass
+        fi
+    done
+done
+says 'info --limits' 0 'request-alignment: ' "$IMG" info --limits limits.vmdk
+says 'info --limits, JSON' 0 '"max-iov": 1024' "$IMG" info --limits \
+    --output=json limits.vmdk
+says 'info -t' 0 'min-mem-alignment: 512' "$IMG" info --limits -t none limits.vmdk
+says 'info -t, wrong' 1 'Invalid cache option: x' "$IMG" info -t x limits.vmdk
+
 for option in $(sed -n 's/^ .* \(--[a-z-]*\)[ =].*/\1/p' help); do
     case $option in
     --help|--version) set -- "$option" ;;
