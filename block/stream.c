@@ -2,6 +2,9 @@
 /*
  * The stream job.  See include/block/stream.h.
  *
+ * The filter copy-on-read is above the image, so that reads of its users are
+ * part of the work.
+ *
  * The chain is frozen while the job runs.  In the end, with the image drained:
  * what was copied is flushed, the header of the image is changed, and then the
  * graph; a crash in between leaves an image that reads the same.
@@ -16,6 +19,7 @@
 typedef struct StreamBlockJob {
     BlockJob common;
     BlockDriverState *bs;
+    BlockDriverState *cor;      /* the filter above it */
     BdrvChild *child;           /* the job's, for its writes */
     BlockDriverState *base;     /* NULL: none */
     char *backing_file;
@@ -153,6 +157,8 @@ static void stream_clean(Job *job)
 
     stream_unfreeze(s);
     block_job_remove_all_bdrv(&s->common);
+    bdrv_drop_filter(s->cor, &error_abort);
+    bdrv_unref(s->cor);
     if (s->restore_read_only) {
         /* It stays writable where that cannot be: harmless. */
         bdrv_reopen_set_read_only(s->bs, true, NULL);
@@ -181,11 +187,70 @@ static const BlockJobDriver stream_job_driver = {
     },
 };
 
+/* Users that read copy what the job then need not copy. */
+static BlockDriverState *stream_insert_filter(BlockDriverState *bs,
+                                              BlockDriverState *base,
+                                              const ChainJobOptions *o,
+                                              Error **errp)
+{
+    BlockDriverState *bottom = base ? bdrv_find_overlay(bs, base) : NULL;
+    QOpts *options = qopts_new();
+    BlockDriverState *cor;
+
+    qopts_set_str(options, "driver", "copy-on-read");
+    if (o->filter_node_name) {
+        qopts_set_str(options, "node-name", o->filter_node_name);
+    }
+    qopts_set_str(options, "file", bdrv_get_node_name(bs));
+    if (bottom) {
+        qopts_set_str(options, "bottom", bdrv_get_node_name(bottom));
+    }
+    cor = bdrv_insert_node(bs, options, BDRV_O_RDWR | BDRV_O_UNMAP, errp);
+    if (cor) {
+        cor->implicit = !o->filter_node_name;
+        cor->never_freeze = true;
+        bdrv_refresh_filename(cor);
+    }
+    return cor;
+}
+
+/* The chain is frozen, and the image writable. */
+static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
+                                            BlockDriverState *base,
+                                            const ChainJobOptions *o,
+                                            Error **errp)
+{
+    BlockDriverState *cor = stream_insert_filter(bs, base, o, errp);
+    StreamBlockJob *s;
+
+    if (!cor) {
+        return NULL;
+    }
+    s = block_job_create(o->job_id, &stream_job_driver, NULL, cor, 0,
+                         BLK_PERM_ALL, o->speed, o->flags, o->cb, o->opaque,
+                         errp);
+    if (s && block_job_add_bdrv(&s->common, "active node", bs,
+                                BLK_PERM_CONSISTENT_READ |
+                                BLK_PERM_WRITE_UNCHANGED,
+                                BLK_PERM_ALL & ~BLK_PERM_RESIZE, errp) < 0) {
+        job_early_fail(&s->common.job);
+        s = NULL;
+    }
+    if (!s) {
+        bdrv_drop_filter(cor, &error_abort);
+        bdrv_unref(cor);
+        return NULL;
+    }
+    s->child = s->common.nodes->data;
+    s->cor = cor;
+    return s;
+}
+
 BlockJob *stream_job_create(BlockDriverState *bs, BlockDriverState *base,
                             const ChainJobOptions *o, Error **errp)
 {
     bool read_only = bdrv_is_read_only(bs);
-    StreamBlockJob *s;
+    StreamBlockJob *s = NULL;
 
     GLOBAL_STATE_CODE();
     if (block_job_blocks(bs, errp)) {
@@ -195,34 +260,27 @@ BlockJob *stream_job_create(BlockDriverState *bs, BlockDriverState *base,
     if (bdrv_freeze_backing_chain(bs, base, errp) < 0) {
         return NULL;
     }
-    if (read_only && bdrv_reopen_set_read_only(bs, false, errp) < 0) {
-        bdrv_unfreeze_backing_chain(bs, base);
-        return NULL;
-    }
-    s = block_job_create(o->job_id, &stream_job_driver, NULL, bs,
-                         BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
-                         BLK_PERM_ALL & ~BLK_PERM_RESIZE, o->speed, o->flags,
-                         o->cb, o->opaque, errp);
-    if (!s) {
-        goto fail;
-    }
-    s->child = s->common.nodes->data;
-    s->frozen = true;
-    s->bs = bs;
-    s->base = base;
     bdrv_ref(bs);
     if (base) {
         bdrv_ref(base);
     }
+    if (!read_only || bdrv_reopen_set_read_only(bs, false, errp) == 0) {
+        s = stream_create_frozen(bs, base, o, errp);
+        if (!s && read_only) {
+            bdrv_reopen_set_read_only(bs, true, &error_abort);
+        }
+    }
+    if (!s) {
+        bdrv_unfreeze_backing_chain(bs, base);
+        bdrv_unref(base);
+        bdrv_unref(bs);
+        return NULL;
+    }
+    s->frozen = true;
+    s->bs = bs;
+    s->base = base;
     s->backing_file = g_strdup(o->backing_file);
     s->on_error = o->on_error;
     s->restore_read_only = read_only;
     return &s->common;
-
-fail:
-    bdrv_unfreeze_backing_chain(bs, base);
-    if (read_only) {
-        bdrv_reopen_set_read_only(bs, true, &error_abort);
-    }
-    return NULL;
 }

@@ -206,6 +206,7 @@ void qmp_block_stream(const char *job_id, const char *device,
         .backing_file = backing_file,
         .speed = has_speed ? speed : 0,
         .on_error = has_on_error ? on_error : BLOCKDEV_ON_ERROR_REPORT,
+        .filter_node_name = filter_node_name,
         .flags = block_qmp_job_flags(has_auto_finalize, auto_finalize,
                                      has_auto_dismiss, auto_dismiss),
     };

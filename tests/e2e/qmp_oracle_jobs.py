@@ -72,7 +72,18 @@ STREAM = each(
     {'base': 'DIR/b.vmdk', 'bottom': 'b'},
     {'bottom': 'b', 'base-node': 'b'}, {'bottom': 'x'}, {'bottom': 'n'},
     {'bottom': 'bf'}, {'backing-file': 'x'}, {'speed': -1}, {'job-id': ''},
-    {'job-id': '1'}, {'on-error': 'x'})
+    {'job-id': '1'}, {'on-error': 'x'}, {'filter-node-name': 'c'},
+    {'filter-node-name': 'a/b'})
+
+FILTER = [
+    ('blockdev-add', {'driver': 'copy-on-read', 'node-name': 'q',
+                      'file': 'c', 'bottom': 'x'}),
+    ('blockdev-add', {'driver': 'copy-on-read', 'node-name': 'q'}),
+    ('blockdev-add', {'driver': 'copy-on-read', 'node-name': 'q',
+                      'file': 'c'}),
+    ('x-debug-query-block-graph', {}),
+    ('blockdev-del', {'node-name': 'q'}),
+]
 
 CHAIN = each(
     'change-backing-file',
@@ -130,8 +141,8 @@ BITMAPS = each(
 
 # Afterwards all is as it was: nothing was done by halves.
 GROUPS = {
-    'refused jobs': NODES + BACKUP + MIRROR + COMMIT + STREAM + CHAIN + JOBS +
-                    DRIVE + BITMAPS + [
+    'refused jobs': NODES + BACKUP + MIRROR + COMMIT + STREAM + FILTER + CHAIN +
+                    JOBS + DRIVE + BITMAPS + [
                         ('query-jobs', {}),
                         ('x-debug-query-block-graph', {}),
                     ],

@@ -86,6 +86,75 @@ static void test_stream_base(void)
     assert_reopened(1);
 }
 
+static void cancel_unstarted(BlockJob *job)
+{
+    job_lock();
+    job_cancel_locked(&job->job, true);
+    job_unlock();
+}
+
+typedef struct {
+    BlockDriverState *bs;
+    int64_t offset;
+    int ret;
+} IsAllocated;
+
+static void coroutine_fn is_allocated_entry(void *opaque)
+{
+    IsAllocated *a = opaque;
+    int64_t pnum;
+
+    a->ret = bdrv_co_is_allocated(a->bs, a->offset, STEP, &pnum);
+}
+
+static int is_allocated(BlockDriverState *bs, int64_t offset)
+{
+    IsAllocated a = { bs, offset, -1 };
+
+    qemu_coroutine_enter(qemu_coroutine_create(is_allocated_entry, &a));
+    while (a.ret < 0) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    return a.ret;
+}
+
+/* While a stream runs, its filter copies what users read. */
+static void check_filter(BlockDriverState *base, int copied)
+{
+    BlockDriverState *top = source;
+    ChainJobOptions o = options;
+    g_autofree uint8_t *buf = g_malloc(STEP);
+    BlockJob *job;
+    int64_t i;
+
+    o.filter_node_name = "flt";
+    job = stream_job_create(source, base, &o, &error_abort);
+    g_assert_true(blk_bs(blk) == bdrv_find_node("flt"));
+    g_assert_true(bdrv_skip_filters(blk_bs(blk)) == top);
+    for (i = 0; i + STEP <= SIZE; i += STEP) {
+        if (!is_allocated(top, i) && !is_allocated(bdrv_find_node("middle"),
+                                                   i) &&
+            is_allocated(bdrv_find_node("base"), i)) {
+            break;
+        }
+    }
+    g_assert_cmpint(i + STEP, <=, SIZE);
+    g_assert_cmpint(blk_pread(blk, i, STEP, buf, 0), ==, 0);
+    g_assert_cmpint(memcmp(buf, load.shadow + i, STEP), ==, 0);
+    g_assert_cmpint(is_allocated(top, i), ==, copied);
+    cancel_unstarted(job);
+    g_assert_true(blk_bs(blk) == top);
+    g_assert_null(bdrv_find_node("flt"));
+    assert_shadow();
+}
+
+static void test_filter(void)
+{
+    check_filter(bdrv_find_node("base"), 0);
+    check_filter(NULL, 1);
+    assert_reopened(2);
+}
+
 static void test_commit(void)
 {
     BlockDriverState *base = bdrv_find_node("base");
@@ -165,13 +234,6 @@ static void test_refused(void)
     assert_reopened(2);
 }
 
-static void cancel_unstarted(BlockJob *job)
-{
-    job_lock();
-    job_cancel_locked(&job->job, true);
-    job_unlock();
-}
-
 static void assert_frozen_link(BlockJob *job, Error **err)
 {
     g_assert_null(job);
@@ -213,6 +275,7 @@ static void add_tests(void)
 {
     ADD("stream/all", test_stream_all);
     ADD("stream/base", test_stream_base);
+    ADD("filter", test_filter);
     ADD("commit", test_commit);
     ADD("cancel", test_cancel);
     ADD("refused", test_refused);
