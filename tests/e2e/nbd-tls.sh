@@ -11,6 +11,7 @@ NBD=${QEMU_NBD_PROG:-$(dirname "$IMG")/qemu-nbd}
 [ -x "$QSD" ] && [ -x "$NBD" ] || skip_all "no '$QSD' or no '$NBD'"
 "$QSD" --object help | grep -q tls-creds-x509 || skip_all 'built without TLS'
 command -v certtool > /dev/null || skip_all 'no certtool'
+getent hosts localhost > /dev/null || skip_all 'no host localhost here (/etc/hosts)'
 command -v python3 > /dev/null || skip_all 'no python3'
 make_work "${TMPDIR:-/tmp}"
 # common.rc sets it.
