@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include <linux/falloc.h>
+#include "block/graph-lock.h"
 #include "fuse.h"
 #include "qapi/error.h"
 
@@ -96,16 +97,40 @@ static void do_init(FuseReq *req)
 
 /* --- attributes --- */
 
+/*
+ * Bytes, or -errno.  No request is counted here, so without the lock the node
+ * could be replaced meanwhile.
+ */
+static int64_t coroutine_fn get_length(FuseExport *exp)
+{
+    int64_t length;
+
+    bdrv_graph_co_rdlock();
+    length = blk_getlength(exp->common.blk);
+    bdrv_graph_co_rdunlock();
+    return length;
+}
+
+static int64_t coroutine_fn get_allocated(FuseExport *exp)
+{
+    int64_t bytes;
+
+    bdrv_graph_co_rdlock();
+    bytes = bdrv_co_get_allocated_file_size(blk_bs(exp->common.blk));
+    bdrv_graph_co_rdunlock();
+    return bytes;
+}
+
 static int coroutine_fn get_attr(FuseExport *exp, struct fuse_attr_out *out)
 {
     BlockBackend *blk = exp->common.blk;
-    int64_t length = blk_getlength(blk);
+    int64_t length = get_length(exp);
     int64_t allocated;
 
     if (length < 0) {
         return length;
     }
-    allocated = bdrv_co_get_allocated_file_size(blk_bs(blk));
+    allocated = get_allocated(exp);
     if (allocated < 0) {
         allocated = length;
     }
@@ -201,7 +226,7 @@ static int coroutine_fn grow(FuseExport *exp, int64_t end,
     int ret = 0;
 
     qemu_co_mutex_lock(&exp->resize_lock);
-    length = blk_getlength(exp->common.blk);
+    length = get_length(exp);
     if (length < 0) {
         ret = length;
     } else if (length < end) {
@@ -294,7 +319,7 @@ static void do_statfs(FuseReq *req)
 static void coroutine_fn do_read(FuseReq *req)
 {
     BlockBackend *blk = req->q->exp->common.blk;
-    int64_t length = blk_getlength(blk);
+    int64_t length = get_length(req->q->exp);
     struct fuse_read_in in;
     uint64_t bytes;
     int ret;
@@ -320,7 +345,7 @@ static void coroutine_fn do_read(FuseReq *req)
 static int64_t coroutine_fn writable_part(FuseExport *exp, uint64_t offset,
                                           uint64_t size)
 {
-    int64_t length = blk_getlength(exp->common.blk);
+    int64_t length = get_length(exp);
     int ret;
 
     if (!exp->writable) {
@@ -393,7 +418,7 @@ static int coroutine_fn write_zeroes(FuseExport *exp, int64_t offset,
 static int coroutine_fn do_fallocate(FuseReq *req)
 {
     FuseExport *exp = req->q->exp;
-    int64_t length = blk_getlength(exp->common.blk);
+    int64_t length = get_length(exp);
     struct fuse_fallocate_in in;
     uint64_t end;
     int ret = 0;
@@ -424,7 +449,7 @@ static int coroutine_fn do_fallocate(FuseReq *req)
         return (int64_t)in.offset >= length && !(in.mode) ? 0 : -EOPNOTSUPP;
     case FALLOC_FL_PUNCH_HOLE:
     case FALLOC_FL_ZERO_RANGE:
-        end = MIN(end, (uint64_t)MAX(length, blk_getlength(exp->common.blk)));
+        end = MIN(end, (uint64_t)MAX(length, get_length(exp)));
         return in.offset >= end ? 0 :
                write_zeroes(exp, in.offset, end - in.offset,
                             in.mode & FALLOC_FL_PUNCH_HOLE);
@@ -437,7 +462,7 @@ static int coroutine_fn do_fallocate(FuseReq *req)
 static int64_t coroutine_fn seek(FuseExport *exp, int64_t offset, bool hole)
 {
     BlockBackend *blk = exp->common.blk;
-    int64_t length = blk_getlength(blk);
+    int64_t length = get_length(exp);
 
     if (length < 0) {
         return length;

@@ -12,6 +12,8 @@
 
 /* Messages to the client. */
 #define VHOST_USER_BACKEND_CONFIG_CHANGE_MSG 2
+/* Of refused messages of a client, that are told. */
+#define MAX_REPORTS 8
 #define ACCEPT_RETRY_NS (NANOSECONDS_PER_SECOND / 2)
 
 static void server_watch(VuBlkExport *exp, bool watch);
@@ -222,7 +224,11 @@ static bool coroutine_fn client_message(VuBlkExport *exp, VuMsg *msg,
             error_propagate(errp, err);
             return false;
         }
-        error_reportf_err(err, "export '%s': ", exp->common.id);
+        if (c->errors++ < MAX_REPORTS) {
+            error_reportf_err(err, "export '%s': ", exp->common.id);
+        } else {
+            error_free(err);
+        }
     }
     if (!reply && ack) {
         close_fds(msg);

@@ -77,6 +77,7 @@ typedef struct VuBlkQueue {
 typedef struct VuBlkClient {
     int fd;                     /* -1: there is none */
     bool closing;
+    unsigned errors;            /* messages that were refused */
     Coroutine *waiting;         /* for the socket */
     uint64_t features;
     uint64_t protocol_features;
