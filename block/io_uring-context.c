@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The io_uring engine of an AioContext: made when first asked for, and gone with
- * it.
+ * The io_uring engine of an AioContext: made when first asked for, and gone
+ * with it.
  */
 #include "qemu/osdep.h"
 #include "block/raw-aio.h"

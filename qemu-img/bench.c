@@ -368,9 +368,9 @@ static int bench_option(BenchArgs *a, int c)
 const char img_bench_help[] =
     "Run a simple sequential I/O benchmark on an image.  Usage:\n"
     "\n"
-    "  qemu-img bench [-f FMT | --image-opts] [-t CACHE] [-c COUNT] [-d DEPTH]\n"
-    "        [-s BUFFER_SIZE] [-S STEP_SIZE] [-o OFFSET]\n"
-    "        [-w [--pattern PATTERN] [--flush-interval INTERVAL [--no-drain]]]\n"
+    "  qemu-img bench [-f FMT | --image-opts] [-t CACHE] [-c COUNT]\n"
+    "        [-d DEPTH] [-s BUFFER_SIZE] [-S STEP_SIZE] [-o OFFSET] [-w]\n"
+    "        [--pattern PATTERN] [--flush-interval INTERVAL] [--no-drain]\n"
     "        [-i AIO] [-n] [-q] [-U] FILE\n"
     "\n"
     "  -f, --format FMT\n"

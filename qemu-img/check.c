@@ -214,8 +214,8 @@ const char img_check_help[] =
     "     name of the image file, or option string (key=value,..)\n"
     "     with --image-opts\n"
     "\n"
-    "Exit status: 0 no errors, 1 the check was not completed, 2 corrupted, 3 leaks\n"
-    "only, 63 the format has no check.\n";
+    "Exit status: 0 no errors, 1 the check was not completed, 2 corrupted,\n"
+    "3 leaks only, 63 the format has no check.\n";
 
 static const struct option check_options[] = {
     { "help", no_argument, NULL, 'h' },

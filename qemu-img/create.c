@@ -243,8 +243,8 @@ static int create_arguments(CreateArgs *a, int argc, char **argv)
 const char img_create_help[] =
     "Create a new disk image.  Usage:\n"
     "\n"
-    "  qemu-img create [-f FMT] [-o FMT_OPTS] [-b BACKING_FILE [-F BACKING_FMT]]\n"
-    "        [-u] [-q] FILE [SIZE]\n"
+    "  qemu-img create [-f FMT] [-o FMT_OPTS]\n"
+    "        [-b BACKING_FILE [-F BACKING_FMT]] [-u] [-q] FILE [SIZE]\n"
     "\n"
     "  -f, --format FMT\n"
     "     specify the format of the new image (default: raw)\n"

@@ -8,6 +8,12 @@
 #include "qemu/aio-wait.h"
 #include "system/iothread.h"
 
+#ifdef CONFIG_LINUX_AIO
+#define TEST_NATIVE_AIO BDRV_O_NATIVE_AIO
+#else
+#define TEST_NATIVE_AIO 0
+#endif
+
 #define BLOCK 4096
 
 static IOThread *iot[2];
@@ -282,9 +288,9 @@ static void do_test_sync(const char *fmt, int flags)
 static void test_sync(void)
 {
     do_test_sync("raw", 0);
-    do_test_sync("raw", BDRV_O_NATIVE_AIO);
+    do_test_sync("raw", TEST_NATIVE_AIO);
     do_test_sync("vmdk", 0);
-    do_test_sync("vmdk", BDRV_O_NATIVE_AIO);
+    do_test_sync("vmdk", TEST_NATIVE_AIO);
 }
 
 /* --- moved while busy --- */
@@ -379,8 +385,8 @@ static void do_test_busy(const char *fmt, int flags)
 static void test_busy(void)
 {
     do_test_busy("raw", 0);
-    do_test_busy("raw", BDRV_O_NATIVE_AIO);
-    do_test_busy("vmdk", BDRV_O_NATIVE_AIO);
+    do_test_busy("raw", TEST_NATIVE_AIO);
+    do_test_busy("vmdk", TEST_NATIVE_AIO);
 }
 
 /* --- one node from several contexts at once --- */
@@ -459,12 +465,12 @@ static void test_multi_queue(void)
 {
     int i;
 
-    do_test_multi_queue("raw", BDRV_O_NATIVE_AIO, true);
+    do_test_multi_queue("raw", TEST_NATIVE_AIO, true);
     do_test_multi_queue("vmdk", 0, true);
-    do_test_multi_queue("vmdk", BDRV_O_NATIVE_AIO, true);
+    do_test_multi_queue("vmdk", TEST_NATIVE_AIO, true);
     /* Two threads that fill one grain have to meet to be seen. */
     for (i = 0; i < 10; i++) {
-        do_test_multi_queue("vmdk", i % 2 ? BDRV_O_NATIVE_AIO : 0, false);
+        do_test_multi_queue("vmdk", i % 2 ? TEST_NATIVE_AIO : 0, false);
     }
 }
 

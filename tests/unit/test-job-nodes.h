@@ -278,7 +278,11 @@ static inline void use_native_vmdk(void)
 {
     source_driver = "vmdk";
     target_driver = "vmdk";
+#ifdef CONFIG_LINUX_AIO
     aio = "native";
+#else
+    aio = "threads";
+#endif
     setup();
 }
 
