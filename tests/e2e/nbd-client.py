@@ -6,6 +6,7 @@ usage: nbd-client.py DAEMON IMG IO FOLDER
 
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -79,13 +80,59 @@ def options(**more):
                           for k, v in more.items())
 
 
-def io(opts, *commands, timeout=20):
+def io(opts, *commands):
     """A qemu-io that runs: the process."""
     args = [IO, '--image-opts', opts]
     for c in commands:
         args += ['-c', c]
     return subprocess.Popen(args, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True)
+
+
+class Session:
+    """A qemu-io that is told what to do, one by one."""
+
+    def __init__(self, opts):
+        self.process = subprocess.Popen(
+            [IO, '--image-opts', opts], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.text = ''
+        self.send('length')
+        self.wait('MiB')
+
+    def send(self, *commands):
+        self.process.stdin.write(''.join(c + '\n' for c in
+                                         commands).encode())
+        self.process.stdin.flush()
+
+    def wait(self, *words, timeout=30):
+        """Until all of this was said after what was waited for before."""
+        end = time.monotonic() + timeout
+        for word in words:
+            while word not in self.text:
+                left = end - time.monotonic()
+                if left <= 0 or not select.select([self.process.stdout], [],
+                                                  [], left)[0]:
+                    self.process.kill()
+                    raise RuntimeError('no %s: %s' % (word, self.text))
+                data = os.read(self.process.stdout.fileno(), 65536)
+                if not data:
+                    raise RuntimeError('ended: ' + self.text)
+                self.text += data.decode()
+            self.text = self.text[self.text.index(word) + len(word):]
+
+    def silent(self, seconds):
+        """Nothing but the prompt is said for so long."""
+        end = time.monotonic() + seconds
+        while select.select([self.process.stdout], [], [],
+                            max(end - time.monotonic(), 0))[0]:
+            data = os.read(self.process.stdout.fileno(), 65536).decode()
+            assert not data.replace('qemu-io> ', '').strip(), data
+
+    def quit(self, status=0):
+        self.process.stdin.close()
+        self.process.stdout.read()
+        assert self.process.wait(20) == status
 
 
 def output(process, timeout=20):
@@ -105,17 +152,17 @@ def test_reconnect():
     """Requests wait for a server that was killed, and are done then."""
     server = Server(fresh('disk'))
     try:
-        session = io(options(reconnect_delay=20), 'write -P 1 0 1M',
-                     'sleep 600', 'write -P 2 1M 1M', 'read -P 1 0 1M',
-                     'read -P 2 1M 1M', 'flush')
-        time.sleep(0.4)
+        session = Session(options(reconnect_delay=30))
+        session.send('write -P 1 0 1M')
+        session.wait('ops;')
         server.kill()
-        time.sleep(0.6)
-        assert session.poll() is None
+        session.send('write -P 2 1M 1M', 'read -P 1 0 1M', 'read -P 2 1M 1M',
+                     'flush')
+        session.silent(0.5)
         server.start()
-        text = output(session)
-        assert session.returncode == 0 and 'failed' not in text, text
-        assert text.count('ops;') == 4, text
+        session.wait('wrote 1048576/1048576', 'read 1048576/1048576',
+                     'read 1048576/1048576')
+        session.quit()
     finally:
         server.kill()
 
@@ -124,17 +171,16 @@ def test_in_flight():
     """Requests that a stopped server has not answered are made again."""
     server = Server(fresh('disk'))
     try:
-        session = io(options(reconnect_delay=20), 'sleep 400',
-                     'aio_write -P 3 0 4M', 'aio_write -P 4 8M 4M',
+        session = Session(options(reconnect_delay=30))
+        server.signal(signal.SIGSTOP)
+        session.send('aio_write -P 3 0 4M', 'aio_write -P 4 8M 4M',
                      'aio_read 16M 4M', 'aio_write -z 20M 4M', 'aio_flush',
                      'read -P 3 0 4M', 'read -P 4 8M 4M')
-        time.sleep(0.2)
-        server.signal(signal.SIGSTOP)
-        time.sleep(0.5)
+        session.silent(0.3)
         server.kill()
         server.start()
-        text = output(session)
-        assert session.returncode == 0 and 'failed' not in text, text
+        session.wait(*['4194304/4194304'] * 6)
+        session.quit()
     finally:
         server.kill()
 
@@ -143,15 +189,31 @@ def test_delay_over():
     """After reconnect-delay requests fail; later ones at once."""
     server = Server(fresh('disk'))
     try:
-        session = io(options(reconnect_delay=1), 'sleep 400', 'read 0 4k',
-                     'read 4k 4k', 'sleep 2000', 'read 8k 4k')
-        time.sleep(0.2)
+        session = Session(options(reconnect_delay=1))
+        begin = time.monotonic()
         server.kill()
-        time.sleep(1.8)
+        session.send('read 0 4k')
+        session.wait('read failed: Input/output error')
+        took = time.monotonic() - begin
+        assert 0.8 < took < 10, took
+        begin = time.monotonic()
+        session.send('read 0 4k')
+        session.wait('read failed: Input/output error')
+        assert time.monotonic() - begin < 0.8
         server.start()
-        text = output(session, 8)
-        assert text.count('read failed: Input/output error') == 2, text
-        expect(text, 'read 4096/4096 bytes at offset 8192')
+        for _ in range(50):
+            session.send('read 8k 4k')
+            session.wait('read ')
+            session.text += ' '
+            time.sleep(0.1)
+            if select.select([session.process.stdout], [], [], 0)[0]:
+                session.text += os.read(session.process.stdout.fileno(),
+                                        65536).decode()
+            if '4096/4096 bytes at offset 8192' in session.text:
+                break
+        else:
+            raise AssertionError('the server is not found again')
+        session.quit(1)
     finally:
         server.kill()
 
@@ -159,10 +221,11 @@ def test_delay_over():
 def test_no_delay():
     server = Server(fresh('disk'))
     try:
-        session = io(options(), 'sleep 400', 'read 0 4k')
-        time.sleep(0.2)
+        session = Session(options())
         server.kill()
-        expect(output(session, 5), 'read failed: Input/output error')
+        session.send('read 0 4k')
+        session.wait('read failed: Input/output error')
+        session.quit(1)
     finally:
         server.kill()
 
@@ -188,22 +251,22 @@ def test_other_size():
     """A server that comes back with a longer disk, and a read-only one."""
     server = Server(fresh('disk'))
     try:
-        session = io(options(reconnect_delay=10), 'length', 'sleep 800',
-                     'read 0 4k', 'length', 'write -P 5 40M 4k',
-                     'read -P 5 40M 4k')
-        time.sleep(0.3)
+        session = Session(options(reconnect_delay=30))
         server.kill()
         os.truncate(path('disk'), 64 * MIB)
         server.start()
-        text = output(session)
-        expect(text, '32 MiB\n', '64 MiB\n')
-        assert session.returncode == 0 and 'failed' not in text, text
-        session = io(options(reconnect_delay=1), 'sleep 500', 'read 0 4k')
-        time.sleep(0.2)
+        session.send('read 0 4k', 'length', 'write -P 5 40M 4k',
+                     'read -P 5 40M 4k')
+        session.wait('read 4096/4096', '64 MiB', 'wrote 4096/4096',
+                     'read 4096/4096')
+        session.quit()
+        session = Session(options(reconnect_delay=1))
         server.kill()
         server.args[-1] = 'type=nbd,id=e,node-name=d,name=x,writable=off'
         server.start()
-        expect(output(session), 'read failed: Input/output error')
+        session.send('read 0 4k')
+        session.wait('read failed: Input/output error')
+        session.quit(1)
     finally:
         server.kill()
 
@@ -239,7 +302,10 @@ class Liar:
 
     def close(self):
         self.ended = True
+        # accept(2) in the thread would keep it open.
+        self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
+        os.unlink(SOCKET)
 
 
 def read(c, length):
