@@ -307,9 +307,16 @@ fail:
 static void nbd_connector_bh(void *opaque)
 {
     NBDConnector *c = opaque;
+    bool is_here;
 
-    /* The owner is in this context: it cannot go meanwhile. */
-    if (!is_cancelled(c)) {
+    qemu_mutex_lock(&c->lock);
+    is_here = !c->abandoned && c->ctx == qemu_get_current_aio_context();
+    qemu_mutex_unlock(&c->lock);
+    /*
+     * An owner that is in this context cannot go meanwhile.  One that has moved
+     * since then is told where it is.
+     */
+    if (is_here) {
         c->cb(c->opaque);
     }
     nbd_connector_unref(c);
