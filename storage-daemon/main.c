@@ -333,7 +333,8 @@ int main(int argc, char *argv[])
     qemu_interrupt_init();
     ok = start(argc, argv);
     if (ok) {
-        bool more = false;
+        /* Commands may have come while images were opened. */
+        bool more = true;
 
         while (!quit_requested && !qemu_interrupted()) {
             main_loop_wait(more);

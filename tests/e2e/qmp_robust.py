@@ -434,6 +434,30 @@ def test_stdio():
         assert file.read() == text
 
 
+def test_early():
+    """Commands that come while options are processed are not forgotten."""
+    image = os.path.join(FOLDER, 'early.raw')
+    with open(image, 'wb') as file:
+        file.truncate(1 << 20)
+    for _ in range(10):
+        process = subprocess.Popen(
+            [PROGRAM, '--chardev', 'stdio,id=m', '--monitor', 'm',
+             '--blockdev', 'driver=file,node-name=a,filename=' + image,
+             '--object', 'iothread,id=t', '--blockdev',
+             'driver=raw,node-name=b,file=a'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            process.stdin.write(b'{"execute":"qmp_capabilities"}')
+            process.stdin.flush()
+            text = b''
+            while text.count(b'\n') < 2:
+                assert select.select([process.stdout], [], [], 20)[0]
+                text += os.read(process.stdout.fileno(), 4096)
+        finally:
+            process.kill()
+            process.communicate()
+
+
 def test_daemonize():
     """The parent returns when the monitor answers; the file has the id."""
     pidfile = os.path.join(FOLDER, 'pid')
@@ -561,8 +585,8 @@ def main():
         test_clients, test_many, test_capabilities, test_threshold,
         test_active)]
     tests += [(x.__name__, x) for x in (
-        test_options, test_help, test_stdio, test_daemonize, test_notify,
-        test_signals, test_fd_and_tcp, test_pty)]
+        test_options, test_help, test_stdio, test_early, test_daemonize,
+        test_notify, test_signals, test_fd_and_tcp, test_pty)]
     for name, test in tests:
         try:
             test()
