@@ -14,12 +14,17 @@
 static void bdrv_change_begin(BlockDriverState *a, BlockDriverState *b)
 {
     GLOBAL_STATE_CODE();
+    /* Both before the first poll: a job that ends then may drop @b. */
     if (a) {
         bdrv_ref(a);
-        bdrv_drained_begin(a);
     }
     if (b) {
         bdrv_ref(b);
+    }
+    if (a) {
+        bdrv_drained_begin(a);
+    }
+    if (b) {
         bdrv_drained_begin(b);
     }
 }
@@ -181,10 +186,23 @@ int bdrv_replace_node(BlockDriverState *from, BlockDriverState *to,
 
 int bdrv_drop_filter(BlockDriverState *bs, Error **errp)
 {
-    BlockDriverState *child = bdrv_filter_bs(bs);
+    BlockDriverState *child = NULL, *now;
+    int ret;
 
-    assert(child);
-    return bdrv_replace_node_common(bs, child, true, errp);
+    /*
+     * Draining polls, and a job that ends meanwhile may take out the filter
+     * below: until the child is still the child when both are drained.
+     */
+    bdrv_change_begin(bs, NULL);
+    while ((now = bdrv_filter_bs(bs)) != child) {
+        assert(now);
+        bdrv_change_end(child, NULL);
+        child = now;
+        bdrv_change_begin(child, NULL);
+    }
+    ret = bdrv_replace_node_common(bs, child, true, errp);
+    bdrv_change_end(bs, child);
+    return ret;
 }
 
 static BdrvChildRole bdrv_backing_role(const BlockDriverState *bs)

@@ -226,6 +226,63 @@ static void test_insert_node(void)
     check_all_gone();
 }
 
+static BlockDriverState *insert_debug(BlockDriverState *bs, const char *name)
+{
+    g_autofree char *options = g_strdup_printf(
+        "driver=blkdebug,node-name=%s,image=%s", name, bs->node_name);
+
+    return bdrv_insert_node(bs, qopts_parse(options, NULL, &error_abort),
+                            BDRV_O_RDWR, &error_abort);
+}
+
+typedef struct {
+    BlockDriverState *busy;     /* has a request until then */
+    BlockDriverState *drop;
+} DropMeanwhile;
+
+static void drop_meanwhile(void *opaque)
+{
+    DropMeanwhile *d = opaque;
+
+    bdrv_dec_in_flight(d->busy);
+    g_assert_cmpint(bdrv_drop_filter(d->drop, &error_abort), ==, 0);
+    bdrv_unref(d->drop);
+}
+
+/*
+ * While a filter is drained to be taken out, the end of a job takes out the
+ * one below, or the one above.
+ */
+static void test_drop_two(void)
+{
+    int upper_first;
+
+    for (upper_first = 0; upper_first < 2; upper_first++) {
+        BlockDriverState *base = new_layer("base");
+        BlockBackend *blk = new_blk(base, BLK_PERM_CONSISTENT_READ,
+                                    BLK_PERM_ALL);
+        BlockDriverState *upper = insert_debug(base, "upper");
+        BlockDriverState *lower = insert_debug(base, "lower");
+        BlockDriverState *first, *second;
+        DropMeanwhile d;
+
+        g_assert(blk_bs(blk) == upper && bdrv_filter_bs(upper) == lower);
+        first = upper_first ? upper : lower;
+        second = upper_first ? lower : upper;
+        d = (DropMeanwhile) { .busy = first, .drop = second };
+        bdrv_inc_in_flight(first);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), drop_meanwhile, &d);
+        g_assert_cmpint(bdrv_drop_filter(first, &error_abort), ==, 0);
+        bdrv_unref(first);
+        g_assert(blk_bs(blk) == base);
+        g_assert_cmpint(base->quiesce_counter, ==, 0);
+        g_assert_cmpint(base->refcnt, ==, 2);
+        bdrv_unref(base);
+        blk_unref(blk);
+        check_all_gone();
+    }
+}
+
 /* --- refusals leave everything as it was --- */
 
 /* A user of the new top must not be one that the old node's users refuse. */
@@ -518,6 +575,7 @@ int main(int argc, char **argv)
     g_test_add_func("/graph-mod/append", test_append_overlay);
     g_test_add_func("/graph-mod/filter", test_filter);
     g_test_add_func("/graph-mod/insert-node", test_insert_node);
+    g_test_add_func("/graph-mod/drop-two", test_drop_two);
     g_test_add_func("/graph-mod/append-refused", test_append_refused);
     g_test_add_func("/graph-mod/cycles", test_cycles);
     g_test_add_func("/graph-mod/frozen", test_frozen);
