@@ -31,25 +31,6 @@ static uint32_t nbd_fua(BdrvRequestFlags flags)
     return flags & BDRV_REQ_FUA ? LIBNBD_CMD_FLAG_FUA : 0;
 }
 
-/* The one buffer that a part of @qiov lies in; NULL: there are several. */
-static void *nbd_single_buf(QEMUIOVector *qiov, size_t qiov_offset,
-                            int64_t bytes)
-{
-    size_t skip = qiov_offset;
-    int i;
-
-    for (i = 0; i < qiov->niov; i++) {
-        struct iovec *iov = &qiov->iov[i];
-
-        if (skip < iov->iov_len) {
-            return (size_t)bytes <= iov->iov_len - skip ?
-                   (char *)iov->iov_base + skip : NULL;
-        }
-        skip -= iov->iov_len;
-    }
-    return NULL;
-}
-
 /*
  * The block layer counts in sectors: what the last one has beyond the end of
  * the export reads as zeroes.
@@ -82,7 +63,7 @@ int coroutine_fn nbd_co_preadv_part(BlockDriverState *bs, int64_t offset,
     if (!len) {
         return 0;
     }
-    call.buf = nbd_single_buf(qiov, qiov_offset, len);
+    call.buf = qemu_iovec_single_buf(qiov, qiov_offset, len);
     if (!call.buf) {
         call.buf = bounce = qemu_try_blockalign(bs, len);
         if (!bounce) {
@@ -105,7 +86,7 @@ int coroutine_fn nbd_co_pwritev_part(BlockDriverState *bs, int64_t offset,
     NBDCall call = {
         .type = NBD_CALL_WRITE, .offset = offset, .bytes = bytes,
         .flags = nbd_fua(flags),
-        .buf = nbd_single_buf(qiov, qiov_offset, bytes),
+        .buf = qemu_iovec_single_buf(qiov, qiov_offset, bytes),
     };
 
     if (!bytes) {

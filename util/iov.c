@@ -266,6 +266,16 @@ struct iovec *qemu_iovec_slice(QEMUIOVector *qiov,
     return first;
 }
 
+void *qemu_iovec_single_buf(QEMUIOVector *qiov, size_t offset, size_t len)
+{
+    size_t head, tail;
+    int niov;
+    struct iovec *iov = qemu_iovec_slice(qiov, offset, len, &head, &tail,
+                                         &niov);
+
+    return niov == 1 ? (char *)iov->iov_base + head : NULL;
+}
+
 int qemu_iovec_subvec_niov(QEMUIOVector *qiov, size_t offset, size_t len)
 {
     size_t head, tail;

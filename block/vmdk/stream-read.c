@@ -176,20 +176,6 @@ static int grain_worker(void *opaque)
     return 0;
 }
 
-/* The memory of these bytes, if they lie in one piece; else NULL. */
-static uint8_t *find_place(QEMUIOVector *qiov, size_t offset, size_t bytes)
-{
-    int i;
-
-    for (i = 0; i < qiov->niov && offset >= qiov->iov[i].iov_len; i++) {
-        offset -= qiov->iov[i].iov_len;
-    }
-    if (i == qiov->niov || bytes > qiov->iov[i].iov_len - offset) {
-        return NULL;
-    }
-    return (uint8_t *)qiov->iov[i].iov_base + offset;
-}
-
 /*
  * Up to @max grains from @offset on, the first of which is at @file_offset, as
  * far as each is behind the one before it and not far away.  Returns how many.
@@ -243,8 +229,8 @@ static int coroutine_fn unpack_all(GrainToRead *grains, int count,
 
         g->unpack.raw = raw + start;
         g->unpack.raw_bytes = MIN(most, raw_bytes - start);
-        g->unpack.data = find_place(qiov, qiov_offset + i * grain_bytes,
-                                    grain_bytes);
+        g->unpack.data = qemu_iovec_single_buf(qiov, qiov_offset +
+                                               i * grain_bytes, grain_bytes);
         if (!g->unpack.data) {
             g->unpack.data = g->own = g_try_malloc(grain_bytes);
         }

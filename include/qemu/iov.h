@@ -140,6 +140,9 @@ struct iovec *qemu_iovec_slice(QEMUIOVector *qiov,
                                size_t offset, size_t len,
                                size_t *head, size_t *tail, int *niov);
 
+/* The memory of @len bytes from @offset on, if one element has it; or NULL. */
+void *qemu_iovec_single_buf(QEMUIOVector *qiov, size_t offset, size_t len);
+
 /* Number of elements that hold @len bytes from @offset on. */
 int qemu_iovec_subvec_niov(QEMUIOVector *qiov, size_t offset, size_t len);
 

@@ -131,6 +131,8 @@ static void check_slice(Shape *shape, size_t offset, size_t len)
     g_assert_cmpuint(iov_size(iov, niov), ==, head + len + tail);
     g_assert_cmpuint(iov_to_buf(iov, niov, head, buf, len), ==, len);
     g_assert_cmpmem(buf, len, shape->flat + offset, len);
+    g_assert(qemu_iovec_single_buf(&shape->qiov, offset, len) ==
+             (niov == 1 ? (char *)iov->iov_base + head : NULL));
     if (len) {
         g_assert_cmpuint(head, <, iov[0].iov_len);
         g_assert_cmpuint(tail, <, iov[niov - 1].iov_len);
