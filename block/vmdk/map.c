@@ -17,6 +17,19 @@ bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector)
            <= (uint64_t)e->file_bytes >> BDRV_SECTOR_BITS;
 }
 
+uint32_t vmdk_count_tables(const VmdkExtent *e, uint32_t index, uint32_t max)
+{
+    uint32_t sectors = vmdk_table_sectors(e);
+    uint32_t n = 1;
+
+    max = MIN(max, e->gd_entries - index);
+    while (n < max && e->gd[index + n] == e->gd[index] + (uint64_t)n * sectors
+           && vmdk_table_in_file(e, e->gd[index + n])) {
+        n++;
+    }
+    return n;
+}
+
 /* How long a compressed grain is, its data tell. */
 uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain, uint32_t sector)
 {
@@ -85,19 +98,15 @@ static void table_insert(VmdkExtent *e, VmdkTable *t, uint32_t index, bool used)
  */
 static uint32_t read_ahead_count(VmdkExtent *e, uint32_t index)
 {
-    uint32_t sectors = vmdk_table_sectors(e);
-    uint32_t max = MIN(e->gd_entries - index, e->max_cached / 4);
-    uint32_t n = 1;
+    uint32_t max, n = 1;
 
     if (index != e->next_load) {
         e->read_ahead = 1;
     } else {
         e->read_ahead = MIN(MAX(2 * e->read_ahead, 2), VMDK_READ_AHEAD);
     }
-    max = MIN(max, e->read_ahead);
-    while (n < max && !e->tables[index + n]
-           && e->gd[index + n] == e->gd[index] + (uint64_t)n * sectors
-           && vmdk_table_in_file(e, e->gd[index + n])) {
+    max = vmdk_count_tables(e, index, MIN(e->max_cached / 4, e->read_ahead));
+    while (n < max && !e->tables[index + n]) {
         n++;
     }
     return n;

@@ -187,19 +187,11 @@ static void scan_table(VmdkScan *s, uint32_t index, const uint32_t *entries)
     }
 }
 
-/* How many tables from @index on are next to each other in the file. */
+/* How many tables from @index on are read in one piece. */
 static uint32_t count_tables(const VmdkExtent *e, uint32_t index)
 {
-    uint32_t sectors = vmdk_table_sectors(e);
-    uint32_t max = MIN(e->gd_entries - index,
-                       PIECE_BYTES / (sectors * BDRV_SECTOR_SIZE));
-    uint32_t n = 1;
-
-    while (n < max && e->gd[index + n] == e->gd[index] + n * sectors
-           && vmdk_table_in_file(e, e->gd[index + n])) {
-        n++;
-    }
-    return n;
+    return vmdk_count_tables(e, index, PIECE_BYTES / (vmdk_table_sectors(e) *
+                                                      BDRV_SECTOR_SIZE));
 }
 
 /* Where there are no tables or none in the file; else the same @index. */

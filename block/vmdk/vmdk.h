@@ -404,6 +404,11 @@ int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
                                        VmdkTable **table);
 /* Whether a table at @sector ends before the file does. */
 bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector);
+/*
+ * How many tables from @index on, which is in the file, follow each other
+ * there; @max at most.
+ */
+uint32_t vmdk_count_tables(const VmdkExtent *e, uint32_t index, uint32_t max);
 /* The byte of the file at which the grain number @grain has to end. */
 uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain,
                         uint32_t sector);
