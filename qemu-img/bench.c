@@ -373,11 +373,7 @@ const char img_bench_help[] =
     "        [--pattern PATTERN] [--flush-interval INTERVAL] [--no-drain]\n"
     "        [-i AIO] [-n] [-q] [-U] FILE\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  -t, --cache CACHE\n"
     "     cache mode of the image (default: writeback)\n"
     "  -c, --count COUNT\n"
@@ -402,15 +398,10 @@ const char img_bench_help[] =
     "     engine: threads, native or io_uring (default: threads)\n"
     "  -n, --native\n"
     "     short for -i native\n"
-    "  -U, --force-share\n"
-    "     open image in shared mode for concurrent access\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
-    "  FILE\n"
-    "     name of the image file, or option string (key=value,..)\n"
-    "     with --image-opts\n";
+    IMG_HELP_FORCE_SHARE
+    IMG_HELP_QUIET
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option bench_options[] = {
     { "help", no_argument, NULL, 'h' },

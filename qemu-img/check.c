@@ -193,26 +193,16 @@ const char img_check_help[] =
     "  qemu-img check [-f FMT | --image-opts] [-T CACHE_MODE] [-r leaks|all]\n"
     "        [-U] [--output human|json] [-q] FILE\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  -T, --cache CACHE_MODE\n"
     "     image caching mode (default: writeback)\n"
-    "  -U, --force-share\n"
-    "     open image in shared mode for concurrent access\n"
-    "  --output human|json\n"
-    "     specify output format (default: human)\n"
+    IMG_HELP_FORCE_SHARE
+    IMG_HELP_OUTPUT
     "  -r, --repair leaks|all\n"
     "     repair leaks only, or everything that can be repaired\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
-    "  FILE\n"
-    "     name of the image file, or option string (key=value,..)\n"
-    "     with --image-opts\n"
+    IMG_HELP_QUIET
+    IMG_HELP_HELP
+    IMG_HELP_FILE
     "\n"
     "Exit status: 0 no errors, 1 the check was not completed, 2 corrupted,\n"
     "3 leaks only, 63 the format has no check.\n";

@@ -174,11 +174,7 @@ const char img_commit_help[] =
     "  qemu-img commit [-f FMT | --image-opts] [-t CACHE_MODE] [-b BASE_IMG]\n"
     "        [-d] [-r RATE] [-q] [-p] FILE\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  -t, --cache CACHE_MODE\n"
     "     image cache mode (default: writeback)\n"
     "  -d, --drop\n"
@@ -188,15 +184,10 @@ const char img_commit_help[] =
     "     FILE; images in between become invalid\n"
     "  -r, --rate-limit RATE\n"
     "     write at most RATE bytes per second\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -p, --progress\n"
-    "     display progress information\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
-    "  FILE\n"
-    "     name of the image file, or option string (key=value,..)\n"
-    "     with --image-opts\n";
+    IMG_HELP_QUIET
+    IMG_HELP_PROGRESS
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option commit_options[] = {
     { "help", no_argument, NULL, 'h' },

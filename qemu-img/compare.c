@@ -362,14 +362,11 @@ const char img_compare_help[] =
     "     strict mode, also check if sizes and allocation are equal\n"
     "  -T, --source-cache CACHE_MODE\n"
     "     images caching mode (default: writeback)\n"
-    "  -p, --progress\n"
-    "     display progress information\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
+    IMG_HELP_PROGRESS
+    IMG_HELP_QUIET
     "  -U, --force-share\n"
     "     open images in shared mode for concurrent access\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
+    IMG_HELP_HELP
     "  FILE1, FILE2\n"
     "     names of the image files, or option strings (key=value,..)\n"
     "     with --image-opts, to compare\n"

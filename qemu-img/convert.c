@@ -61,12 +61,9 @@ const char img_convert_help[] =
     "     go on where the source cannot be read; zeroes take its place\n"
     "  -U, --force-share\n"
     "     open source images in shared mode for concurrent access\n"
-    "  -p, --progress\n"
-    "     display progress information\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -h, --help\n"
-    "     print this help and exit\n";
+    IMG_HELP_PROGRESS
+    IMG_HELP_QUIET
+    IMG_HELP_HELP;
 
 enum {
     OPTION_TARGET_IMAGE_OPTS = 1000,

@@ -256,10 +256,8 @@ const char img_create_help[] =
     "     specify BACKING_FILE image format explicitly\n"
     "  -u, --backing-unsafe\n"
     "     do not look at BACKING_FILE, which need not be there; needs SIZE\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
+    IMG_HELP_QUIET
+    IMG_HELP_HELP
     "  FILE\n"
     "     name of the image file to create; if it exists its content is lost\n"
     "  SIZE[bkKMGTPE]\n"

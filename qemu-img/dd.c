@@ -29,8 +29,7 @@ const char img_dd_help[] =
     "     format of OUTPUT (default: raw)\n"
     "  -U, --force-share\n"
     "     open INPUT in shared mode for concurrent access\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
+    IMG_HELP_HELP
     "  bs=BLOCK_SIZE\n"
     "     the unit of count and skip (default: 512)\n"
     "  count=BLOCKS\n"

@@ -290,27 +290,18 @@ const char img_info_help[] =
     "  qemu-img info [-f FMT | --image-opts] [-t CACHE_MODE] [-U] [--limits]\n"
     "        [--backing-chain] [--output human|json] FILE\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  --backing-chain\n"
     "     display information about the backing chain, too\n"
     "  -t, --cache CACHE_MODE\n"
     "     cache mode of the image, which the limits may depend on\n"
     "     (default: writeback)\n"
-    "  -U, --force-share\n"
-    "     open image in shared mode for concurrent access\n"
+    IMG_HELP_FORCE_SHARE
     "  --limits\n"
     "     show the block limits: what requests must be like\n"
-    "  --output human|json\n"
-    "     specify output format (default: human)\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
-    "  FILE\n"
-    "     name of the image file, or option string (key=value,..)\n"
-    "     with --image-opts\n";
+    IMG_HELP_OUTPUT
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option info_options[] = {
     { "help", no_argument, NULL, 'h' },

@@ -206,24 +206,15 @@ const char img_map_help[] =
     "  qemu-img map [-f FMT | --image-opts] [-s OFFSET] [-l LENGTH]\n"
     "        [--output human|json] [-U] FILE\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  -s, --start-offset OFFSET\n"
     "     where to begin (default: 0)\n"
     "  -l, --max-length LENGTH\n"
     "     how much of the image to look at (default: all)\n"
-    "  --output human|json\n"
-    "     specify output format (default: human)\n"
-    "  -U, --force-share\n"
-    "     open image in shared mode for concurrent access\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
-    "  FILE\n"
-    "     name of the image file, or option string (key=value,..)\n"
-    "     with --image-opts\n";
+    IMG_HELP_OUTPUT
+    IMG_HELP_FORCE_SHARE
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option map_options[] = {
     { "help", no_argument, NULL, 'h' },

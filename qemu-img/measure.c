@@ -134,12 +134,10 @@ const char img_measure_help[] =
     "     options of the new image\n"
     "  -s, --size SIZE\n"
     "     the size of the disk instead of FILE\n"
-    "  --output human|json\n"
-    "     specify output format (default: human)\n"
+    IMG_HELP_OUTPUT
     "  -U, --force-share\n"
     "     open FILE in shared mode for concurrent access\n"
-    "  -h, --help\n"
-    "     print this help and exit\n";
+    IMG_HELP_HELP;
 
 static const struct option measure_options[] = {
     { "help", no_argument, NULL, 'h' },

@@ -27,6 +27,33 @@ int img_rebase(int argc, char **argv);
 int img_resize(int argc, char **argv);
 int img_snapshot(int argc, char **argv);
 
+/* Text of options that several commands have, for their help. */
+#define IMG_HELP_FORMAT \
+    "  -f, --format FMT\n" \
+    "     specify FILE image format explicitly (default: probing is used)\n" \
+    "  --image-opts\n" \
+    "     treat FILE as an option string (key=value,..), not a file name\n" \
+    "     (incompatible with -f|--format)\n"
+#define IMG_HELP_FORCE_SHARE \
+    "  -U, --force-share\n" \
+    "     open image in shared mode for concurrent access\n"
+#define IMG_HELP_OUTPUT \
+    "  --output human|json\n" \
+    "     specify output format (default: human)\n"
+#define IMG_HELP_QUIET \
+    "  -q, --quiet\n" \
+    "     quiet mode (produce only error messages if any)\n"
+#define IMG_HELP_PROGRESS \
+    "  -p, --progress\n" \
+    "     display progress information\n"
+#define IMG_HELP_HELP \
+    "  -h, --help\n" \
+    "     print this help and exit\n"
+#define IMG_HELP_FILE \
+    "  FILE\n" \
+    "     name of the image file, or option string (key=value,..)\n" \
+    "     with --image-opts\n"
+
 /* The text of "qemu-img COMMAND --help", where a file has one of its own. */
 extern const char img_amend_help[];
 extern const char img_bench_help[];

@@ -340,11 +340,7 @@ const char img_rebase_help[] =
     "        [-b BACKING_FILE [-F BACKING_FMT]] [-T SRC_CACHE] [-u] [-U]\n"
     "        [-q] [-p] FILE\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  -t, --cache CACHE_MODE\n"
     "     cache mode of FILE (default: writeback)\n"
     "  -b, --backing BACKING_FILE|\"\"\n"
@@ -357,12 +353,9 @@ const char img_rebase_help[] =
     "     change the name alone, whatever the backing files contain\n"
     "  -U, --force-share\n"
     "     open the new backing file in shared mode for concurrent access\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -p, --progress\n"
-    "     display progress information\n"
-    "  -h, --help\n"
-    "     print this help and exit\n";
+    IMG_HELP_QUIET
+    IMG_HELP_PROGRESS
+    IMG_HELP_HELP;
 
 static const struct option rebase_options[] = {
     { "help", no_argument, NULL, 'h' },

@@ -90,23 +90,15 @@ const char img_resize_help[] =
     "  qemu-img resize [-f FMT | --image-opts] [--preallocation PREALLOC]\n"
     "        [--shrink] [-q] FILE [+-]SIZE[bkKMGTPE]\n"
     "\n"
-    "  -f, --format FMT\n"
-    "     specify FILE image format explicitly (default: probing is used)\n"
-    "  --image-opts\n"
-    "     treat FILE as an option string (key=value,..), not a file name\n"
-    "     (incompatible with -f|--format)\n"
+    IMG_HELP_FORMAT
     "  --shrink\n"
     "     allow an operation that makes the image smaller: what is behind\n"
     "     the new end is lost\n"
     "  --preallocation PREALLOC\n"
     "     how the new area is allocated: off (default), falloc, full\n"
-    "  -q, --quiet\n"
-    "     quiet mode (produce only error messages if any)\n"
-    "  -h, --help\n"
-    "     print this help and exit\n"
-    "  FILE\n"
-    "     name of the image file, or option string (key=value,..)\n"
-    "     with --image-opts\n"
+    IMG_HELP_QUIET
+    IMG_HELP_HELP
+    IMG_HELP_FILE
     "  [+-]SIZE[bkKMGTPE]\n"
     "     the new size, or how much to add or take away\n";
 
