@@ -29,6 +29,18 @@ const FileEngine *file_find_engine(const char *name)
     return NULL;
 }
 
+void file_tell_fallback(BlockDriverState *bs, const char *engine, Error *err)
+{
+    BDRVFileState *s = bs->opaque;
+
+    if (!qatomic_xchg(&s->fallback_told, true)) {
+        warn_reportf_err(err, "'%s': unable to use %s, falling back to thread "
+                         "pool: ", bs->filename, engine);
+    } else {
+        error_free(err);
+    }
+}
+
 /*
  * The kernel reports a failed write-back once and may drop the pages: that a
  * later flush succeeds does not mean that the data is there.  Any thread.

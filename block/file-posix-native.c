@@ -26,18 +26,12 @@ static int native_open(BlockDriverState *bs, int bdrv_flags, Error **errp)
  */
 static bool native_make(BlockDriverState *bs, AioContext *ctx)
 {
-    BDRVFileState *s = bs->opaque;
     Error *local_err = NULL;
 
     if (aio_setup_linux_aio(ctx, &local_err)) {
         return true;
     }
-    if (!qatomic_xchg(&s->fallback_told, true)) {
-        warn_reportf_err(local_err, "'%s': unable to use linux aio, falling "
-                         "back to thread pool: ", bs->filename);
-    } else {
-        error_free(local_err);
-    }
+    file_tell_fallback(bs, "linux aio", local_err);
     return false;
 }
 

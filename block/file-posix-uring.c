@@ -14,18 +14,12 @@
  */
 static bool uring_make(BlockDriverState *bs, AioContext *ctx)
 {
-    BDRVFileState *s = bs->opaque;
     Error *local_err = NULL;
 
     if (aio_setup_linux_io_uring(ctx, &local_err)) {
         return true;
     }
-    if (!qatomic_xchg(&s->fallback_told, true)) {
-        warn_reportf_err(local_err, "'%s': unable to use linux io_uring, "
-                         "falling back to thread pool: ", bs->filename);
-    } else {
-        error_free(local_err);
-    }
+    file_tell_fallback(bs, "linux io_uring", local_err);
     return false;
 }
 

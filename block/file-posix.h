@@ -39,6 +39,11 @@ extern const FileEngine file_engine_native;     /* with CONFIG_LINUX_AIO */
 extern const FileEngine file_engine_io_uring;   /* CONFIG_LINUX_IO_URING */
 /* NULL if this build has no such engine. */
 const FileEngine *file_find_engine(const char *name);
+/*
+ * There is no @engine ("linux aio") in this context, because of @err, which is
+ * consumed: say so once per node.
+ */
+void file_tell_fallback(BlockDriverState *bs, const char *engine, Error *err);
 
 typedef struct BDRVFileState {
     int fd;
