@@ -1,19 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The native engine of an AioContext: made when first asked for, and gone with
- * it.
+ * The engines of an AioContext: made when first asked for, and gone with it.
+ * That of io_uring is in io_uring-context.c.
  */
 #include "qemu/osdep.h"
-#include "block/raw-aio.h"
+#include "aio-engines.h"
 #include "qapi/error.h"
-#include "qemu/notify.h"
 #include "qemu/timer.h"
 
-/*
- * Each request asks for the engine while there is none.  After a refusal the
- * kernel is not asked again for that long.
- */
 #define SETUP_RETRY_NS NANOSECONDS_PER_SECOND
+
+bool aio_engine_is_refused(AioEngineRefusal *refusal)
+{
+    if (refusal->error &&
+        qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < refusal->retry_ns) {
+        return true;
+    }
+    error_free(refusal->error);
+    refusal->error = NULL;
+    return false;
+}
+
+void aio_engine_refused(AioEngineRefusal *refusal)
+{
+    refusal->retry_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                        SETUP_RETRY_NS;
+}
+
+void aio_engine_free_with_context(AioContext *ctx,
+                                  void (*fn)(Notifier *, void *))
+{
+    Notifier *notifier = g_new0(Notifier, 1);
+
+    notifier->notify = fn;
+    notifier_list_add(&ctx->finalize_notifiers, notifier);
+}
 
 #ifdef CONFIG_LINUX_AIO
 static void aio_free_linux_aio(Notifier *notifier, void *opaque)
@@ -26,26 +47,20 @@ static void aio_free_linux_aio(Notifier *notifier, void *opaque)
     g_free(notifier);
 }
 
-/* Make the engine; on failure note why, and until when that holds. */
 static void aio_make_linux_aio(AioContext *ctx)
 {
-    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-    Notifier *notifier;
+    AioEngineRefusal *refusal = &ctx->linux_aio_refusal;
 
-    if (ctx->linux_aio_error && now < ctx->linux_aio_retry_ns) {
+    if (aio_engine_is_refused(refusal)) {
         return;
     }
-    error_free(ctx->linux_aio_error);
-    ctx->linux_aio_error = NULL;
-    ctx->linux_aio = laio_init(&ctx->linux_aio_error);
+    ctx->linux_aio = laio_init(&refusal->error);
     if (!ctx->linux_aio) {
-        ctx->linux_aio_retry_ns = now + SETUP_RETRY_NS;
+        aio_engine_refused(refusal);
         return;
     }
     laio_attach_aio_context(ctx->linux_aio, ctx);
-    notifier = g_new0(Notifier, 1);
-    notifier->notify = aio_free_linux_aio;
-    notifier_list_add(&ctx->finalize_notifiers, notifier);
+    aio_engine_free_with_context(ctx, aio_free_linux_aio);
 }
 
 LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp)
@@ -53,7 +68,7 @@ LinuxAioState *aio_setup_linux_aio(AioContext *ctx, Error **errp)
     if (unlikely(!ctx->linux_aio)) {
         aio_make_linux_aio(ctx);
         if (!ctx->linux_aio) {
-            error_propagate(errp, error_copy(ctx->linux_aio_error));
+            error_propagate(errp, error_copy(ctx->linux_aio_refusal.error));
         }
     }
     return ctx->linux_aio;

@@ -4,16 +4,8 @@
  * with it.
  */
 #include "qemu/osdep.h"
-#include "block/raw-aio.h"
+#include "aio-engines.h"
 #include "qapi/error.h"
-#include "qemu/notify.h"
-#include "qemu/timer.h"
-
-/*
- * Each request asks for the engine while there is none.  After a refusal the
- * kernel is not asked again for that long.
- */
-#define SETUP_RETRY_NS NANOSECONDS_PER_SECOND
 
 static void aio_free_linux_io_uring(Notifier *notifier, void *opaque)
 {
@@ -27,23 +19,18 @@ static void aio_free_linux_io_uring(Notifier *notifier, void *opaque)
 
 static void aio_make_linux_io_uring(AioContext *ctx)
 {
-    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-    Notifier *notifier;
+    AioEngineRefusal *refusal = &ctx->linux_io_uring_refusal;
 
-    if (ctx->linux_io_uring_error && now < ctx->linux_io_uring_retry_ns) {
+    if (aio_engine_is_refused(refusal)) {
         return;
     }
-    error_free(ctx->linux_io_uring_error);
-    ctx->linux_io_uring_error = NULL;
-    ctx->linux_io_uring = luring_init(&ctx->linux_io_uring_error);
+    ctx->linux_io_uring = luring_init(&refusal->error);
     if (!ctx->linux_io_uring) {
-        ctx->linux_io_uring_retry_ns = now + SETUP_RETRY_NS;
+        aio_engine_refused(refusal);
         return;
     }
     luring_attach_aio_context(ctx->linux_io_uring, ctx);
-    notifier = g_new0(Notifier, 1);
-    notifier->notify = aio_free_linux_io_uring;
-    notifier_list_add(&ctx->finalize_notifiers, notifier);
+    aio_engine_free_with_context(ctx, aio_free_linux_io_uring);
 }
 
 LuringState *aio_setup_linux_io_uring(AioContext *ctx, Error **errp)
@@ -51,7 +38,8 @@ LuringState *aio_setup_linux_io_uring(AioContext *ctx, Error **errp)
     if (unlikely(!ctx->linux_io_uring)) {
         aio_make_linux_io_uring(ctx);
         if (!ctx->linux_io_uring) {
-            error_propagate(errp, error_copy(ctx->linux_io_uring_error));
+            error_propagate(errp,
+                            error_copy(ctx->linux_io_uring_refusal.error));
         }
     }
     return ctx->linux_io_uring;

@@ -408,8 +408,8 @@ static void aio_ctx_finalize(GSource *source)
 
     thread_pool_free_aio(ctx->thread_pool);
     notifier_list_notify(&ctx->finalize_notifiers, ctx);
-    error_free(ctx->linux_aio_error);
-    error_free(ctx->linux_io_uring_error);
+    error_free(ctx->linux_aio_refusal.error);
+    error_free(ctx->linux_io_uring_refusal.error);
     assert(QSLIST_EMPTY(&ctx->scheduled_coroutines));
     qemu_bh_delete(ctx->co_schedule_bh);
     aio_bh_poll(ctx);           /* frees what was deleted */

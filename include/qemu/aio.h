@@ -54,6 +54,12 @@ typedef struct BHListSlice {
 
 typedef QSLIST_HEAD(, Coroutine) CoScheduledList;
 
+/* Why a context has no engine; all zero bytes: none was refused. */
+typedef struct AioEngineRefusal {
+    Error *error;
+    int64_t retry_ns;           /* not asked for again before */
+} AioEngineRefusal;
+
 struct AioContext {
     GSource source;
 
@@ -101,11 +107,9 @@ struct AioContext {
     int64_t aio_max_batch;      /* requests per io_submit; 0: the default */
 
     LinuxAioState *linux_aio;
-    Error *linux_aio_error;     /* why there was none, the last time */
-    int64_t linux_aio_retry_ns; /* not asked for again before */
+    AioEngineRefusal linux_aio_refusal;
     LuringState *linux_io_uring;
-    Error *linux_io_uring_error;
-    int64_t linux_io_uring_retry_ns;
+    AioEngineRefusal linux_io_uring_refusal;
     NotifierList finalize_notifiers;    /* called with the context */
     ThreadPoolAio *thread_pool;
     int64_t thread_pool_min;
