@@ -71,11 +71,14 @@ struct MirrorBlockJob {
 };
 
 extern BlockDriver bdrv_mirror_top;
+extern const BlockJobDriver mirror_job_driver;
+extern const BlockJobDriver commit_active_job_driver;
 
-/* False with @errp set if there can be no such job; nothing is changed. */
-bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
-                  uint32_t granularity, bool is_commit,
-                  const MirrorJobOptions *o, Error **errp);
+/*
+ * Take the job off its nodes, after a success as its options say.  0 or -errno.
+ * Main thread.
+ */
+int mirror_exit(MirrorBlockJob *s, bool success);
 
 /* Wait until nothing else works on the op's range, and list it. */
 void coroutine_fn mirror_op_begin(MirrorOp *op);
