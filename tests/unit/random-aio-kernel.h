@@ -16,6 +16,8 @@
 #ifndef RANDOM_AIO_KERNEL_H
 #define RANDOM_AIO_KERNEL_H
 
+#include "prng.h"
+
 #include <libaio.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -109,15 +111,12 @@ static struct {
 
 static uint32_t rk_random(void)
 {
-    rk.prng ^= rk.prng >> 12;
-    rk.prng ^= rk.prng << 25;
-    rk.prng ^= rk.prng >> 27;
-    return (rk.prng * UINT64_C(2685821657736338717)) >> 32;
+    return prng_next(&rk.prng);
 }
 
 static unsigned rk_below(unsigned n)
 {
-    return (uint64_t)rk_random() * n >> 32;
+    return prng_below(&rk.prng, n);
 }
 
 static bool rk_chance(int feature)

@@ -11,6 +11,8 @@
 #ifndef RANDOM_URING_KERNEL_H
 #define RANDOM_URING_KERNEL_H
 
+#include "prng.h"
+
 #include <liburing.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -76,15 +78,12 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 
 static uint32_t uk_random(void)
 {
-    uk.prng ^= uk.prng >> 12;
-    uk.prng ^= uk.prng << 25;
-    uk.prng ^= uk.prng >> 27;
-    return (uk.prng * UINT64_C(2685821657736338717)) >> 32;
+    return prng_next(&uk.prng);
 }
 
 static unsigned uk_below(unsigned n)
 {
-    return (uint64_t)uk_random() * n >> 32;
+    return prng_below(&uk.prng, n);
 }
 
 static bool uk_chance(int feature)
