@@ -13,10 +13,9 @@ daemon PLANTED, whose engine recurses without bound, must die of it.
 import itertools
 import os
 import signal
-import subprocess
 import sys
 
-from qsd import Daemon
+from qsd import Daemon, run
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 '../../scripts/check-qemu.d'))
@@ -31,15 +30,6 @@ MAX_STACK = 16384
 
 def path(name):
     return os.path.join(FOLDER, name)
-
-
-def run(*command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          check=False)
-    if done.returncode:
-        raise RuntimeError('%s: %s' % (' '.join(command[:3]),
-                                       done.stdout.decode(errors='replace')))
 
 
 def make_source(fmt):

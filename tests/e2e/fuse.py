@@ -6,6 +6,7 @@ usage: fuse.py DAEMON IMG FOLDER
 
 import ctypes
 import errno
+import functools
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ import sys
 import threading
 import traceback
 
+import qsd
 from qsd import Daemon, QmpError
 
 DAEMON, IMG, FOLDER = (os.path.abspath(a) for a in sys.argv[1:4])
@@ -35,13 +37,8 @@ def check(what, condition):
         raise AssertionError(what)
 
 
-def run(*command):
-    done = subprocess.run(command, cwd=FOLDER, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          check=False)
-    if done.returncode:
-        raise RuntimeError('%s: %s' % (' '.join(command[:3]),
-                                       done.stdout.decode(errors='replace')))
+# fio leaves files where it runs.
+run = functools.partial(qsd.run, cwd=FOLDER)
 
 
 def fails(what, number, function, *arguments):

@@ -10,12 +10,11 @@ and daemons that are killed.
 """
 
 import os
-import subprocess
 import sys
 import time
 import traceback
 
-from qsd import Daemon
+from qsd import Daemon, run
 from guest_vm import Guest, Missing, find_kernel
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -55,15 +54,6 @@ END
 
 def path(name):
     return os.path.join(FOLDER, name)
-
-
-def run(*command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          check=False)
-    if done.returncode:
-        raise RuntimeError('%s: %s' % (' '.join(command[:3]),
-                                       done.stdout.decode(errors='replace')))
 
 
 def node(name, fmt, filename, direct, aio):

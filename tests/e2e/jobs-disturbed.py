@@ -14,11 +14,10 @@ a target whose job was told to have completed must be whole.
 
 import os
 import random
-import subprocess
 import sys
 import time
 
-from qsd import Daemon, QmpError
+from qsd import Daemon, QmpError, run
 
 DAEMON, IMG, IO, FOLDER = sys.argv[1:5]
 CYCLES, KILLS = int(sys.argv[5]), int(sys.argv[6])
@@ -29,15 +28,6 @@ rng = random.Random(SEED)
 
 def path(name):
     return os.path.join(FOLDER, name)
-
-
-def run(*command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          check=False)
-    if done.returncode:
-        raise RuntimeError('%s: %s' % (' '.join(command[:4]),
-                                       done.stdout.decode(errors='replace')))
 
 
 def make_images(fmt):

@@ -8,23 +8,13 @@ DISK is a file system of 24 MiB, FOLDER another that has room.
 
 import itertools
 import os
-import subprocess
 import sys
 import time
 
-from qsd import Daemon
+from qsd import Daemon, run
 
 DAEMON, IMG, IO, FOLDER, DISK = sys.argv[1:6]
 MIB = 1 << 20
-
-
-def run(*command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          check=False)
-    if done.returncode:
-        raise RuntimeError('%s: %s' % (' '.join(command[:4]),
-                                       done.stdout.decode(errors='replace')))
 
 
 def source():

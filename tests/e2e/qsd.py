@@ -10,6 +10,16 @@ import subprocess
 import time
 
 
+def run(*command, cwd=None):
+    """A program that must succeed; its output is in the error if not."""
+    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          check=False)
+    if done.returncode:
+        raise RuntimeError('%s: %s' % (' '.join(command[:4]),
+                                       done.stdout.decode(errors='replace')))
+
+
 class QmpError(Exception):
     """The daemon answered with an error."""
 
