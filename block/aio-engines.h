@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the engines of an AioContext have in common.  Its home thread. */
+/* Helpers that the engines of an AioContext share.  Its home thread. */
 #ifndef BLOCK_AIO_ENGINES_H
 #define BLOCK_AIO_ENGINES_H
 

@@ -284,7 +284,7 @@ static void backup_init_bcs_bitmap(BackupBlockJob *s)
 
     if (s->sync_mode == MIRROR_SYNC_MODE_BITMAP ||
         s->sync_mode == MIRROR_SYNC_MODE_TOP) {
-        /* What is left out is on neither side as it was. */
+        /* Neither side keeps the old data of the parts that are left out. */
         bdrv_cbw_deny_access(s->cbw);
     }
     if (s->sync_mode == MIRROR_SYNC_MODE_BITMAP) {

@@ -400,7 +400,7 @@ static bool cbw_init_bitmaps(BlockDriverState *bs, Error **errp)
     }
     bdrv_disable_dirty_bitmap(s->access_bitmap);
     bdrv_disable_dirty_bitmap(s->done_bitmap);
-    /* What is to be copied at the beginning is what can be read. */
+    /* Users can read exactly the parts that are to be copied at first. */
     bdrv_dirty_bitmap_merge_internal(s->access_bitmap,
                                      block_copy_dirty_bitmap(s->bcs), NULL,
                                      true);

@@ -440,7 +440,7 @@ static int coroutine_fn opt_extended_headers(NBDClient *c, NBDOption *o)
 
 /* --- TLS --- */
 
-/* What was agreed on before it is void. */
+/* TLS makes all earlier agreements void. */
 static void forget_options(NBDClient *c)
 {
     c->structured_reply = false;

@@ -13,7 +13,7 @@
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
 
-/* What we know of; the kernel uses the lower of both. */
+/* This export knows this version; the kernel uses the lower of both. */
 #define MINOR_VERSION 31
 /* A kernel that is older answers in another form. */
 #define MIN_MINOR_VERSION 23
@@ -290,7 +290,7 @@ static void coroutine_fn do_setattr(FuseReq *req)
 static void do_open(FuseReq *req)
 {
     struct fuse_open_out out = {
-        /* What others change must be seen, so there is no cache. */
+        /* Users must see the changes of others, so there is no cache. */
         .open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
     };
     struct fuse_open_in in;
@@ -445,7 +445,7 @@ static int coroutine_fn do_fallocate(FuseReq *req)
     }
     switch (in.mode & ~FALLOC_FL_KEEP_SIZE) {
     case 0:
-        /* What is in the disk already cannot be reserved. */
+        /* Only space behind the end of the disk can be reserved. */
         return (int64_t)in.offset >= length && !(in.mode) ? 0 : -EOPNOTSUPP;
     case FALLOC_FL_PUNCH_HOLE:
     case FALLOC_FL_ZERO_RANGE:

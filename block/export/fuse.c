@@ -184,7 +184,7 @@ static int clone_fd(int fd, Error **errp)
 
 /* --- mounting --- */
 
-/* What libfuse has said last; it tells nobody else. */
+/* libfuse's last message; it returns no errors. */
 static char last_message[256];
 
 static void G_GNUC_PRINTF(2, 0) log_message(enum fuse_log_level level,

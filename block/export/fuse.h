@@ -15,7 +15,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"
 
-/* What a request can carry; and how many a queue has at once. */
+/* The most bytes of a request, and the most requests of a queue. */
 #define FUSE_EXPORT_MAX_IO (256 * KiB)
 #define FUSE_EXPORT_MAX_REQUESTS 64
 

@@ -62,7 +62,7 @@ static void set_handler(void)
     }
 }
 
-/* What offset and length of a mapping must be multiples of. */
+/* Offset and length of a mapping must be multiples of this. */
 static uint64_t file_page_size(int fd)
 {
     struct statfs fs;

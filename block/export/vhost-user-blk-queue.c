@@ -135,7 +135,7 @@ static void queue_process(VuBlkQueue *q)
     if (!q->polling) {
         virtqueue_set_notification(&q->vq, true);
     }
-    /* What came before the driver saw that we want to be told. */
+    /* Buffers may have come before the driver saw that we want to know. */
     if (budget && virtqueue_has_work(&q->vq)) {
         budget = queue_take(q, budget);
     }

@@ -17,7 +17,7 @@
 #include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
 
-/* What the protocol can name with a descriptor. */
+/* The protocol can name so many queues where it sends a descriptor. */
 #define VU_BLK_MAX_QUEUES 256
 #define VU_BLK_CONFIG_SIZE 256
 

@@ -248,7 +248,7 @@ static void split_push(VirtQueue *vq, const VirtQueueElement *elem,
     vq->taken[elem->index / 64] &= ~(1UL << (elem->index % 64));
 }
 
-/* What the driver wants to be told first: behind the available ring. */
+/* The driver says which entry to signal, behind the available ring. */
 static bool split_should_notify(VirtQueue *vq)
 {
     uint16_t old = vq->signalled_used;

@@ -14,7 +14,7 @@
 
 #ifdef CONFIG_LIBDEFLATE
 
-/* What zlib uses if nothing is said. */
+/* zlib's default. */
 #define LEVEL 6
 
 static void free_compressor(void *opaque)

@@ -163,7 +163,7 @@ static void step_write(Fuzz *f)
     const uint8_t *bytes = take_bytes(f, &len);
     struct stat st;
 
-    /* What the client has cut off is not there for it, either. */
+    /* The client has cut this off: it is not there for it, either. */
     if (fstat(f->mem_fd, &st) == 0 && (off_t)(offset + len) <= st.st_size) {
         memcpy(f->mem + offset, bytes, len);
     }

@@ -246,7 +246,7 @@ static void uk_complete_late(unsigned i)
     uk_complete(&sqe);
 }
 
-/* What was held back until the process calls. */
+/* The kernel completes what it held back until the process calls. */
 static void uk_run_tasks(void)
 {
     unsigned i = 0;

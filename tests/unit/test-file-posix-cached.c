@@ -131,7 +131,7 @@ static void test_cached(void)
         int64_t offset = g_test_rand_int_range(0, BYTES / BLOCK) * BLOCK;
 
         if (i % 10 == 0) {
-            /* What has been written is what is read. */
+            /* Reads return the data that were written last. */
             memset(content + offset, i, BLOCK);
             g_assert_cmpint(blk_pwrite(blk, offset, BLOCK, content + offset,
                                        0), ==, 0);
