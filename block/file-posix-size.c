@@ -362,19 +362,19 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
 
 /* --- create --- */
 
-static void file_set_attributes(int fd, QOpts *opts)
+static void file_set_attributes(int fd, const BlockdevCreateOptionsFile *o)
 {
     int attr;
 
-    if (qopts_get_bool(opts, "nocow", false) &&
-        ioctl(fd, FS_IOC_GETFLAGS, &attr) == 0) {
+    if (o->nocow && ioctl(fd, FS_IOC_GETFLAGS, &attr) == 0) {
         /* A wish: file systems without copy-on-write have no such flag. */
         attr |= FS_NOCOW_FL;
         ioctl(fd, FS_IOC_SETFLAGS, &attr);
     }
 #ifdef FS_IOC_FSSETXATTR
     {
-        uint64_t hint = qopts_get_size(opts, "extent_size_hint", 1 * MiB);
+        uint64_t hint = o->has_extent_size_hint ? o->extent_size_hint
+                                                : 1 * MiB;
         struct fsxattr xattr;
 
         if (hint && ioctl(fd, FS_IOC_FSGETXATTR, &xattr) == 0) {
@@ -386,59 +386,78 @@ static void file_set_attributes(int fd, QOpts *opts)
 #endif
 }
 
-static int file_create_fd(int fd, const char *filename, QOpts *opts,
-                          PreallocMode prealloc, Error **errp)
+static int file_create_fd(int fd, const BlockdevCreateOptionsFile *o,
+                          Error **errp)
 {
-    uint64_t size = QEMU_ALIGN_UP(qopts_get_size(opts, "size", 0),
-                                  BDRV_SECTOR_SIZE);
+    uint64_t size = QEMU_ALIGN_UP(o->size, BDRV_SECTOR_SIZE);
     uint64_t perm = BLK_PERM_WRITE | BLK_PERM_RESIZE;
     int ret;
 
     /* It may exist, and be in use: ask before the content goes away. */
     ret = file_lock_new_file(fd, perm, BLK_PERM_ALL & ~BLK_PERM_RESIZE,
-                             filename, errp);
+                             o->filename, errp);
     if (ret < 0) {
         return ret;
     }
     if (RETRY_ON_EINTR(ftruncate(fd, 0)) < 0) {
         ret = -errno;
-        error_setg_errno(errp, -ret, "Could not clear '%s'", filename);
+        error_setg_errno(errp, -ret, "Could not clear '%s'", o->filename);
         return ret;
     }
-    file_set_attributes(fd, opts);
-    return file_resize(fd, size, prealloc, errp);
+    file_set_attributes(fd, o);
+    return file_resize(fd, size, o->preallocation, errp);
 }
 
-int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
-                                     QOpts *opts, Error **errp)
+static int coroutine_fn file_create(const BlockdevCreateOptionsFile *o,
+                                    Error **errp)
 {
-    int prealloc, fd, ret;
+    int fd, ret;
 
-    filename = file_strip_prefix(filename);
-    if (!qopts_take_enum(opts, "preallocation", PreallocMode_lookup.array,
-                         PREALLOC_MODE_OFF, &prealloc, errp)) {
-        return -EINVAL;
-    }
-    if (prealloc == PREALLOC_MODE_METADATA) {
+    if (o->preallocation == PREALLOC_MODE_METADATA) {
         error_setg(errp, "Unsupported preallocation mode: %s",
-                   PreallocMode_str(prealloc));
+                   PreallocMode_str(o->preallocation));
         return -ENOTSUP;
     }
-    if (qopts_get_size(opts, "size", 0) > BDRV_MAX_LENGTH) {
+    if (o->size > BDRV_MAX_LENGTH) {
         error_setg(errp, "Image size too large: it must be %" PRId64
                    " bytes at most", BDRV_MAX_LENGTH);
         return -EFBIG;
     }
-    fd = qemu_create(filename, O_RDWR | O_BINARY, 0644, errp);
+    fd = qemu_create(o->filename, O_RDWR | O_BINARY, 0644, errp);
     if (fd < 0) {
         return -errno;
     }
-    ret = file_create_fd(fd, filename, opts, prealloc, errp);
+    ret = file_create_fd(fd, o, errp);
     if (close(fd) < 0 && ret == 0) {
         ret = -errno;
         error_setg_errno(errp, -ret, "Could not close the new file");
     }
     return ret;
+}
+
+int coroutine_fn file_co_create(BlockdevCreateOptions *options, Error **errp)
+{
+    return file_create(&options->u.file, errp);
+}
+
+int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
+                                     QOpts *opts, Error **errp)
+{
+    BlockdevCreateOptionsFile o = {
+        .filename = (char *)file_strip_prefix(filename),
+        .size = qopts_get_size(opts, "size", 0),
+        .nocow = qopts_get_bool(opts, "nocow", false),
+        .has_extent_size_hint = true,
+        .extent_size_hint = qopts_get_size(opts, "extent_size_hint", 1 * MiB),
+    };
+    int prealloc;
+
+    if (!qopts_take_enum(opts, "preallocation", PreallocMode_lookup.array,
+                         PREALLOC_MODE_OFF, &prealloc, errp)) {
+        return -EINVAL;
+    }
+    o.preallocation = prealloc;
+    return file_create(&o, errp);
 }
 
 /* --- devices --- */

@@ -423,6 +423,7 @@ static BlockDriver bdrv_file = {
     .bdrv_reopen_prepare = file_reopen_prepare,
     .bdrv_reopen_commit = file_reopen_commit,
     .bdrv_reopen_abort = file_reopen_abort,
+    .bdrv_co_create = file_co_create,
     .bdrv_co_create_opts = file_co_create_opts,
     .bdrv_co_preadv_part = file_co_preadv_part,
     .bdrv_co_pwritev_part = file_co_pwritev_part,
@@ -450,6 +451,7 @@ static void bdrv_file_init(void)
     bdrv_host_device.format_name = "host_device";
     bdrv_host_device.protocol_name = "host_device";
     bdrv_host_device.create_opts = &hdev_create_opts;
+    bdrv_host_device.bdrv_co_create = NULL;
     bdrv_host_device.bdrv_co_create_opts = hdev_co_create_opts;
     bdrv_host_device.bdrv_probe_device = hdev_probe_device;
     bdrv_register(&bdrv_file);

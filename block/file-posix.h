@@ -119,6 +119,7 @@ int coroutine_fn file_co_copy_range_to(BlockDriverState *bs, BdrvChild *src,
 
 /* file-posix-size.c */
 extern const QemuOptsList file_create_opts;
+int coroutine_fn file_co_create(BlockdevCreateOptions *options, Error **errp);
 int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
                                      QOpts *opts, Error **errp);
 extern const QemuOptsList hdev_create_opts;

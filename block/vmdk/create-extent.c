@@ -43,8 +43,8 @@ static bool make_layout(Layout *l, uint64_t sectors, Error **errp)
 }
 
 /* A new file of zeroes, open for writing; NULL with @errp set. */
-static BlockBackend *create_file(const VmdkCreate *c, const char *path,
-                                 int64_t bytes, Error **errp)
+static BlockBackend *create_named(const VmdkCreate *c, const char *path,
+                                  int64_t bytes, Error **errp)
 {
     QOpts *opts = qopts_dup(c->file_opts);
     int ret;
@@ -57,6 +57,40 @@ static BlockBackend *create_file(const VmdkCreate *c, const char *path,
     }
     return blk_new_open(path, NULL, NULL,
                         BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL, errp);
+}
+
+/*
+ * A node that takes a file, empty; one that cannot be empty, such as a device,
+ * stays as long as it is.
+ */
+static BlockBackend *empty_node(BlockDriverState *bs, int64_t bytes,
+                                Error **errp)
+{
+    uint64_t perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE
+                    | BLK_PERM_RESIZE;
+    BlockBackend *blk = blk_new(bdrv_get_aio_context(bs), perm, BLK_PERM_ALL);
+    int ret = blk_insert_bs(blk, bs, errp);
+
+    if (ret == 0) {
+        ret = blk_truncate(blk, 0, false, PREALLOC_MODE_OFF, 0, errp);
+    }
+    if (ret == 0) {
+        ret = blk_truncate(blk, bytes, false, PREALLOC_MODE_OFF, 0, errp);
+    }
+    if (ret < 0) {
+        blk_unref(blk);
+        return NULL;
+    }
+    return blk;
+}
+
+static BlockBackend *create_file(const VmdkCreate *c, unsigned index,
+                                 const char *path, int64_t bytes,
+                                 Error **errp)
+{
+    return c->nodes ? empty_node(g_ptr_array_index(c->nodes, index), bytes,
+                                 errp)
+                    : create_named(c, path, bytes, errp);
 }
 
 static int write_at(BlockBackend *blk, const char *path, int64_t offset,
@@ -90,12 +124,12 @@ static int finish_file(BlockBackend *blk, const char *path, int ret,
     return ret;
 }
 
-int vmdk_create_flat(const VmdkCreate *c, const char *path, uint64_t sectors,
-                     Error **errp)
+int vmdk_create_flat(const VmdkCreate *c, unsigned index, const char *path,
+                     uint64_t sectors, Error **errp)
 {
     /* At once, so that the protocol does what it does for raw images. */
-    BlockBackend *blk = create_file(c, path, sectors << BDRV_SECTOR_BITS,
-                                    errp);
+    BlockBackend *blk = create_file(c, index, path,
+                                    sectors << BDRV_SECTOR_BITS, errp);
 
     return blk ? finish_file(blk, path, 0, errp) : -EIO;
 }
@@ -103,7 +137,7 @@ int vmdk_create_flat(const VmdkCreate *c, const char *path, uint64_t sectors,
 int vmdk_create_text(const VmdkCreate *c, const char *path, const char *text,
                      Error **errp)
 {
-    BlockBackend *blk = create_file(c, path, 0, errp);
+    BlockBackend *blk = create_file(c, 0, path, 0, errp);
     int ret;
 
     if (!blk) {
@@ -188,6 +222,7 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
                         Error **errp)
 {
     Layout l;
+    int64_t bytes, old;
     int ret;
 
     if (!make_layout(&l, sectors, errp)) {
@@ -198,9 +233,16 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
         return -EINVAL;
     }
     /* The end marker of a stream without grains is a sector of zeroes. */
-    ret = blk_truncate(blk, (l.grain_offset + c->compressed)
-                            << BDRV_SECTOR_BITS, false,
-                       PREALLOC_MODE_OFF, 0, errp);
+    bytes = (l.grain_offset + c->compressed) << BDRV_SECTOR_BITS;
+    old = blk_getlength(blk);
+    ret = blk_truncate(blk, bytes, false, PREALLOC_MODE_OFF, 0, errp);
+    if (ret == 0 && old > 0) {
+        /* A device still has what it had. */
+        ret = blk_pwrite_zeroes(blk, 0, bytes, 0);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not write '%s'", path);
+        }
+    }
     if (ret == 0) {
         ret = write_header(c, blk, path, sectors, &l, errp);
     }
@@ -217,10 +259,10 @@ static int write_extent(const VmdkCreate *c, BlockBackend *blk,
     return ret;
 }
 
-int vmdk_create_sparse(const VmdkCreate *c, const char *path,
+int vmdk_create_sparse(const VmdkCreate *c, unsigned index, const char *path,
                        uint64_t sectors, const char *text, Error **errp)
 {
-    BlockBackend *blk = create_file(c, path, 0, errp);
+    BlockBackend *blk = create_file(c, index, path, 0, errp);
     int ret;
 
     if (!blk) {

@@ -48,7 +48,8 @@ const QemuOptsList vmdk_create_opts = {
     }
 };
 
-static bool take_subformat(VmdkCreate *c, const char *name, Error **errp)
+bool vmdk_create_take_subformat(VmdkCreate *c, const char *name,
+                                Error **errp)
 {
     size_t i;
 
@@ -65,7 +66,7 @@ static bool take_subformat(VmdkCreate *c, const char *name, Error **errp)
     return false;
 }
 
-static bool take_adapter(VmdkCreate *c, const char *name, Error **errp)
+bool vmdk_create_take_adapter(VmdkCreate *c, const char *name, Error **errp)
 {
     static const char *const names[] = {
         "ide", "buslogic", "lsilogic", "legacyESX",
@@ -92,7 +93,7 @@ static bool take_hwversion(VmdkCreate *c, const QOpts *opts, Error **errp)
         error_setg(errp, "compat6 cannot be enabled with hwversion set");
         return false;
     }
-    c->hwversion = given ? version : compat6 ? "6" : "4";
+    c->hwversion = given ? version : compat6 ? "6" : VMDK_CREATE_HWVERSION;
     return true;
 }
 
@@ -125,25 +126,11 @@ static bool check_backing_fmt(const QOpts *opts, Error **errp)
     return true;
 }
 
-static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
+bool vmdk_create_check(const VmdkCreate *c, Error **errp)
 {
-    const char *subformat = qopts_get_str(opts, "subformat");
-    const char *adapter = qopts_get_str(opts, "adapter_type");
-    const char *tools = qopts_get_str(opts, "toolsversion");
-
-    c->sectors = DIV_ROUND_UP(qopts_get_size(opts, "size", 0),
-                              BDRV_SECTOR_SIZE);
-    c->backing = qopts_get_str(opts, "backing_file");
-    c->zeroed_grain = qopts_get_bool(opts, "zeroed_grain", false);
-    c->toolsversion = tools ? tools : "2147483647";
-    if (!take_adapter(c, adapter ? adapter : "ide", errp)
-        || !take_subformat(c, subformat ? subformat : "monolithicSparse",
-                           errp)
-        || !take_hwversion(c, opts, errp)
-        || !is_one_line(c->hwversion, "hwversion", errp)
+    if (!is_one_line(c->hwversion, "hwversion", errp)
         || !is_one_line(c->toolsversion, "toolsversion", errp)
-        || !is_one_line(c->backing, "backing_file", errp)
-        || !check_backing_fmt(opts, errp)) {
+        || !is_one_line(c->backing, "backing_file", errp)) {
         return false;
     }
     if (c->flat && c->backing) {
@@ -155,6 +142,25 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
         return false;
     }
     return true;
+}
+
+static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
+{
+    const char *subformat = qopts_get_str(opts, "subformat");
+    const char *adapter = qopts_get_str(opts, "adapter_type");
+    const char *tools = qopts_get_str(opts, "toolsversion");
+
+    c->sectors = DIV_ROUND_UP(qopts_get_size(opts, "size", 0),
+                              BDRV_SECTOR_SIZE);
+    c->backing = qopts_get_str(opts, "backing_file");
+    c->zeroed_grain = qopts_get_bool(opts, "zeroed_grain", false);
+    c->toolsversion = tools ? tools : VMDK_CREATE_TOOLSVERSION;
+    return vmdk_create_take_adapter(c, adapter ? adapter : "ide", errp)
+           && vmdk_create_take_subformat(c, subformat ? subformat
+                                         : "monolithicSparse", errp)
+           && take_hwversion(c, opts, errp)
+           && vmdk_create_check(c, errp)
+           && check_backing_fmt(opts, errp);
 }
 
 static int take_parent_cid(VmdkCreate *c, const char *filename, Error **errp)
@@ -197,7 +203,7 @@ static void split_name(VmdkCreate *c, const char *filename)
     c->ext = ext;
 }
 
-/* The number of extents, and sectors in extent @index. */
+/* The sectors in extent @index. */
 static uint64_t extent_sectors(const VmdkCreate *c, uint64_t index)
 {
     uint64_t start = index * VMDK_SPLIT_SECTORS;
@@ -206,14 +212,33 @@ static uint64_t extent_sectors(const VmdkCreate *c, uint64_t index)
                     : c->sectors;
 }
 
-static uint64_t extent_count(const VmdkCreate *c)
+uint64_t vmdk_create_extents(const VmdkCreate *c)
 {
+    if (!c->flat && !c->split) {
+        return 0;
+    }
     return c->split || !c->sectors
            ? DIV_ROUND_UP(c->sectors, VMDK_SPLIT_SECTORS) : 1;
 }
 
+/*
+ * The file of a given extent, as the descriptor names it: seen from where the
+ * descriptor is, if that is the same directory or one above it.
+ */
+static char *node_name_in(const VmdkCreate *c, uint64_t index)
+{
+    BlockDriverState *bs = g_ptr_array_index(c->nodes, index + 1);
+    const char *name = bs->exact_filename;
+
+    return g_strdup(*c->dir && g_str_has_prefix(name, c->dir)
+                    ? name + strlen(c->dir) : name);
+}
+
 static char *extent_name(const VmdkCreate *c, uint64_t index)
 {
+    if (c->nodes) {
+        return node_name_in(c, index);
+    }
     if (!c->split) {
         return g_strdup_printf("%s-flat%s", c->stem, c->ext);
     }
@@ -223,7 +248,7 @@ static char *extent_name(const VmdkCreate *c, uint64_t index)
 
 static int create_extents(VmdkCreate *c, Error **errp)
 {
-    uint64_t count = extent_count(c);
+    uint64_t count = vmdk_create_extents(c);
     int ret = 0;
     uint64_t i;
 
@@ -234,11 +259,13 @@ static int create_extents(VmdkCreate *c, Error **errp)
     }
     for (i = 0; ret == 0 && i < count; i++) {
         g_autofree char *name = extent_name(c, i);
-        g_autofree char *path = g_strconcat(c->dir, name, NULL);
+        g_autofree char *path = c->nodes ? g_strdup(name)
+                                : g_strconcat(c->dir, name, NULL);
         uint64_t sectors = extent_sectors(c, i);
 
-        ret = c->flat ? vmdk_create_flat(c, path, sectors, errp)
-                      : vmdk_create_sparse(c, path, sectors, NULL, errp);
+        ret = c->flat ? vmdk_create_flat(c, i + 1, path, sectors, errp)
+                      : vmdk_create_sparse(c, i + 1, path, sectors, NULL,
+                                           errp);
         g_string_append_printf(c->lines, "RW %" PRIu64 " %s \"%s\"%s\n",
                                sectors, c->flat ? "FLAT" : "SPARSE", name,
                                c->flat ? " 0" : "");
@@ -272,7 +299,7 @@ static char *descriptor_text(const VmdkCreate *c)
     return g_string_free(text, false);
 }
 
-static int create_image(VmdkCreate *c, const char *filename, Error **errp)
+static int create_files(VmdkCreate *c, const char *filename, Error **errp)
 {
     g_autofree char *text = NULL;
     int ret;
@@ -288,38 +315,41 @@ static int create_image(VmdkCreate *c, const char *filename, Error **errp)
     g_string_append_printf(c->lines, "RW %" PRIu64 " SPARSE \"%s%s\"\n",
                            c->sectors, c->stem, c->ext);
     text = descriptor_text(c);
-    return vmdk_create_sparse(c, filename, c->sectors, text, errp);
+    return vmdk_create_sparse(c, 0, filename, c->sectors, text, errp);
+}
+
+int vmdk_create_image(VmdkCreate *c, const char *filename, Error **errp)
+{
+    int ret;
+
+    c->parent_cid = VMDK_NO_PARENT;
+    if (c->backing) {
+        ret = take_parent_cid(c, filename, errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    split_name(c, filename);
+    if (!is_one_line(strrchr(filename, '/') ?: filename, "filename", errp)) {
+        ret = -EINVAL;
+    } else {
+        c->lines = g_string_new("");
+        ret = create_files(c, filename, errp);
+        g_string_free(c->lines, true);
+    }
+    g_free(c->dir);
+    g_free(c->stem);
+    return ret;
 }
 
 static int create_from_options(const char *filename, const QOpts *opts,
                                Error **errp)
 {
     g_autoptr(QOpts) file_opts = qopts_dup(opts);
-    VmdkCreate c = {
-        .parent_cid = VMDK_NO_PARENT, .file_opts = file_opts,
-    };
-    int ret;
+    VmdkCreate c = { .file_opts = file_opts };
 
-    if (!take_options(&c, opts, errp)) {
-        return -EINVAL;
-    }
-    if (c.backing) {
-        ret = take_parent_cid(&c, filename, errp);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    split_name(&c, filename);
-    if (!is_one_line(strrchr(filename, '/') ?: filename, "filename", errp)) {
-        ret = -EINVAL;
-    } else {
-        c.lines = g_string_new("");
-        ret = create_image(&c, filename, errp);
-        g_string_free(c.lines, true);
-    }
-    g_free(c.dir);
-    g_free(c.stem);
-    return ret;
+    return take_options(&c, opts, errp)
+           ? vmdk_create_image(&c, filename, errp) : -EINVAL;
 }
 
 typedef struct CreateCall {

@@ -11,6 +11,10 @@
 /* 2 GiB: the largest extent of the "twoGbMaxExtent" formats. */
 #define VMDK_SPLIT_SECTORS ((uint64_t)(2 * GiB) >> BDRV_SECTOR_BITS)
 
+/* What is written where nothing else is wanted. */
+#define VMDK_CREATE_HWVERSION "4"
+#define VMDK_CREATE_TOOLSVERSION "2147483647"
+
 /* The image to create; strings belong to the options unless told otherwise. */
 typedef struct VmdkCreate {
     const char *subformat;
@@ -29,14 +33,34 @@ typedef struct VmdkCreate {
     const char *ext;            /* "" or with its '.' */
     GString *lines;             /* extent lines so far */
     QOpts *file_opts;           /* those of each file, but its size */
+    /*
+     * The nodes that take the image: its own file, then the extents, where
+     * those have files of their own.  NULL: files are made by their names.
+     */
+    GPtrArray *nodes;
 } VmdkCreate;
 
-int vmdk_create_flat(const VmdkCreate *c, const char *path, uint64_t sectors,
-                     Error **errp);
+/* Take the name of a format, or of an adapter.  False: there is no such. */
+bool vmdk_create_take_subformat(VmdkCreate *c, const char *name,
+                                Error **errp);
+bool vmdk_create_take_adapter(VmdkCreate *c, const char *name, Error **errp);
+/* Whether what @c has goes together, and can be written down. */
+bool vmdk_create_check(const VmdkCreate *c, Error **errp);
+/* The number of files for the data, beside the one of the descriptor. */
+uint64_t vmdk_create_extents(const VmdkCreate *c);
+/* Make the image @filename of what @c has. */
+int vmdk_create_image(VmdkCreate *c, const char *filename, Error **errp);
+
+/*
+ * A file of the image, which is number @index among the nodes: 0 is the image's
+ * own, the others are its extents.
+ */
+int vmdk_create_flat(const VmdkCreate *c, unsigned index, const char *path,
+                     uint64_t sectors, Error **errp);
 /* An empty sparse extent; @text is its embedded descriptor, or NULL. */
-int vmdk_create_sparse(const VmdkCreate *c, const char *path,
+int vmdk_create_sparse(const VmdkCreate *c, unsigned index, const char *path,
                        uint64_t sectors, const char *text, Error **errp);
-/* A descriptor of its own. */
+/* A descriptor of its own; always number 0. */
 int vmdk_create_text(const VmdkCreate *c, const char *path, const char *text,
                      Error **errp);
 

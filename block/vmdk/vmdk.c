@@ -60,6 +60,7 @@ BlockDriver bdrv_vmdk = {
     .bdrv_open = vmdk_open,
     .bdrv_close = vmdk_close,
     .bdrv_reopen_prepare = vmdk_reopen_prepare,
+    .bdrv_co_create = vmdk_co_create,
     .bdrv_co_create_opts = vmdk_co_create_opts,
     .bdrv_co_preadv_part = vmdk_co_preadv_part,
     .bdrv_co_pwritev_part = vmdk_co_pwritev_part,

@@ -548,6 +548,7 @@ int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
 
 /* create.c */
 extern const QemuOptsList vmdk_create_opts;
+int coroutine_fn vmdk_co_create(BlockdevCreateOptions *options, Error **errp);
 int coroutine_fn vmdk_co_create_opts(BlockDriver *drv, const char *filename,
                                      QOpts *opts, Error **errp);
 

@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "block/graph-lock.h"
 #include "qapi/error.h"
+#include "qapi/qapi-types-block-create.h"
 #include "qemu/main-loop.h"
 #include "qemu/error-report.h"
 #include "qemu/transactions.h"
@@ -68,6 +69,9 @@ struct BlockDriver {
     void (*bdrv_reopen_commit)(BDRVReopenState *state);
     void (*bdrv_reopen_abort)(BDRVReopenState *state);
 
+    /* In a coroutine of the main thread: what blockdev-create asks for. */
+    int coroutine_fn (*bdrv_co_create)(BlockdevCreateOptions *options,
+                                       Error **errp);
     /* In a coroutine; @opts has the values of create_opts. */
     int coroutine_fn (*bdrv_co_create_opts)(BlockDriver *drv,
                                             const char *filename,

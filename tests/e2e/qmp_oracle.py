@@ -161,6 +161,54 @@ GROUPS = {
             'driver': 'file', 'filename': 'DIR/new.img', 'size': 65536,
             'preallocation': 'nope'}}),
     ],
+    'create-vmdk': [
+        *(command for name in 'stuvw' for command in (
+            ('blockdev-create', {'job-id': 'f', 'options': {
+                'driver': 'file', 'filename': 'DIR/%s.vmdk' % name,
+                'size': 0}}),
+            'wait', ('job-dismiss', {'id': 'f'}),
+            ('blockdev-add', {'driver': 'file', 'node-name': name,
+                              'filename': 'DIR/%s.vmdk' % name}))),
+        *(command for name, size, more in (
+            ('s', 1 << 30, {}),
+            ('t', 1 << 30, {
+                'subformat': 'monolithicSparse', 'hwversion': '11',
+                'extents': [], 'toolsversion': '3',
+                'adapter-type': 'lsilogic', 'zeroed-grain': True}),
+            ('u', 1 << 20, {'subformat': 'monolithicFlat', 'extents': ['s']}),
+            ('v', 5 << 30, {'subformat': 'twoGbMaxExtentSparse',
+                            'extents': ['s', 't', 'u']}),
+            ('w', 1 << 20, {'subformat': 'streamOptimized'}),
+            ('s', 1 << 20, {'subformat': 'monolithicFlat'}),
+            ('s', 1 << 20, {'subformat': 'monolithicFlat',
+                            'extents': ['t', 'u']}),
+            ('s', 1 << 20, {'extents': ['t']}),
+            ('s', 1 << 20, {'subformat': 'monolithicFlat', 'extents': ['t'],
+                            'backing-file': 'x'}),
+            ('s', 1 << 20, {'subformat': 'monolithicFlat', 'extents': ['t'],
+                            'zeroed-grain': True}),
+            ('s', 5000, {}),
+            ('s', 1 << 20, {'backing-file': 'DIR/nope'}),
+            ('nope', 1 << 20, {})) for command in (
+                ('blockdev-create', {'job-id': 'j', 'options': {
+                    'driver': 'vmdk', 'file': name, 'size': size, **more}}),
+                'wait', ('query-jobs', {}), ('job-dismiss', {'id': 'j'}))),
+        ('blockdev-create', {'job-id': 'j', 'options': {
+            'driver': 'vmdk', 'file': 's', 'size': 0,
+            'adapter-type': 'scsi'}}),
+        ('blockdev-create', {'job-id': 'j', 'options': {
+            'driver': 'vmdk', 'file': 's', 'size': 0,
+            'subformat': 'sparse'}}),
+        ('blockdev-add', {'driver': 'vmdk', 'node-name': 'all',
+                          'file': 'v'}),
+        ('blockdev-del', {'node-name': 'all'}),
+        ('blockdev-create', {'job-id': 'j', 'options': {
+            'driver': 'vmdk', 'size': 1 << 20}}),
+        ('blockdev-create', {'job-id': 'j', 'options': {
+            'driver': 'vmdk', 'size': 1 << 20, 'file': {
+                'driver': 'file', 'filename': 'DIR/no/x'}}}),
+        'wait', ('query-jobs', {}),
+    ],
     'objects': [
         ('object-add', {'qom-type': 'iothread', 'id': 'io0'}),
         ('object-add', {'qom-type': 'iothread', 'id': 'io0'}),
