@@ -39,24 +39,6 @@ typedef struct BDRVBlkdebugState {
     bool has_rules;             /* by options */
 } BDRVBlkdebugState;
 
-static const QemuOptsList blkdebug_runtime_opts = {
-    .name = "blkdebug",
-    .desc = {
-        { "config", QEMU_OPT_STRING, "Path to the configuration file" },
-        { "x-image", QEMU_OPT_STRING, "image of blkdebug:CONFIG:IMAGE" },
-        { "align", QEMU_OPT_SIZE, "Required alignment in bytes" },
-        { "max-transfer", QEMU_OPT_SIZE, "Maximum transfer size in bytes" },
-        { "opt-write-zero", QEMU_OPT_SIZE,
-          "Optimum write zero alignment in bytes" },
-        { "max-write-zero", QEMU_OPT_SIZE,
-          "Maximum write zero size in bytes" },
-        { "opt-discard", QEMU_OPT_SIZE,
-          "Optimum discard alignment in bytes" },
-        { "max-discard", QEMU_OPT_SIZE, "Maximum discard size in bytes" },
-        { NULL }
-    }
-};
-
 static void blkdebug_parse_filename(const char *filename, QOpts *options,
                                     Error **errp)
 {
@@ -97,19 +79,19 @@ static int check_limit(const LimitOption *o, Error **errp)
     return 0;
 }
 
-static int blkdebug_set_limits(BlockDriverState *bs, const QOpts *opts,
-                               Error **errp)
+static int blkdebug_set_limits(BlockDriverState *bs,
+                               const BlockdevOptionsBlkdebug *o, Error **errp)
 {
     BDRVBlkdebugState *s = bs->opaque;
     uint64_t align;
     size_t i;
 
-    s->align = qopts_get_size(opts, "align", 0);
-    s->max_transfer = qopts_get_size(opts, "max-transfer", 0);
-    s->opt_write_zero = qopts_get_size(opts, "opt-write-zero", 0);
-    s->max_write_zero = qopts_get_size(opts, "max-write-zero", 0);
-    s->opt_discard = qopts_get_size(opts, "opt-discard", 0);
-    s->max_discard = qopts_get_size(opts, "max-discard", 0);
+    s->align = o->align;
+    s->max_transfer = o->max_transfer;
+    s->opt_write_zero = o->opt_write_zero;
+    s->max_write_zero = o->max_write_zero;
+    s->opt_discard = o->opt_discard;
+    s->max_discard = o->max_discard;
     if (s->align && (s->align >= INT_MAX || !is_power_of_2(s->align))) {
         error_setg(errp, "Cannot meet constraints with align %" PRIu64,
                    s->align);
@@ -154,16 +136,22 @@ static void blkdebug_free_rules(BDRVBlkdebugState *s)
 static void blkdebug_process_event(BDRVBlkdebugState *s, BlkdebugEvent event,
                                    int *suspensions);
 
-static int blkdebug_setup(BlockDriverState *bs, QOpts *opts, QOpts *options,
+static int blkdebug_setup(BlockDriverState *bs,
+                          const BlockdevOptionsBlkdebug *o, QOpts *options,
                           Error **errp)
 {
     BDRVBlkdebugState *s = bs->opaque;
+    /* What "blkdebug:CONFIG:IMAGE" says; in no schema. */
+    g_autofree char *image = NULL;
     BlockDriverState *file;
     const int fua = BDRV_REQ_FUA;
     int given;
     int unused = 0;
 
-    s->config = g_strdup(qopts_get_str(opts, "config"));
+    if (!qopts_take_str(options, "x-image", NULL, &image, errp)) {
+        return -EINVAL;
+    }
+    s->config = g_strdup(o->config);
     if (s->config && blkdebug_read_config(s->rules, s->config, errp) < 0) {
         return -EINVAL;
     }
@@ -172,9 +160,8 @@ static int blkdebug_setup(BlockDriverState *bs, QOpts *opts, QOpts *options,
         return -EINVAL;
     }
     s->has_rules = qopts_count(options) != given;
-    if (bdrv_open_file_child(qopts_get_str(opts, "x-image"), options,
-                             "image", bs, errp) < 0 ||
-        blkdebug_set_limits(bs, opts, errp) < 0) {
+    if (bdrv_open_file_child(image, options, "image", bs, errp) < 0 ||
+        blkdebug_set_limits(bs, o, errp) < 0) {
         return -EINVAL;
     }
     file = bs->file->bs;
@@ -193,11 +180,11 @@ static int blkdebug_open(BlockDriverState *bs, QOpts *options, int flags,
                          Error **errp)
 {
     BDRVBlkdebugState *s = bs->opaque;
-    QOpts *opts;
+    g_autoptr(BlockdevOptionsBlkdebug) o =
+        QOPTS_TAKE(BlockdevOptionsBlkdebug, options, errp);
     int i, ret;
 
-    opts = qopts_take_table(&blkdebug_runtime_opts, options, errp);
-    if (!opts) {
+    if (!o) {
         return -EINVAL;
     }
     qemu_mutex_init(&s->lock);
@@ -205,8 +192,7 @@ static int blkdebug_open(BlockDriverState *bs, QOpts *options, int flags,
     for (i = 0; i < BLKDBG__MAX; i++) {
         QTAILQ_INIT(&s->rules[i]);
     }
-    ret = blkdebug_setup(bs, opts, options, errp);
-    qopts_unref(opts);
+    ret = blkdebug_setup(bs, o, options, errp);
     if (ret < 0) {
         blkdebug_free_rules(s);
         g_free(s->config);
@@ -600,7 +586,6 @@ static BlockDriver bdrv_blkdebug = {
     .protocol_name = "blkdebug",
     .instance_size = sizeof(BDRVBlkdebugState),
     .is_filter = true,
-    .runtime_opts = &blkdebug_runtime_opts,
 
     .bdrv_parse_filename = blkdebug_parse_filename,
     .bdrv_open = blkdebug_open,

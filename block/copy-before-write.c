@@ -40,12 +40,6 @@ typedef struct BDRVCopyBeforeWriteState {
     CoQueue frozen_queue;       /* until one of them has ended */
 } BDRVCopyBeforeWriteState;
 
-static const char *const on_cbw_error_names[] = {
-    [ON_CBW_ERROR_BREAK_GUEST_WRITE] = "break-guest-write",
-    [ON_CBW_ERROR_BREAK_SNAPSHOT] = "break-snapshot",
-    NULL,
-};
-
 static int coroutine_fn cbw_co_preadv_part(BlockDriverState *bs,
                                            int64_t offset, int64_t bytes,
                                            QEMUIOVector *qiov,
@@ -361,25 +355,18 @@ static int cbw_take_bitmap(QOpts *options, BdrvDirtyBitmap **bitmap,
 static int cbw_take_options(BDRVCopyBeforeWriteState *s, QOpts *options,
                             uint64_t *min_cluster_size, Error **errp)
 {
-    uint64_t timeout = 0;
-    int on_error = ON_CBW_ERROR_BREAK_GUEST_WRITE;
+    g_autoptr(BlockdevOptionsCbw) o = QOPTS_TAKE(BlockdevOptionsCbw, options,
+                                                 errp);
 
-    if (!qopts_take_enum(options, "on-cbw-error", on_cbw_error_names, on_error,
-                         &on_error, errp) ||
-        !qopts_take_number(options, "cbw-timeout", 0, &timeout, errp) ||
-        !qopts_take_number(options, "min-cluster-size", 0, min_cluster_size,
-                           errp) ||
-        !qopts_take_bool(options, "discard-source", false, &s->discard_source,
-                         errp)) {
+    /* The one that is not in the schema is of the backup job alone. */
+    if (!o || !qopts_take_bool(options, "discard-source", false,
+                               &s->discard_source, errp)) {
         return -EINVAL;
     }
-    if (timeout > UINT32_MAX) {
-        error_setg(errp, "cbw-timeout: %" PRIu64 " is too large, it must be "
-                   "%u seconds at most", timeout, UINT32_MAX);
-        return -EINVAL;
-    }
-    s->on_cbw_error = on_error;
-    s->cbw_timeout_ns = timeout * NANOSECONDS_PER_SECOND;
+    *min_cluster_size = o->min_cluster_size;
+    /* The first is the default. */
+    s->on_cbw_error = o->on_cbw_error;
+    s->cbw_timeout_ns = o->cbw_timeout * NANOSECONDS_PER_SECOND;
     return 0;
 }
 
@@ -472,26 +459,10 @@ static void cbw_close(BlockDriverState *bs)
     s->bcs = NULL;
 }
 
-static const QemuOptsList cbw_runtime_opts = {
-    .name = "copy-before-write",
-    .desc = {
-        { .name = "on-cbw-error", .type = QEMU_OPT_STRING,
-          .help = "What happens when the copying fails: break-guest-write, "
-                  "break-snapshot" },
-        { .name = "cbw-timeout", .type = QEMU_OPT_NUMBER,
-          .help = "Seconds after which a copy that a write waits for has "
-                  "failed (0: never)" },
-        { .name = "min-cluster-size", .type = QEMU_OPT_SIZE,
-          .help = "The least unit of copying" },
-        { }
-    },
-};
-
 static BlockDriver bdrv_cbw_filter = {
     .format_name = "copy-before-write",
     .instance_size = sizeof(BDRVCopyBeforeWriteState),
     .is_filter = true,
-    .runtime_opts = &cbw_runtime_opts,
 
     .bdrv_open = cbw_open,
     .bdrv_close = cbw_close,
@@ -534,7 +505,7 @@ BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
     }
     qopts_set_str(options, "file", bdrv_get_node_name(source));
     qopts_set_str(options, "target", bdrv_get_node_name(target));
-    qopts_set_str(options, "on-cbw-error", on_cbw_error_names[on_cbw_error]);
+    qopts_set_str(options, "on-cbw-error", OnCbwError_str(on_cbw_error));
     qopts_set_bool(options, "discard-source", discard_source);
     if (min_cluster_size) {
         g_autofree char *size = g_strdup_printf("%" PRIu64, min_cluster_size);

@@ -15,34 +15,26 @@ typedef struct BDRVCopyOnReadState {
     BlockDriverState *bottom;   /* the last image that counts; NULL: all do */
 } BDRVCopyOnReadState;
 
-static const QemuOptsList cor_runtime_opts = {
-    .name = "copy-on-read",
-    .desc = {
-        { "bottom", QEMU_OPT_STRING,
-          "Node name of the last image of the chain that is copied from" },
-        { NULL }
-    },
-};
-
 static int cor_take_bottom(BlockDriverState *bs, QOpts *options, Error **errp)
 {
     BDRVCopyOnReadState *s = bs->opaque;
-    g_autofree char *name = NULL;
+    g_autoptr(BlockdevOptionsCor) o = QOPTS_TAKE(BlockdevOptionsCor, options,
+                                                 errp);
 
-    if (!qopts_take_str(options, "bottom", NULL, &name, errp)) {
+    if (!o) {
         return -EINVAL;
     }
-    if (!name) {
+    if (!o->bottom) {
         return 0;
     }
-    s->bottom = bdrv_find_node(name);
+    s->bottom = bdrv_find_node(o->bottom);
     if (!s->bottom) {
-        error_setg(errp, "Bottom node '%s' not found", name);
+        error_setg(errp, "Bottom node '%s' not found", o->bottom);
         return -EINVAL;
     }
     if (!bdrv_chain_contains(bs->file->bs, s->bottom)) {
         error_setg(errp, "Bottom node '%s' is not in the backing chain of '%s'",
-                   name, bdrv_get_node_name(bs->file->bs));
+                   o->bottom, bdrv_get_node_name(bs->file->bs));
         return -EINVAL;
     }
     bdrv_ref(s->bottom);
@@ -192,7 +184,6 @@ static BlockDriver bdrv_copy_on_read = {
     .format_name = "copy-on-read",
     .instance_size = sizeof(BDRVCopyOnReadState),
     .is_filter = true,
-    .runtime_opts = &cor_runtime_opts,
 
     .bdrv_open = cor_open,
     .bdrv_close = cor_close,

@@ -10,28 +10,6 @@
 #include <sys/ioctl.h>
 #include <linux/fs.h>
 
-static const char *const aio_names[] = {
-    "threads", "native", "io_uring", NULL
-};
-enum { RAW_AIO_THREADS, RAW_AIO_NATIVE, RAW_AIO_IO_URING };
-
-static const char *const locking_names[] = { "auto", "on", "off", NULL };
-enum { RAW_LOCKING_AUTO, RAW_LOCKING_ON, RAW_LOCKING_OFF };
-
-static const QemuOptsList file_runtime_opts = {
-    .name = "raw",
-    .desc = {
-        { "filename", QEMU_OPT_STRING, "File name of the image" },
-        { "aio", QEMU_OPT_STRING,
-          "host AIO implementation (threads, native)" },
-        { "aio-max-batch", QEMU_OPT_NUMBER,
-          "AIO max batch size (0 = auto handled by AIO backend, default: 0)" },
-        { "locking", QEMU_OPT_STRING,
-          "file locking mode (on/off/auto, default: auto)" },
-        { NULL }
-    },
-};
-
 static const char *const file_mutable_opts[] = { "aio-max-batch", NULL };
 
 static void file_parse_filename(const char *filename, QOpts *options,
@@ -63,18 +41,33 @@ static int file_flags_for(int bdrv_flags)
 
 /* --- engines --- */
 
-static int file_open_aio(BlockDriverState *bs, int aio, int bdrv_flags,
-                         Error **errp)
+/*
+ * The engine that the options, or the flags of -i, ask for.  Its name may be
+ * one that the schema of this build has not.
+ */
+static const FileEngine *file_take_engine(QOpts *options, int flags,
+                                          Error **errp)
 {
-    BDRVFileState *s = bs->opaque;
+    g_autofree char *name = NULL;
+    const FileEngine *engine;
 
-    s->engine = file_find_engine(aio_names[aio]);
-    if (!s->engine) {
-        error_setg(errp, "aio=%s was specified, but is not supported in this "
-                   "build.", aio_names[aio]);
-        return -EINVAL;
+    if (!qopts_take_str(options, "aio", flags & BDRV_O_NATIVE_AIO ? "native" :
+                        flags & BDRV_O_IO_URING ? "io_uring" : "threads",
+                        &name, errp)) {
+        return NULL;
     }
-    return s->engine->open ? s->engine->open(bs, bdrv_flags, errp) : 0;
+    engine = file_find_engine(name);
+    if (engine) {
+        return engine;
+    }
+    if (!strcmp(name, "native") || !strcmp(name, "io_uring")) {
+        error_setg(errp, "aio=%s was specified, but is not supported in this "
+                   "build.", name);
+    } else {
+        error_setg(errp, "Parameter 'aio' does not accept value '%s' "
+                   "(possible: threads, native, io_uring)", name);
+    }
+    return NULL;
 }
 
 /* --- open --- */
@@ -151,47 +144,46 @@ static int file_open_fd(BlockDriverState *bs, BDRVFileState *s,
     return 0;
 }
 
-static int file_set_locking(BDRVFileState *s, int locking, Error **errp)
+static int file_set_locking(BDRVFileState *s, OnOffAuto locking, Error **errp)
 {
     bool supported = file_locks_supported(s->fd);
 
-    if (locking == RAW_LOCKING_ON && !supported) {
+    if (locking == ON_OFF_AUTO_ON && !supported) {
         error_setg(errp, "locking=on: this system has no open file "
                    "description locks");
         return -EINVAL;
     }
-    s->use_lock = locking != RAW_LOCKING_OFF && supported;
+    s->use_lock = locking != ON_OFF_AUTO_OFF && supported;
     s->locked_shared_perm = BLK_PERM_ALL;
     return 0;
 }
 
-static int file_open_common(BlockDriverState *bs, QOpts *opts, int aio,
-                            int locking, Error **errp)
+static int file_open_common(BlockDriverState *bs,
+                            const BlockdevOptionsFile *o, Error **errp)
 {
     BDRVFileState *s = bs->opaque;
-    const char *filename = qopts_get_str(opts, "filename");
     int ret;
 
     s->fd = -1;
     s->new_perm_fd = -1;
-    if (!filename) {
+    if (!o->filename) {
         error_setg(errp, "The 'file' block driver requires a file name");
         return -EINVAL;
     }
-    qopts_set_str(bs->options, "filename", filename);
+    qopts_set_str(bs->options, "filename", o->filename);
     file_refresh_filename(bs);
-    s->aio_max_batch = qopts_get_number(opts, "aio-max-batch", 0);
+    s->aio_max_batch = o->aio_max_batch;
     s->open_flags = file_flags_for(bs->open_flags);
-    ret = file_open_fd(bs, s, filename, errp);
+    ret = file_open_fd(bs, s, o->filename, errp);
     if (ret < 0) {
         return ret;
     }
-    ret = file_set_locking(s, locking, errp);
+    ret = file_set_locking(s, o->locking, errp);
     if (ret == 0) {
-        ret = file_check_type(bs, s, filename, errp);
+        ret = file_check_type(bs, s, o->filename, errp);
     }
-    if (ret == 0) {
-        ret = file_open_aio(bs, aio, bs->open_flags, errp);
+    if (ret == 0 && s->engine->open) {
+        ret = s->engine->open(bs, bs->open_flags, errp);
     }
     if (ret < 0) {
         close(s->fd);
@@ -212,23 +204,15 @@ static int file_open_common(BlockDriverState *bs, QOpts *opts, int aio,
 static int file_open(BlockDriverState *bs, QOpts *options, int flags,
                      Error **errp)
 {
-    g_autoptr(QOpts) opts = NULL;
-    int aio_default, aio, locking;
+    BDRVFileState *s = bs->opaque;
+    g_autoptr(BlockdevOptionsFile) o = NULL;
 
-    aio_default = flags & BDRV_O_NATIVE_AIO ? RAW_AIO_NATIVE :
-                  flags & BDRV_O_IO_URING ? RAW_AIO_IO_URING :
-                  RAW_AIO_THREADS;
-    if (!qopts_take_enum(options, "aio", aio_names, aio_default, &aio,
-                         errp) ||
-        !qopts_take_enum(options, "locking", locking_names, RAW_LOCKING_AUTO,
-                         &locking, errp)) {
+    s->engine = file_take_engine(options, flags, errp);
+    if (!s->engine) {
         return -EINVAL;
     }
-    opts = qopts_take_table(&file_runtime_opts, options, errp);
-    if (!opts) {
-        return -EINVAL;
-    }
-    return file_open_common(bs, opts, aio, locking, errp);
+    o = QOPTS_TAKE(BlockdevOptionsFile, options, errp);
+    return o ? file_open_common(bs, o, errp) : -EINVAL;
 }
 
 static void file_close(BlockDriverState *bs)
@@ -413,7 +397,6 @@ static BlockDriver bdrv_file = {
     .format_name = "file",
     .protocol_name = "file",
     .instance_size = sizeof(BDRVFileState),
-    .runtime_opts = &file_runtime_opts,
     .create_opts = &file_create_opts,
     .mutable_opts = file_mutable_opts,
     .bdrv_parse_filename = file_parse_filename,

@@ -46,14 +46,15 @@ NBDParams *nbd_params_ref(NBDParams *p);
 /* NULL is fine. */
 void nbd_params_unref(NBDParams *p);
 
-extern const QemuOptsList nbd_runtime_opts;
-
 void nbd_parse_filename(const char *filename, QOpts *options, Error **errp);
-/* The server out of @options and @opts, the driver's; NULL with @errp set. */
-SocketAddress *nbd_take_server(QOpts *options, const QOpts *opts,
-                               Error **errp);
-/* The TLS options, when the address is known.  False with @errp set. */
-bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp);
+/* The server out of @options; NULL with @errp set. */
+SocketAddress *nbd_take_server(QOpts *options, Error **errp);
+/*
+ * The TLS options (NULL: not given), when the address is known.  False with
+ * @errp set.
+ */
+bool nbd_take_tls(NBDParams *p, const char *creds_id, const char *hostname,
+                  Error **errp);
 /* "nbd://..." for @p, to be freed; NULL: there is none that says it all. */
 char *nbd_params_uri(const NBDParams *p);
 

@@ -16,35 +16,6 @@
 #include "qapi/util.h"
 #include "qemu/cutils.h"
 
-const QemuOptsList nbd_runtime_opts = {
-    .name = "nbd",
-    .desc = {
-        { "host", QEMU_OPT_STRING, "TCP host to connect to" },
-        { "port", QEMU_OPT_STRING, "TCP port to connect to" },
-        { "path", QEMU_OPT_STRING, "Unix socket path to connect to" },
-        { "export", QEMU_OPT_STRING, "Name of the NBD export to open" },
-        { "tls-creds", QEMU_OPT_STRING,
-          "ID of the TLS credentials to use" },
-        { "tls-hostname", QEMU_OPT_STRING,
-          "Override hostname for validating TLS x509 certificate" },
-        { "x-dirty-bitmap", QEMU_OPT_STRING,
-          "experimental: expose named dirty bitmap in place of block status" },
-        { "reconnect-delay", QEMU_OPT_NUMBER,
-          "On an unexpected disconnect, the nbd client tries to connect again "
-          "until succeeding or encountering a serious error. During the first "
-          "@reconnect-delay seconds, all requests are paused and will be "
-          "rerun on a successful reconnect. After that time, any delayed "
-          "requests and all future requests before a successful reconnect "
-          "will immediately fail. Default 0" },
-        { "open-timeout", QEMU_OPT_NUMBER,
-          "In seconds. If zero, the nbd driver tries the connection only "
-          "once, and fails to open if the connection fails. If non-zero, the "
-          "nbd driver will repeat connection attempts until successful or "
-          "until @open-timeout seconds have elapsed. Default 0" },
-        { NULL }
-    }
-};
-
 NBDParams *nbd_params_ref(NBDParams *p)
 {
     qatomic_inc(&p->refcount);
@@ -207,11 +178,10 @@ void nbd_parse_filename(const char *filename, QOpts *options, Error **errp)
 
 /* --- the server --- */
 
-static SocketAddress *legacy_server(const QOpts *opts, Error **errp)
+/* What file names give, and old command lines; in no schema. */
+static SocketAddress *legacy_server(const char *path, const char *host,
+                                    const char *port, Error **errp)
 {
-    const char *path = qopts_get_str(opts, "path");
-    const char *host = qopts_get_str(opts, "host");
-    const char *port = qopts_get_str(opts, "port");
     SocketAddress *addr;
 
     if (path && host) {
@@ -256,16 +226,20 @@ static SocketAddress *server_from_options(QOpts *server, Error **errp)
     return addr;
 }
 
-SocketAddress *nbd_take_server(QOpts *options, const QOpts *opts,
-                               Error **errp)
+SocketAddress *nbd_take_server(QOpts *options, Error **errp)
 {
     g_autoptr(QOpts) server = qopts_extract_sub(options, "server.");
+    g_autofree char *path = NULL, *host = NULL, *port = NULL;
 
-    if (!qopts_count(server)) {
-        return legacy_server(opts, errp);
+    if (!qopts_take_str(options, "path", NULL, &path, errp) ||
+        !qopts_take_str(options, "host", NULL, &host, errp) ||
+        !qopts_take_str(options, "port", NULL, &port, errp)) {
+        return NULL;
     }
-    if (qopts_has(opts, "path") || qopts_has(opts, "host") ||
-        qopts_has(opts, "port")) {
+    if (!qopts_count(server)) {
+        return legacy_server(path, host, port, errp);
+    }
+    if (path || host || port) {
         error_setg(errp, "Cannot use 'server' and path/host/port at the same "
                    "time");
         return NULL;
@@ -303,20 +277,19 @@ static bool tls_check(const NBDParams *p, const TLSCreds *creds, Error **errp)
     return false;
 }
 
-bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp)
+bool nbd_take_tls(NBDParams *p, const char *creds_id, const char *hostname,
+                  Error **errp)
 {
-    const char *id = qopts_get_str(opts, "tls-creds");
-    const char *hostname = qopts_get_str(opts, "tls-hostname");
     TLSCreds *creds;
     bool ok;
 
-    if (!id) {
+    if (!creds_id) {
         if (hostname) {
             error_setg(errp, "tls-hostname needs tls-creds");
         }
         return !hostname;
     }
-    creds = tls_creds_get(id, false, errp);
+    creds = tls_creds_get(creds_id, false, errp);
     if (!creds) {
         return false;
     }
@@ -338,9 +311,10 @@ bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp)
     return ok;
 }
 #else
-bool nbd_take_tls(NBDParams *p, const QOpts *opts, Error **errp)
+bool nbd_take_tls(NBDParams *p, const char *creds_id, const char *hostname,
+                  Error **errp)
 {
-    if (qopts_has(opts, "tls-creds") || qopts_has(opts, "tls-hostname")) {
+    if (creds_id || hostname) {
         error_setg(errp, "This program was built without TLS");
         return false;
     }

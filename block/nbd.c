@@ -145,44 +145,32 @@ static bool nbd_check_strings(const NBDParams *p, Error **errp)
     return true;
 }
 
-static bool nbd_take_seconds(const QOpts *opts, const char *key,
-                             int64_t *ns, Error **errp)
-{
-    uint64_t seconds = qopts_get_number(opts, key, 0);
-
-    if (seconds > UINT32_MAX) {
-        error_setg(errp, "'%s' is at most %" PRIu32 " seconds", key,
-                   UINT32_MAX);
-        return false;
-    }
-    *ns = seconds * NANOSECONDS_PER_SECOND;
-    return true;
-}
-
 static bool nbd_process_options(BlockDriverState *bs, QOpts *options,
                                 int64_t *open_timeout_ns, Error **errp)
 {
     BDRVNBDState *s = bs->opaque;
     NBDParams *p = s->params = g_new0(NBDParams, 1);
-    g_autoptr(QOpts) opts = qopts_take_table(&nbd_runtime_opts, options, errp);
-    const char *context;
+    g_autoptr(BlockdevOptionsNbd) o = QOPTS_TAKE(BlockdevOptionsNbd, options,
+                                                 errp);
 
     p->refcount = 1;
-    if (!opts) {
+    if (!o) {
         return false;
     }
-    context = qopts_get_str(opts, "x-dirty-bitmap");
-    p->export = g_strdup(qopts_get_str(opts, "export") ?: "");
-    p->context = g_strdup(context ?: LIBNBD_CONTEXT_BASE_ALLOCATION);
+    p->export = g_strdup(o->export ?: "");
+    p->context = g_strdup(o->x_dirty_bitmap ?: LIBNBD_CONTEXT_BASE_ALLOCATION);
     p->writable = bs->open_flags & BDRV_O_RDWR;
-    p->addr = nbd_take_server(options, opts, errp);
+    p->addr = nbd_take_server(options, errp);
     if (!p->addr || !nbd_check_strings(p, errp)) {
         return false;
     }
-    return nbd_take_tls(p, opts, errp) &&
-           nbd_take_seconds(opts, "reconnect-delay", &s->reconnect_delay_ns,
-                            errp) &&
-           nbd_take_seconds(opts, "open-timeout", open_timeout_ns, errp);
+    s->reconnect_delay_ns = o->reconnect_delay * NANOSECONDS_PER_SECOND;
+    *open_timeout_ns = o->open_timeout * NANOSECONDS_PER_SECOND;
+#ifdef CONFIG_GNUTLS
+    return nbd_take_tls(p, o->tls_creds, o->tls_hostname, errp);
+#else
+    return true;
+#endif
 }
 
 static void nbd_nothing(void *opaque)
@@ -370,7 +358,6 @@ static BlockDriver bdrv_nbd = {
     .format_name = "nbd",
     .protocol_name = "nbd",
     .instance_size = sizeof(BDRVNBDState),
-    .runtime_opts = &nbd_runtime_opts,
     .bdrv_parse_filename = nbd_parse_filename,
     .bdrv_open = nbd_open,
     .bdrv_close = nbd_close_node,

@@ -15,18 +15,6 @@ typedef struct BDRVNullState {
     bool read_zeroes;
 } BDRVNullState;
 
-static const QemuOptsList null_runtime_opts = {
-    .name = "null",
-    .desc = {
-        { "size", QEMU_OPT_SIZE, "size of the null block" },
-        { "latency-ns", QEMU_OPT_NUMBER,
-          "nanoseconds (approximated) to wait before completing request" },
-        { "read-zeroes", QEMU_OPT_BOOL,
-          "return zeroes when read" },
-        { NULL }
-    }
-};
-
 static void null_parse(const char *filename, const char *only,
                        QOpts *options, Error **errp)
 {
@@ -52,26 +40,24 @@ static int null_open(BlockDriverState *bs, QOpts *options, int flags,
                      Error **errp)
 {
     BDRVNullState *s = bs->opaque;
-    uint64_t size;
-    uint64_t latency;
+    g_autoptr(BlockdevOptionsNull) o = QOPTS_TAKE(BlockdevOptionsNull, options,
+                                                  errp);
 
-    if (!qopts_take_size(options, "size", NULL_DEFAULT_SIZE, &size, errp)
-        || !qopts_take_number(options, "latency-ns", 0, &latency, errp)
-        || !qopts_take_bool(options, "read-zeroes", false, &s->read_zeroes,
-                            errp)) {
+    if (!o) {
         return -EINVAL;
     }
-    if (latency > INT64_MAX) {
+    if (o->latency_ns > INT64_MAX) {
         error_setg(errp, "latency-ns is invalid");
         return -EINVAL;
     }
-    if (size > BDRV_MAX_LENGTH) {
-        error_setg(errp, "size is invalid: %" PRIu64 ", at most %" PRId64,
-                   size, BDRV_MAX_LENGTH);
+    if (o->size > BDRV_MAX_LENGTH) {
+        error_setg(errp, "size is invalid: %" PRId64 ", at most %" PRId64,
+                   o->size, BDRV_MAX_LENGTH);
         return -EINVAL;
     }
-    s->length = size;
-    s->latency_ns = latency;
+    s->length = o->has_size ? o->size : NULL_DEFAULT_SIZE;
+    s->latency_ns = o->latency_ns;
+    s->read_zeroes = o->read_zeroes;
     bs->supported_write_flags = BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP
                                | BDRV_REQ_NO_FALLBACK;
@@ -210,7 +196,6 @@ static void null_refresh_filename(BlockDriverState *bs)
 
 #define NULL_CALLBACKS                                                  \
     .instance_size = sizeof(BDRVNullState),                             \
-    .runtime_opts = &null_runtime_opts,                                 \
     .bdrv_open = null_open,                                             \
     .bdrv_reopen_prepare = null_reopen_prepare,                         \
     .bdrv_co_preadv_part = null_co_preadv_part,                         \

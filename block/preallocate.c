@@ -33,28 +33,20 @@ typedef struct BDRVPreallocateState {
     int64_t file_end;           /* bytes; >= data_end; zeroes in between */
 } BDRVPreallocateState;
 
-static const QemuOptsList preallocate_runtime_opts = {
-    .name = "preallocate",
-    .desc = {
-        { "prealloc-align", QEMU_OPT_SIZE,
-          "on preallocation, align file length to this number, default 1M" },
-        { "prealloc-size", QEMU_OPT_SIZE,
-          "how much to preallocate, default 128M" },
-        { NULL }
-    },
-};
-
 static bool preallocate_take_opts(PreallocateOpts *dest, QOpts *options,
                                   BlockDriverState *file, Error **errp)
 {
     uint32_t align = MAX(file->bl.request_alignment, BDRV_SECTOR_SIZE);
+    g_autoptr(BlockdevOptionsPreallocate) o =
+        QOPTS_TAKE(BlockdevOptionsPreallocate, options, errp);
 
-    if (!qopts_take_size(options, "prealloc-align", PREALLOC_ALIGN,
-                         &dest->prealloc_align, errp) ||
-        !qopts_take_size(options, "prealloc-size", PREALLOC_SIZE,
-                         &dest->prealloc_size, errp)) {
+    if (!o) {
         return false;
     }
+    dest->prealloc_align = o->has_prealloc_align ? o->prealloc_align
+                                                 : PREALLOC_ALIGN;
+    dest->prealloc_size = o->has_prealloc_size ? o->prealloc_size
+                                               : PREALLOC_SIZE;
     if (!dest->prealloc_align ||
         !QEMU_IS_ALIGNED(dest->prealloc_align, BDRV_SECTOR_SIZE)) {
         error_setg(errp, "prealloc-align parameter of preallocate filter is "
@@ -394,7 +386,6 @@ static BlockDriver bdrv_preallocate_filter = {
     .format_name = "preallocate",
     .instance_size = sizeof(BDRVPreallocateState),
     .is_filter = true,
-    .runtime_opts = &preallocate_runtime_opts,
 
     .bdrv_open = preallocate_open,
     .bdrv_close = preallocate_close,

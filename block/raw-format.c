@@ -12,16 +12,6 @@ typedef struct BDRVRawState {
     bool has_size;
 } BDRVRawState;
 
-static const QemuOptsList raw_runtime_opts = {
-    .name = "raw",
-    .desc = {
-        { "offset", QEMU_OPT_SIZE, "offset in the disk where the image"
-          " starts" },
-        { "size", QEMU_OPT_SIZE, "virtual disk size" },
-        { NULL }
-    }
-};
-
 static const QemuOptsList raw_create_opts = {
     .name = "raw-create-opts",
     .desc = {
@@ -41,9 +31,16 @@ static const char *const raw_mutable_opts[] = { "offset", "size", NULL };
 static bool raw_take_options(QOpts *options, bool *has_size, uint64_t *size,
                              uint64_t *offset, Error **errp)
 {
-    *has_size = qopts_has(options, "size");
-    return qopts_take_size(options, "offset", 0, offset, errp)
-           && qopts_take_size(options, "size", 0, size, errp);
+    g_autoptr(BlockdevOptionsRaw) o = QOPTS_TAKE(BlockdevOptionsRaw, options,
+                                                 errp);
+
+    if (!o) {
+        return false;
+    }
+    *has_size = o->has_size;
+    *size = o->size;
+    *offset = o->offset;
+    return true;
 }
 
 /* Check the window against the file and make it that of @s. */
@@ -394,7 +391,6 @@ static BlockDriver bdrv_raw = {
     .format_name = "raw",
     .instance_size = sizeof(BDRVRawState),
     .is_format = true,
-    .runtime_opts = &raw_runtime_opts,
     .create_opts = &raw_create_opts,
     .mutable_opts = raw_mutable_opts,
     .bdrv_probe = raw_probe,

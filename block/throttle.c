@@ -11,33 +11,27 @@ typedef struct BDRVThrottleState {
     ThrottleGroupMember tgm;
 } BDRVThrottleState;
 
-static const QemuOptsList throttle_runtime_opts = {
-    .name = "throttle",
-    .desc = {
-        { "throttle-group", QEMU_OPT_STRING, "Name of the throttle group" },
-        { NULL }
-    },
-};
-
 static const char *const throttle_mutable_opts[] = { "throttle-group", NULL };
 
 /* The name of a group that exists, to be freed; NULL with @errp set. */
 static char *throttle_take_group(QOpts *options, Error **errp)
 {
-    g_autofree char *name = NULL;
+    g_autoptr(BlockdevOptionsThrottle) o = QOPTS_TAKE(BlockdevOptionsThrottle,
+                                                      options, errp);
 
-    if (!qopts_take_str(options, "throttle-group", NULL, &name, errp)) {
+    if (!o) {
         return NULL;
     }
-    if (!name) {
+    if (!o->throttle_group) {
         error_setg(errp, "Please specify a throttle group");
         return NULL;
     }
-    if (!throttle_group_exists(name)) {
-        error_setg(errp, "Throttle group '%s' does not exist", name);
+    if (!throttle_group_exists(o->throttle_group)) {
+        error_setg(errp, "Throttle group '%s' does not exist",
+                   o->throttle_group);
         return NULL;
     }
-    return g_steal_pointer(&name);
+    return g_steal_pointer(&o->throttle_group);
 }
 
 static int throttle_open(BlockDriverState *bs, QOpts *options, int flags,
@@ -200,7 +194,6 @@ static BlockDriver bdrv_throttle = {
     .format_name = "throttle",
     .instance_size = sizeof(BDRVThrottleState),
     .is_filter = true,
-    .runtime_opts = &throttle_runtime_opts,
     .mutable_opts = throttle_mutable_opts,
 
     .bdrv_open = throttle_open,

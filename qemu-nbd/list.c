@@ -174,19 +174,12 @@ bool nbd_list_exports(const SocketAddress *addr, const char *tls_creds,
                       const char *tls_hostname, Error **errp)
 {
     NBDParams *p = g_new0(NBDParams, 1);
-    g_autoptr(QOpts) tls = qopts_new();
     bool ok;
 
     p->refcount = 1;
     p->addr = QAPI_CLONE(SocketAddress, addr);
     p->export = g_strdup("");
-    if (tls_creds) {
-        qopts_set_str(tls, "tls-creds", tls_creds);
-    }
-    if (tls_hostname) {
-        qopts_set_str(tls, "tls-hostname", tls_hostname);
-    }
-    ok = nbd_take_tls(p, tls, errp) && list_server(p, errp);
+    ok = nbd_take_tls(p, tls_creds, tls_hostname, errp) && list_server(p, errp);
     nbd_params_unref(p);
     return ok;
 }

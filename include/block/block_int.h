@@ -39,8 +39,6 @@ struct BlockDriver {
     bool supports_backing;
     bool supports_compressed_writes;    /* in some of its images */
 
-    /* Options of open besides the generic ones; NULL for none. */
-    const QemuOptsList *runtime_opts;
     /* Options of create; NULL: cannot create. */
     const QemuOptsList *create_opts;
     /* Options that reopen can set back to their default; NULL-terminated. */

@@ -145,6 +145,18 @@ void qapi_clone_value(const QapiType *type, void *dst, const void *src);
 bool qapi_parse_option(const QapiType *type, const char *text,
                        const char *implied, void *slot, Error **errp);
 
+/*
+ * Take what @opts have for the members of @type, an object, out of them, into a
+ * new one.  Strings are understood as on a command line (signed integers may
+ * have a suffix, since sizes are of that type), JSON's numbers and booleans as
+ * they are.  Members that are objects, lists or alternates (nodes) stay in
+ * @opts, as does what is no member; that a mandatory member is missing is for
+ * the caller to find.  NULL with @errp set if a value is wrong.
+ */
+void *qopts_take_object(QOpts *opts, const QapiType *type, Error **errp);
+#define QOPTS_TAKE(type, opts, errp) \
+    ((type *)qopts_take_object((opts), &qapi_type_##type, (errp)))
+
 /* The same for types that are pointers, by their name. */
 void *qapi_input_object(const QapiType *type, struct json_object *json,
                         Error **errp);

@@ -14,6 +14,7 @@
 #include "qapi/qapi-types-test-schema.h"
 #include "qapi/qmp/dispatch.h"
 #include "qemu/coroutine.h"
+#include "qemu/option.h"
 
 static struct json_object *parse(const char *text)
 {
@@ -464,6 +465,60 @@ static void test_introspection(void)
     json_object_put(schema);
 }
 
+static void assert_options_refused(const char *params, const char *message)
+{
+    g_autoptr(QOpts) opts = qopts_parse(params, NULL, &error_abort);
+    Error *err = NULL;
+
+    g_assert_null(QOPTS_TAKE(All, opts, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==, message);
+    error_free(err);
+}
+
+/* What a driver takes of the options of its node. */
+static void test_options(void)
+{
+    g_autoptr(QOpts) opts = qopts_parse(
+        "s=text,i=4k,u32=7,u64=18446744073709551615,size=1G,b=on,"
+        "e=dark-blue,with-dash=x,inner.a=3,l.0=1,other=y", NULL,
+        &error_abort);
+    g_autoptr(QOpts) json = qopts_parse_json(
+        "{ 's': 'a', 'i': 5, 'u8': 255, 'b': false, 'size': 9 }",
+        &error_abort);
+    g_autoptr(All) o = QOPTS_TAKE(All, opts, &error_abort);
+    g_autoptr(All) j = QOPTS_TAKE(All, json, &error_abort);
+
+    g_assert_cmpstr(o->s, ==, "text");
+    g_assert_cmpint(o->i, ==, 4096);
+    g_assert_true(o->has_u32 && o->u32 == 7);
+    g_assert_true(o->has_u64 && o->u64 == UINT64_MAX);
+    g_assert_true(o->has_size && o->size == 1 << 30);
+    g_assert_true(o->has_b && o->b);
+    g_assert_true(o->has_e && o->e == COLOR_DARK_BLUE);
+    g_assert_cmpstr(o->with_dash, ==, "x");
+    g_assert_false(o->has_u8 || o->has_i8 || o->has_n || o->has_default);
+    /* What is no member of a simple type stays. */
+    g_assert_cmpint(qopts_count(opts), ==, 3);
+    g_assert_true(qopts_has(opts, "inner.a") && qopts_has(opts, "l.0")
+                  && qopts_has(opts, "other"));
+
+    g_assert_true(j->i == 5 && j->u8 == 255 && j->has_b && !j->b
+                  && j->size == 9);
+    g_assert_cmpint(qopts_count(json), ==, 0);
+
+    assert_options_refused("u8=256",
+                           "Parameter 'u8' expects a number up to 255");
+    assert_options_refused("i8=128",
+                           "Parameter 'i8' expects a number up to 127");
+    assert_options_refused("u32=4294967296", "Parameter 'u32' expects a "
+                           "number up to 4294967295");
+    assert_options_refused("s=x,b=perhaps",
+                           "Parameter 'b' expects 'on' or 'off'");
+    assert_options_refused("e=pink", "Parameter 'e' does not accept value "
+                           "'pink' (possible: red, dark-blue, green, none)");
+    assert_options_refused("u64=1k", "Parameter 'u64' expects a number");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -478,5 +533,6 @@ int main(int argc, char **argv)
     g_test_add_func("/qapi/commands", test_commands);
     g_test_add_func("/qapi/events", test_events);
     g_test_add_func("/qapi/introspection", test_introspection);
+    g_test_add_func("/qapi/options", test_options);
     return g_test_run();
 }

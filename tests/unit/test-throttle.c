@@ -394,6 +394,10 @@ static void test_drain(void)
     for (i = 0; i < 20; i++) {
         blk_aio_pwritev(blk, i * 512, &qiov, 0, write_done, NULL);
     }
+    /* The thread may have to wait for a processor. */
+    for (i = 0; i < 1000 && qatomic_read(&written) < 21; i++) {
+        run_ms(10);
+    }
     run_ms(20);
     g_assert_cmpint(qatomic_read(&written), ==, 21);
     bdrv_try_change_aio_context(bs, qemu_get_aio_context(), NULL,
