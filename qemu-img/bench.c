@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * qemu-img bench: a simple sequential I/O benchmark.
+ * qemu-img bench: a simple I/O benchmark.
  *
  * Up to "depth" requests are in flight, each with a slot: a buffer and its
  * vector, made once.  Every completion gives its slot back and fills the
@@ -8,6 +8,9 @@
  * (defer_call).  A flush is due whenever the number of remaining requests is
  * a multiple of the flush interval: with draining, nothing new is sent from
  * then until all requests and the flush have ended.
+ *
+ * Only if somebody wants to know latencies, the clock is read twice for each
+ * request, in a callback of its own.
  */
 #include "qemu/osdep.h"
 #include "qemu-img.h"
@@ -16,6 +19,7 @@
 #include "qemu/error-report.h"
 #include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
+#include "bench.h"
 
 typedef struct BenchData BenchData;
 
@@ -23,6 +27,7 @@ typedef struct BenchSlot {
     BenchData *b;
     QEMUIOVector qiov;
     struct BenchSlot *next_free;
+    int64_t start;              /* ns; only if latencies are measured */
 } BenchSlot;
 
 struct BenchData {
@@ -36,13 +41,19 @@ struct BenchData {
     int pattern;
     int bufsize;
     int step;
-    int64_t offset;             /* of the next request */
+    int64_t offset;             /* of the next request; random: of the area */
+    bool random;
+    unsigned seed;
 
     BlockBackend *blk;
     int64_t image_size;
     uint8_t *buf;
     BenchSlot *slots;
     BenchSlot *free_slots;
+    BlockCompletionFunc *request_cb;
+    GRand *rand;                /* NULL: offsets are not random */
+    uint64_t positions;         /* that a random offset is one of */
+    LatencyHistogram *latency;  /* NULL: nobody wants to know */
 
     int remaining;              /* requests not sent yet */
     int in_flight;
@@ -78,6 +89,15 @@ static void bench_request_cb(void *opaque, int ret)
     bench_fill(b);
 }
 
+static void bench_timed_cb(void *opaque, int ret)
+{
+    BenchSlot *slot = opaque;
+
+    latency_add(slot->b->latency,
+                qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - slot->start);
+    bench_request_cb(opaque, ret);
+}
+
 static void bench_flush_cb(void *opaque, int ret)
 {
     BenchData *b = opaque;
@@ -89,15 +109,28 @@ static void bench_flush_cb(void *opaque, int ret)
     bench_fill(b);
 }
 
+/* All positions are equally likely, but for less than one in 2^64. */
+static uint64_t bench_random_position(const BenchData *b)
+{
+    uint64_t high = g_rand_int(b->rand);
+    uint64_t number = high << 32 | g_rand_int(b->rand);
+
+    return (unsigned __int128)number * b->positions >> 64;
+}
+
 static void bench_submit(BenchData *b)
 {
     BenchSlot *slot = b->free_slots;
     int64_t offset = b->offset;
 
-    /* Past the end of the image: from its beginning again. */
-    b->offset += b->step;
-    if (b->offset + b->bufsize > b->image_size) {
-        b->offset = 0;
+    if (unlikely(b->rand)) {
+        offset += bench_random_position(b) * b->step;
+    } else {
+        /* Past the end of the image: from its beginning again. */
+        b->offset += b->step;
+        if (b->offset + b->bufsize > b->image_size) {
+            b->offset = 0;
+        }
     }
 
     b->free_slots = slot->next_free;
@@ -106,12 +139,13 @@ static void bench_submit(BenchData *b)
     if (b->flush_interval && b->remaining % b->flush_interval == 0) {
         b->flush_due = true;
     }
+    if (unlikely(b->latency)) {
+        slot->start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    }
     if (b->write) {
-        blk_aio_pwritev(b->blk, offset, &slot->qiov, 0, bench_request_cb,
-                        slot);
+        blk_aio_pwritev(b->blk, offset, &slot->qiov, 0, b->request_cb, slot);
     } else {
-        blk_aio_preadv(b->blk, offset, &slot->qiov, 0, bench_request_cb,
-                       slot);
+        blk_aio_preadv(b->blk, offset, &slot->qiov, 0, b->request_cb, slot);
     }
 }
 
@@ -170,7 +204,17 @@ static int bench_init(BenchData *b)
     }
     b->step = b->step ? b->step : b->bufsize;
     b->remaining = b->count;
+    b->request_cb = b->latency ? bench_timed_cb : bench_request_cb;
     return 0;
+}
+
+/* After bench_check_range(): there is room for at least one request. */
+static void bench_init_random(BenchData *b)
+{
+    if (b->random && b->count > 0) {
+        b->rand = g_rand_new_with_seed(b->seed);
+        b->positions = (b->image_size - b->bufsize - b->offset) / b->step + 1;
+    }
 }
 
 static int bench_alloc(BenchData *b)
@@ -205,6 +249,9 @@ static void bench_announce(const BenchData *b)
            "(starting at offset %" PRId64 ", step size %d)\n",
            b->count, b->write ? "write" : "read", b->bufsize, b->depth,
            b->offset, b->step);
+    if (b->random) {
+        printf("Offsets are random, with seed %u\n", b->seed);
+    }
     if (b->flush_interval) {
         printf("Sending flush every %d requests\n", b->flush_interval);
     }
@@ -221,13 +268,26 @@ static int bench_flush_rest(BenchData *b)
     return ret;
 }
 
-static int bench_run(BenchData *b)
+/* Send all, and wait for the last; *@elapsed is in ns. */
+static int bench_measure(BenchData *b, int64_t *elapsed)
 {
-    int64_t start, elapsed;
+    int64_t start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    bench_fill(b);
+    while (b->in_flight || b->flushes) {
+        main_loop_wait(false);
+    }
+    *elapsed = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
+    return b->ret < 0 ? b->ret : bench_flush_rest(b);
+}
+
+/* @announce: say what is going to be done. */
+static int bench_run(BenchData *b, bool announce, int64_t *elapsed)
+{
     int ret = bench_init(b);
 
     if (ret == 0) {
-        if (!b->quiet) {
+        if (announce) {
             bench_announce(b);
         }
         ret = bench_check_range(b);
@@ -236,21 +296,10 @@ static int bench_run(BenchData *b)
         ret = bench_alloc(b);
     }
     if (ret == 0) {
-        start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-        bench_fill(b);
-        while (b->in_flight || b->flushes) {
-            main_loop_wait(false);
-        }
-        elapsed = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
-        ret = b->ret;
-        if (ret == 0) {
-            ret = bench_flush_rest(b);
-        }
-        if (ret == 0 && !b->quiet && !qemu_interrupted()) {
-            printf("Run completed in %3.3f seconds.\n",
-                   (double)elapsed / NANOSECONDS_PER_SECOND);
-        }
+        bench_init_random(b);
+        ret = bench_measure(b, elapsed);
     }
+    g_clear_pointer(&b->rand, g_rand_free);
     g_free(b->slots);
     qemu_vfree(b->buf);
     return ret;
@@ -260,7 +309,11 @@ static int bench_run(BenchData *b)
 
 typedef struct {
     BenchData b;
+    const char *filename;
     const char *fmt;
+    const char *plot;           /* file for the drawing, or NULL */
+    OutputFormat output;
+    bool has_seed;
     bool image_opts;
     bool force_share;
     bool writethrough;
@@ -315,6 +368,21 @@ static int parse_cache(const char *arg, int *flags, bool *writethrough)
     return 0;
 }
 
+static int parse_seed(const char *arg, BenchArgs *a)
+{
+    unsigned int seed;
+
+    /* strtoul(3) takes "-1" for the largest number. */
+    if (strchr(arg, '-') || qemu_strtoui(arg, NULL, 0, &seed) < 0) {
+        error_report("Invalid seed specified. Must be between 0 and %u.",
+                     UINT_MAX);
+        return -EINVAL;
+    }
+    a->b.seed = seed;
+    a->has_seed = true;
+    return 0;
+}
+
 static int bench_option(BenchArgs *a, int c)
 {
     BenchData *b = &a->b;
@@ -361,17 +429,29 @@ static int bench_option(BenchArgs *a, int c)
     case OPTION_IMAGE_OPTS:
         a->image_opts = true;
         return 0;
+    case OPTION_OUTPUT:
+        a->output = img_parse_output(optarg);
+        return 0;
+    case OPTION_PLOT:
+        a->plot = optarg;
+        return 0;
+    case OPTION_RANDOM:
+        b->random = true;
+        return 0;
+    case OPTION_SEED:
+        return parse_seed(optarg, a);
     }
     g_assert_not_reached();
 }
 
 const char img_bench_help[] =
-    "Run a simple sequential I/O benchmark on an image.  Usage:\n"
+    "Run a simple I/O benchmark on an image.  Usage:\n"
     "\n"
     "  qemu-img bench [-f FMT | --image-opts] [-t CACHE] [-c COUNT]\n"
     "        [-d DEPTH] [-s BUFFER_SIZE] [-S STEP_SIZE] [-o OFFSET] [-w]\n"
     "        [--pattern PATTERN] [--flush-interval INTERVAL] [--no-drain]\n"
-    "        [-i AIO] [-n] [-q] [-U] FILE\n"
+    "        [-i AIO] [-n] [--random] [--seed SEED] [--output human|json]\n"
+    "        [--plot SVG_FILE] [-q] [-U] FILE\n"
     "\n"
     IMG_HELP_FORMAT
     "  -t, --cache CACHE\n"
@@ -398,6 +478,14 @@ const char img_bench_help[] =
     "     engine: threads, native or io_uring (default: threads)\n"
     "  -n, --native\n"
     "     short for -i native\n"
+    "  --random\n"
+    "     requests at random offsets: OFFSET plus multiples of STEP_SIZE\n"
+    "  --seed SEED\n"
+    "     another order of the random offsets (default: 0)\n"
+    IMG_HELP_OUTPUT
+    "     (json has requests per second, MiB per second, and latencies)\n"
+    "  --plot SVG_FILE\n"
+    "     draw the histogram of the latencies into SVG_FILE\n"
     IMG_HELP_FORCE_SHARE
     IMG_HELP_QUIET
     IMG_HELP_HELP
@@ -421,11 +509,17 @@ static const struct option bench_options[] = {
     { "no-drain", no_argument, NULL, OPTION_NO_DRAIN },
     { "image-opts", no_argument, NULL, OPTION_IMAGE_OPTS },
     { "force-share", no_argument, NULL, 'U' },
+    { "output", required_argument, NULL, OPTION_OUTPUT },
+    { "plot", required_argument, NULL, OPTION_PLOT },
+    { "random", no_argument, NULL, OPTION_RANDOM },
+    { "seed", required_argument, NULL, OPTION_SEED },
     { NULL }
 };
 
-static int bench_check(const BenchData *b)
+static int bench_check(const BenchArgs *a)
 {
+    const BenchData *b = &a->b;
+
     if (!b->write && b->flush_interval) {
         error_report("--flush-interval is only available in write tests");
         return -EINVAL;
@@ -434,7 +528,83 @@ static int bench_check(const BenchData *b)
         error_report("Flush interval can't be smaller than depth");
         return -EINVAL;
     }
+    if (a->has_seed && !b->random) {
+        error_report("--seed can only be used together with --random");
+        return -EINVAL;
+    }
     return 0;
+}
+
+static int bench_tell(const BenchArgs *a, int64_t offset, int64_t elapsed,
+                      BenchPlot *plot)
+{
+    const BenchData *b = &a->b;
+    BenchResult r = {
+        .filename = a->filename,
+        .format = bdrv_get_format_name(blk_bs(b->blk)),
+        .write = b->write,
+        .random = b->random,
+        .seed = b->seed,
+        .count = b->count,
+        .depth = b->depth,
+        .bufsize = b->bufsize,
+        .step = b->step,
+        .offset = offset,
+        .flush_interval = b->flush_interval,
+        .drain = b->drain_on_flush,
+        .elapsed = elapsed,
+        .latency = b->latency,
+    };
+
+    if (a->output == OFORMAT_JSON) {
+        bench_print_json(&r);
+    } else if (!b->quiet) {
+        printf("Run completed in %3.3f seconds.\n",
+               (double)elapsed / NANOSECONDS_PER_SECOND);
+        if (b->latency) {
+            bench_print_latency(&r);
+        }
+    }
+    return plot->filename ? bench_plot_write(plot, &r) : 0;
+}
+
+static int bench_image(BenchArgs *a, BenchPlot *plot)
+{
+    BenchData *b = &a->b;
+    int64_t offset = b->offset;
+    int64_t elapsed = 0;
+    int ret;
+
+    b->blk = img_open(a->image_opts, a->filename, a->fmt, a->flags,
+                      a->writethrough, a->force_share);
+    if (!b->blk) {
+        return -EINVAL;
+    }
+    ret = bench_run(b, !b->quiet && a->output == OFORMAT_HUMAN, &elapsed);
+    if (ret == 0 && !qemu_interrupted()) {
+        ret = bench_tell(a, offset, elapsed, plot);
+    }
+    blk_unref(b->blk);
+    return ret;
+}
+
+static int bench(BenchArgs *a)
+{
+    BenchPlot plot = { .filename = NULL };
+    int ret = 0;
+
+    if (a->plot) {
+        ret = bench_plot_open(&plot, a->plot);
+    }
+    if (ret == 0) {
+        if (a->plot || a->output == OFORMAT_JSON) {
+            a->b.latency = g_new0(LatencyHistogram, 1);
+        }
+        ret = bench_image(a, &plot);
+        bench_plot_abandon(&plot);
+        g_free(a->b.latency);
+    }
+    return ret;
 }
 
 int img_bench(int argc, char **argv)
@@ -447,7 +617,7 @@ int img_bench(int argc, char **argv)
             .bufsize = 4096,
         },
     };
-    int ret, c;
+    int c;
 
     while ((c = img_getopt(argc, argv, ":hc:d:f:ni:o:qs:S:t:wU",
                            bench_options)) != -1) {
@@ -458,15 +628,9 @@ int img_bench(int argc, char **argv)
     if (optind != argc - 1) {
         img_error_exit("Expecting one image file name");
     }
-    if (bench_check(&a.b) < 0) {
+    a.filename = argv[optind];
+    if (bench_check(&a) < 0 || bench(&a) < 0) {
         return EXIT_FAILURE;
     }
-    a.b.blk = img_open(a.image_opts, argv[optind], a.fmt, a.flags,
-                       a.writethrough, a.force_share);
-    if (!a.b.blk) {
-        return EXIT_FAILURE;
-    }
-    ret = bench_run(&a.b);
-    blk_unref(a.b.blk);
-    return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    return EXIT_SUCCESS;
 }

@@ -31,8 +31,9 @@ static const img_cmd_t img_cmds[] = {
     { "bench", img_bench,
       "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] "
       "[-i aio] [-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] "
-      "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] "
-      "[--image-opts] filename", img_bench_help },
+      "[-s buffer_size] [-S step_size] [-t cache] [-w] [-U] [--random] "
+      "[--seed=seed] [--output=ofmt] [--plot=svg_file] [--image-opts] "
+      "filename", img_bench_help },
     { "bitmap", img_bitmap,
       "(--merge SOURCE | --add | --remove | --clear | --enable | "
       "--disable)... [-b source_file [-F source_fmt]] [-g granularity] "

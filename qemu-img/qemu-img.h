@@ -82,6 +82,9 @@ enum {
     OPTION_PREALLOCATION,
     OPTION_SHRINK,
     OPTION_LIMITS,
+    OPTION_PLOT,
+    OPTION_RANDOM,
+    OPTION_SEED,
 };
 
 typedef enum OutputFormat {
