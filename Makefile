@@ -72,6 +72,11 @@ check-e2e: all
 	    tests/e2e/$$script.sh || [ $$? = 77 ] || exit 1; \
 	done
 
+# Every VMDK subformat and size in both directions, next to a stock qemu-img.
+check-interop: all
+	INTEROP=all BUILD_DIR=build QEMU_IMG_PROG=build/qemu-img \
+	    QEMU_IO_PROG=build/qemu-io tests/e2e/interop.sh
+
 # qemu-img beside a stock one: scripts/bench-img --help.
 bench-img: all
 	scripts/bench-img
@@ -84,4 +89,4 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-e2e check-series check-spin coverage fuzz style bench bench-img bench-jobs clean
+    check-e2e check-interop check-series check-spin coverage fuzz style bench bench-img bench-jobs clean

@@ -1,0 +1,92 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# VMDK images of this tree and of a stock qemu-img, each read, checked and
+# written by the other; and read by programs that have nothing to do with QEMU.
+#
+# INTEROP=all: every case, a quarter of an hour; else a sample, another each day.
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=/dev/null
+. "$here/common.rc"
+need_programs
+command -v python3 > /dev/null || skip_all 'no python3'
+case $("$ORACLE_IMG" --version | head -n 1) in
+*' version 7.2.'*) ;;
+*) skip_all 'the output to compare with is that of qemu-img 7.2' ;;
+esac
+make_work "${TMPDIR:-/tmp}"
+
+# 7-Zip: the content.  It wants the tables of a stream within the stream, where
+# neither this tree nor QEMU puts them, so it reads no streamOptimized image.
+with_7z()
+{
+    case $1 in streamOptimized*) return ;; esac
+    if ! command -v 7z > /dev/null; then
+        skip "7z reads $1: it is not there"
+    elif 7z e -so x.vmdk 2> 7z.log | cmp - ../source.raw > cmp.log 2>&1; then
+        pass
+    else
+        fail "7z reads $1" 7z.log
+    fi
+}
+
+# libvmdk: what it says of the image, and the content if there is FUSE.  Its
+# vmdkmount does not know monolithicFlat.
+with_libvmdk()
+{
+    if ! command -v vmdkinfo > /dev/null; then
+        skip "vmdkinfo reads $1: it is not there"
+        return
+    fi
+    if vmdkinfo x.vmdk > vmdkinfo.log 2>&1 &&
+        grep -q "Media size:.*($size bytes)" vmdkinfo.log; then
+        pass
+    else
+        fail "vmdkinfo of $1: not $size bytes" vmdkinfo.log
+    fi
+    case $1 in monolithicFlat*) return ;; esac
+    mkdir mnt
+    if ! [ -w /dev/fuse ] || ! vmdkmount x.vmdk mnt > mount.log 2>&1; then
+        skip "vmdkmount of $1: $(tail -n 1 mount.log 2> /dev/null)"
+    elif cmp mnt/vmdk1 ../source.raw > cmp.log 2>&1; then
+        pass
+    else
+        fail "vmdkmount reads $1" cmp.log
+    fi
+    fusermount -u mnt > /dev/null 2>&1
+}
+
+# Data, holes, data at the end, and no whole number of grains.
+readers()
+{
+    size=38799872
+    mkdir "$work/readers"
+    cd "$work/readers" || exit 1
+    "$ORACLE_IMG" create -q -f raw source.raw $size
+    "$ORACLE_IO" -f raw -c 'write -q -P 1 0 100k' -c 'write -q -P 2 1M 300k' \
+        -c 'write -q -P 3 33484800 140k' -c 'write -q -P 4 38799360 512' \
+        source.raw
+    dd if=/dev/urandom of=source.raw bs=64k seek=100 count=20 \
+        conv=notrunc status=none
+    for readers_opts in monolithicSparse monolithicSparse,zeroed_grain=on \
+        monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat \
+        streamOptimized; do
+        mkdir d && cd d || exit 1
+        must "$readers_opts" "$IMG" convert -f raw -O vmdk \
+            -o "subformat=$readers_opts" ../source.raw x.vmdk
+        with_7z "$readers_opts"
+        with_libvmdk "$readers_opts"
+        cd .. && rm -rf d
+    done
+}
+
+set -- --day $(($(date +%s) / 86400))
+seconds=300
+if [ "${INTEROP:-}" = all ]; then
+    set -- --all
+    seconds=3600
+fi
+python_test $seconds "$here/interop.py" "$@" "$IMG" "$IO" "$ORACLE_IMG" \
+    "$ORACLE_IO" "$work"
+readers
+summary
