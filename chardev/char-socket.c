@@ -178,7 +178,7 @@ static bool check_options(const ChardevSocket *opts, bool server,
                    "in server listen mode");
         return false;
     }
-    if (!server && opts->has_wait && opts->wait) {
+    if (!server && opts->has_wait) {
         error_setg(errp, "'wait' option is incompatible with socket in "
                    "client connect mode");
         return false;

@@ -369,6 +369,32 @@ ChardevReturn *qmp_chardev_add(const char *id, ChardevBackend *backend,
     return ret;
 }
 
+ChardevReturn *qmp_chardev_change(const char *id, ChardevBackend *backend,
+                                  Error **errp)
+{
+    Chardev *chr = qemu_chr_find(id);
+
+    if (!chr) {
+        error_setg(errp, "Chardev '%s' does not exist", id);
+        return NULL;
+    }
+    if (chr->fe) {
+        error_setg(errp, "Chardev user does not support chardev hotswap");
+        return NULL;
+    }
+    /* First the old one, since both may want the same path. */
+    delete_chardev(chr);
+    return qmp_chardev_add(id, backend, errp);
+}
+
+/* Monitors, the only users of chardevs, take no notice of a break. */
+void qmp_chardev_send_break(const char *id, Error **errp)
+{
+    if (!qemu_chr_find(id)) {
+        error_setg(errp, "Chardev '%s' not found", id);
+    }
+}
+
 void qmp_chardev_remove(const char *id, Error **errp)
 {
     Chardev *chr = qemu_chr_find(id);

@@ -108,7 +108,8 @@ static bool nbd_export_take_bitmaps(NBDExport *exp, BlockDriverState *bs,
             return false;
         }
         if (bdrv_dirty_bitmap_enabled(b) && (exp->flags & NBD_FLAG_READ_ONLY)
-            && bdrv_is_read_only(bs)) {
+            && bdrv_is_writable(bs)) {
+            /* It would change under a client that may take it for fixed. */
             error_setg(errp, "Enabled bitmap '%s' incompatible with readonly "
                        "export", bdrv_dirty_bitmap_name(b));
             return false;

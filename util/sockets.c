@@ -127,8 +127,15 @@ static struct addrinfo *inet_lookup(const InetSocketAddress *addr,
         .ai_flags = listening ? AI_PASSIVE : AI_ADDRCONFIG,
     };
     struct addrinfo *list;
+    unsigned long number;
     int ret;
 
+    /* The C library takes the lower 16 bits. */
+    if (qemu_strtoul(port, NULL, 10, &number) == 0 && number > UINT16_MAX) {
+        error_setg(errp, "address resolution failed for %s:%s: the port must "
+                   "be between 0 and %d", addr->host, port, UINT16_MAX);
+        return NULL;
+    }
     if (addr->has_ipv4 && addr->ipv4 && addr->has_ipv6 && addr->ipv6) {
         hints.ai_family = PF_UNSPEC;
     } else if ((addr->has_ipv4 && addr->ipv4) ||

@@ -72,6 +72,19 @@ static BlockDriverState *find_node(const char *node_name, Error **errp)
     return bs;
 }
 
+/* Whether a backend uses it, which is an export's or a job's. */
+static bool has_backend(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (!c->klass->parent_is_bds) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void qmp_blockdev_del(const char *node_name, Error **errp)
 {
     BlockDriverState *bs = find_node(node_name, errp);
@@ -80,6 +93,10 @@ void qmp_blockdev_del(const char *node_name, Error **errp)
         return;
     }
     if (block_job_blocks(bs, errp)) {
+        return;
+    }
+    if (has_backend(bs)) {
+        error_setg(errp, "Node %s is in use", bdrv_get_node_name(bs));
         return;
     }
     if (!monitor_nodes || !g_ptr_array_find(monitor_nodes, bs, NULL)) {

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 
+import qmp_oracle_exports
 import qmp_oracle_jobs
 from differences import Differences, compare
 from qsd import Daemon
@@ -473,6 +474,7 @@ GROUPS = {
 
 
 GROUPS.update(qmp_oracle_jobs.GROUPS)
+GROUPS.update(qmp_oracle_exports.GROUPS)
 
 
 def normal(answer, folder):
