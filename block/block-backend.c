@@ -269,12 +269,18 @@ static const BdrvChildClass child_root = {
 
 int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
 {
+    bool inactive = blk->force_allow_inactivate && bdrv_is_inactive(bs);
+
     assert(!blk->root);
     bdrv_ref(bs);
     blk->root = bdrv_root_attach_child(bs, "root", &child_root,
                                        BDRV_CHILD_FILTERED |
-                                       BDRV_CHILD_PRIMARY, blk->perm,
-                                       blk->shared_perm, blk, errp);
+                                       BDRV_CHILD_PRIMARY,
+                                       inactive ? 0 : blk->perm,
+                                       inactive ? BLK_PERM_ALL
+                                                : blk->shared_perm, blk, errp);
+    /* They come with the node's activation. */
+    blk->disable_perm = blk->root && inactive;
     return blk->root ? 0 : -EPERM;
 }
 

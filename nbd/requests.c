@@ -553,6 +553,10 @@ static int coroutine_fn nbd_do_request(NBDRequest *r)
     if (r->error < 0) {
         return send_error(r, r->error);
     }
+    if (r->type != NBD_CMD_READ &&
+        bdrv_is_inactive(blk_bs(r->c->exp->common.blk))) {
+        return send_error(r, -EPERM);
+    }
     switch (r->type) {
     case NBD_CMD_READ:
         return do_read(r);

@@ -197,6 +197,7 @@ const BlockExportDriver blk_exp_nbd = {
     .instance_size = sizeof(NBDExport),
     .has_iothread = true,
     .has_multi_iothread = true,
+    .has_inactive = true,
     .create = nbd_export_create,
     .delete = nbd_export_delete,
     .request_shutdown = nbd_export_request_shutdown,

@@ -158,6 +158,15 @@ static BlockBackend *export_backend(BlockDriverState *bs,
     uint64_t perm = BLK_PERM_CONSISTENT_READ;
     BlockBackend *blk;
 
+    if (!(opts->has_allow_inactive && opts->allow_inactive)) {
+        if (bdrv_activate(bs, errp) < 0) {
+            return NULL;
+        }
+    } else if (!export_driver(opts->type)->has_inactive) {
+        error_setg(errp, "Export type '%s' does not support inactive exports",
+                   BlockExportType_str(opts->type));
+        return NULL;
+    }
     if (opts->has_writable && opts->writable) {
         if (bdrv_is_read_only(bs)) {
             error_setg(errp, "Cannot export read-only node as writable");
@@ -169,6 +178,9 @@ static BlockBackend *export_backend(BlockDriverState *bs,
     /* Requests may come from any context, so the node may move. */
     blk_set_allow_aio_context_change(blk, !(opts->has_fixed_iothread &&
                                             opts->fixed_iothread));
+    if (opts->has_allow_inactive && opts->allow_inactive) {
+        blk_set_force_allow_inactivate(blk);
+    }
     if (blk_insert_bs(blk, bs, errp) < 0) {
         blk_unref(blk);
         return NULL;

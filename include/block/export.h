@@ -16,6 +16,7 @@ typedef struct BlockExportDriver {
     size_t instance_size;       /* the first member is BlockExport */
     bool has_iothread;          /* it runs in exp->ctx; else in the main one */
     bool has_multi_iothread;    /* it runs in all of exp->ctxs */
+    bool has_inactive;          /* it can cope with an inactive node */
     /* exp->blk is there.  False with @errp set: it has undone its part. */
     bool (*create)(BlockExport *exp, const BlockExportOptions *opts,
                    Error **errp);

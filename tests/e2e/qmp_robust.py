@@ -335,6 +335,60 @@ def test_active(daemon, path):
     daemon.cmd('blockdev-del', {'node-name': 'r'})
 
 
+def test_inactive_export(daemon, _):
+    """An export is there before its disk comes over from another process."""
+    image = os.path.join(FOLDER, 'handed-over.img')
+    with open(image, 'wb') as f:
+        f.write(b'A' * 65536)
+    uri = 'nbd+unix:///r?socket=' + os.path.join(FOLDER, 'handed-over.sock')
+    daemon.cmd('blockdev-add', {
+        'driver': 'raw', 'node-name': 'r', 'active': False, 'file': {
+            'driver': 'file', 'filename': image}})
+    daemon.cmd('nbd-server-start', {'addr': {'type': 'unix', 'data': {
+        'path': os.path.join(FOLDER, 'handed-over.sock')}}})
+    export = {'type': 'nbd', 'id': 'e', 'node-name': 'r', 'writable': True,
+              'allow-inactive': True}
+
+    def client(command):
+        done = subprocess.run(
+            [os.path.join(os.path.dirname(PROGRAM), 'qemu-io'), '-f', 'raw',
+             '-c', command, uri], capture_output=True, check=False, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    try:
+        daemon.cmd('block-export-add', dict(export, type='vhost-user-blk',
+                                            addr={'type': 'unix',
+                                                  'path': image + '.v'}))
+        assert False, 'vhost-user-blk of an inactive node'
+    except QmpError as err:
+        assert 'does not support inactive exports' in err.desc, err
+    daemon.cmd('block-export-add', export)
+    assert not daemon.cmd('query-named-block-nodes')[0]['active']
+    assert client('read -P 65 0 4k')[0] == 0
+    status, output = client('write -P 66 0 4k')
+    assert status and 'Operation not permitted' in output, output
+    with open(image, 'rb') as f:
+        assert f.read(4096) == b'A' * 4096
+    daemon.cmd('blockdev-set-active', {'active': True})
+    assert client('write -P 66 0 4k')[0] == 0
+    daemon.cmd('blockdev-set-active', {'active': False})
+    assert client('write -P 67 0 4k')[0]
+    assert client('read -P 66 0 4k')[0] == 0
+    daemon.cmd('block-export-del', {'id': 'e', 'mode': 'hard'})
+    daemon.qmp.wait_event('BLOCK_EXPORT_DELETED')
+    # Without the option the node becomes active, and has to stay so.
+    del export['allow-inactive']
+    daemon.cmd('block-export-add', export)
+    assert daemon.cmd('query-named-block-nodes')[0]['active']
+    try:
+        daemon.cmd('blockdev-set-active', {'active': False})
+        assert False, 'a disk that an export writes to went away'
+    except QmpError:
+        pass
+    daemon.cmd('nbd-server-stop')
+    daemon.cmd('blockdev-del', {'node-name': 'r'})
+
+
 def with_daemon(test):
     args, path = monitor('second')
     daemon = Daemon(PROGRAM, FOLDER, args)
@@ -583,7 +637,7 @@ def main():
     tests = [(x.__name__, lambda x=x: with_daemon(x)) for x in (
         test_input, test_limits, test_no_reader, test_lost_events,
         test_clients, test_many, test_capabilities, test_threshold,
-        test_active)]
+        test_active, test_inactive_export)]
     tests += [(x.__name__, x) for x in (
         test_options, test_help, test_stdio, test_early, test_daemonize,
         test_notify, test_signals, test_fd_and_tcp, test_pty)]
