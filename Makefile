@@ -47,6 +47,10 @@ check-series: all
 coverage:
 	scripts/coverage
 
+# 100,000 random changes of valid VMDK images of each subformat.
+check-mutations: all
+	build/tests/fuzz/mutate-vmdk --count=100000
+
 # TIME: seconds for each; TARGET: vmdk, qemu-io, options; all without.
 TIME = 60
 TARGET =
@@ -89,4 +93,4 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-e2e check-interop check-series check-spin coverage fuzz style bench bench-img bench-jobs clean
+    check-e2e check-interop check-mutations check-series check-spin coverage fuzz style bench bench-img bench-jobs clean

@@ -118,7 +118,8 @@ static int check_flat(const VmdkExtent *e, const char *path, Error **errp)
     return 0;
 }
 
-static int init_sparse_extent(VmdkExtent *e, const char *path, Error **errp)
+static int init_sparse_extent(BDRVVmdkState *s, VmdkExtent *e,
+                              const char *path, Error **errp)
 {
     VmdkHeader h;
     uint32_t magic = e->type == VMDK_SPARSE ? VMDK_KDMV_MAGIC
@@ -138,6 +139,9 @@ static int init_sparse_extent(VmdkExtent *e, const char *path, Error **errp)
                    " %" PRId64 " needed", path, h.capacity,
                    e->bytes >> BDRV_SECTOR_BITS);
         return -EINVAL;
+    }
+    if (!vmdk_limit_directories(s, h.gd_entries, path, errp)) {
+        return -EFBIG;
     }
     return vmdk_sparse_init(e, &h, errp);
 }
@@ -225,7 +229,7 @@ static int open_extent(BlockDriverState *bs, QOpts *options, guint index,
         return -EINVAL;
     }
     return vmdk_type_is_flat(e->type) ? check_flat(e, line->path, errp)
-                                      : init_sparse_extent(e, line->path,
+                                      : init_sparse_extent(s, e, line->path,
                                                            errp);
 }
 
@@ -482,6 +486,7 @@ int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
         ret = vmdk_check_writable(bs, flags, errp);
     }
     if (ret == 0) {
+        vmdk_limit_caches(s);
         warn_of_damage(s);
         ret = vmdk_open_backing(bs, options, flags, errp);
     }

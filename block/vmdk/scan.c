@@ -19,6 +19,8 @@
 /* Tables are read at open up to this size, in so many pieces at most. */
 #define EAGER_BYTES (64 * MiB)
 #define EAGER_PIECES 4096
+/* And if a bit for each place where a grain may be needs at most 64 MiB. */
+#define EAGER_PLACES (1ull << 29)
 
 typedef struct VmdkScan {
     VmdkExtent *e;
@@ -277,6 +279,14 @@ static int scan_with(VmdkScan *s, uint8_t *buf)
     return ret;
 }
 
+/* No table entry leads behind sector UINT32_MAX, however long the file is. */
+static uint64_t count_places(const VmdkExtent *e)
+{
+    uint64_t sectors = DIV_ROUND_UP(e->file_bytes, BDRV_SECTOR_SIZE);
+
+    return place_of(e, MIN(sectors, UINT32_MAX)) + 1;
+}
+
 int vmdk_scan(VmdkExtent *e)
 {
     size_t table_bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
@@ -287,7 +297,7 @@ int vmdk_scan(VmdkExtent *e)
     if (e->scanned) {
         return 0;
     }
-    s.places = place_of(e, DIV_ROUND_UP(e->file_bytes, BDRV_SECTOR_SIZE)) + 1;
+    s.places = count_places(e);
     s.seen = vmdk_bits_new(s.places);
     buf = qemu_try_blockalign(e->file->bs, MAX(table_bytes, PIECE_BYTES));
     if (s.seen && buf) {
@@ -319,7 +329,7 @@ void vmdk_scan_at_open(VmdkExtent *e)
             i += n - 1;
         }
     }
-    if (pieces <= EAGER_PIECES
+    if (pieces <= EAGER_PIECES && count_places(e) <= EAGER_PLACES
         && tables * vmdk_table_sectors(e) <= EAGER_BYTES
                                              >> BDRV_SECTOR_BITS) {
         int ret = vmdk_scan(e);

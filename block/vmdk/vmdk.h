@@ -47,12 +47,15 @@
 #define VMDK_COWD_GTES 4096
 /* Where the header of a COWD extent has its next free sector. */
 #define VMDK_COWD_NEXT_FREE 28
+/* Of all extents of an image together. */
 #define VMDK_MAX_GD_ENTRIES (16 * MiB)
 #define VMDK_MAX_GRAIN_SECTORS 0x200000
 /* A compressed grain and its copy are in memory as a whole. */
 #define VMDK_MAX_COMPRESSED_GRAIN (16 * MiB)
 /* Grain tables kept in memory, per extent. */
 #define VMDK_CACHE_BYTES (8 * MiB)
+/* And of all extents of an image together, one table of each at least. */
+#define VMDK_ALL_CACHES_BYTES (256 * MiB)
 /* Tables that are loaded at once, at most, if they are asked for in order. */
 #define VMDK_READ_AHEAD 64
 
@@ -208,6 +211,7 @@ typedef struct VmdkExtent {
 typedef struct BDRVVmdkState {
     VmdkExtent *extents;        /* by start, without gaps */
     int nb_extents;
+    uint64_t gd_entries;        /* of all extents */
     VmdkDescriptor desc;
     int64_t desc_offset;        /* bytes, in bs->file */
     int64_t desc_bytes;
@@ -311,6 +315,17 @@ int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp);
 /* Make @e a sparse extent over e->file as described by the checked @h. */
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp);
 void vmdk_sparse_free(VmdkExtent *e);
+
+/* limits.c: no I/O. */
+
+/*
+ * Another extent, in file @name, has a directory of @entries.  False with
+ * @errp set if all together are too large to be read.
+ */
+bool vmdk_limit_directories(BDRVVmdkState *s, uint64_t entries,
+                            const char *name, Error **errp);
+/* All extents are open: smaller caches if they are too large together. */
+void vmdk_limit_caches(BDRVVmdkState *s);
 
 /* areas.c: no I/O. */
 

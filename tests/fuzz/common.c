@@ -240,10 +240,12 @@ char *fuzz_string(const uint8_t *data, size_t size)
 /* Bounds that turn what an input asks for into an error. */
 static void set_limits(void)
 {
-    struct rlimit limit = { FUZZ_MAX_FILE, FUZZ_MAX_FILE };
+    struct rlimit limit;
 
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = MIN(limit.rlim_max, FUZZ_MAX_FILE);
     setrlimit(RLIMIT_FSIZE, &limit);
     limit = (struct rlimit) { 0, 0 };
     setrlimit(RLIMIT_CORE, &limit);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Many grain tables: more than the cache holds, read one by one and in order,
- * written to in between, and checked.
+ * written to in between, and checked.  And more than there may be of an image
+ * of several extents.
  */
 #include "qemu/osdep.h"
 #include "vmdk-image.h"
@@ -123,6 +124,90 @@ static void test_check(void)
     blk_unref(blk);
 }
 
+/* --- limits of all extents together --- */
+
+/* A descriptor that names @count extents of @sectors each; its path. */
+static char *put_extents(int count, int64_t sectors)
+{
+    g_autoptr(GString) text = g_string_new(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+        "createType=\"twoGbMaxExtentSparse\"\n");
+    char *path = tmp_path("extents.vmdk");
+    int i;
+
+    for (i = 0; i < count; i++) {
+        g_string_append_printf(text, "RW %" PRId64 " SPARSE \"e%d.vmdk\"\n",
+                               sectors, i);
+    }
+    g_assert_true(g_file_set_contents(path, text->str, text->len, NULL));
+    return path;
+}
+
+/* An extent whose directory of @entries is a hole: grains of one sector. */
+static void put_huge_directory(const char *name, int64_t entries)
+{
+    g_autofree char *path = tmp_path(name);
+    GByteArray *image = g_byte_array_new();
+
+    pad_to(image, 128);
+    put_header(image, 1, 1, 0, 128, 128);
+    patch(image, 12, entries * 512, 8);
+    patch(image, 20, 1, 8);
+    save(image, path);
+    g_assert_cmpint(truncate(path, 65536 + entries * 4), ==, 0);
+    g_byte_array_unref(image);
+}
+
+/* Each has less than the limit, but both together have more. */
+static void test_directories_limit(void)
+{
+    int64_t entries = VMDK_MAX_GD_ENTRIES / 2 + 1;
+    g_autofree char *one = put_extents(1, entries * 512);
+    g_autofree char *two = NULL;
+    BlockBackend *blk;
+
+    put_huge_directory("e0.vmdk", entries);
+    put_huge_directory("e1.vmdk", entries);
+    blk = open_vmdk(one, 0, &error_abort);
+    blk_unref(blk);
+    two = put_extents(2, entries * 512);
+    check_refused(two, 0, "are too large: more than 16777216 entries");
+}
+
+/* 40 extents, each of which would have a cache of 8 MiB. */
+static void test_caches_limit(void)
+{
+    int64_t tables = VMDK_CACHE_BYTES / (512 * 4);
+    g_autofree char *path = put_extents(40, tables * TABLE_BYTES / 512);
+    uint64_t total = 0;
+    BDRVVmdkState *s;
+    BlockBackend *blk;
+    int i;
+
+    for (i = 0; i < 40; i++) {
+        g_autofree char *name = g_strdup_printf("e%d.vmdk", i);
+        g_autofree char *extent = tmp_path(name);
+        QOpts *opts = qopts_new();
+
+        qopts_set_uint(opts, "size", tables * TABLE_BYTES);
+        bdrv_create(bdrv_find_format("vmdk"), extent, opts, &error_abort);
+    }
+    blk = open_vmdk(path, BDRV_O_RDWR, &error_abort);
+    s = blk_bs(blk)->opaque;
+    for (i = 0; i < s->nb_extents; i++) {
+        g_assert_cmpint(s->extents[i].max_cached, >, 1000);
+        total += s->extents[i].max_cached * 2048;
+    }
+    g_assert_cmpint(total, <=, VMDK_ALL_CACHES_BYTES);
+    /* With the smaller one, too, what was written is there. */
+    g_assert_cmpint(write_grain(blk, 512 * (tables - 1), 7), ==, 0);
+    for (i = 0; i < tables; i++) {
+        g_assert_cmpint(read_grain(blk, 512 * i, i == tables - 1 ? 7 : 0), ==,
+                        0);
+    }
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -133,6 +218,8 @@ int main(int argc, char **argv)
     make_tmp_dir();
     g_test_add_func("/vmdk-tables/order", test_order);
     g_test_add_func("/vmdk-tables/check", test_check);
+    g_test_add_func("/vmdk-tables/directories-limit", test_directories_limit);
+    g_test_add_func("/vmdk-tables/caches-limit", test_caches_limit);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
