@@ -241,6 +241,7 @@ static void change_text(GByteArray *text, GRand *rand)
     g_autofree char *whole = g_strndup((char *)text->data, text->len);
     g_autofree char *joined = NULL;
     bool lines = g_rand_boolean(rand);
+    char *other;
     guint count;
     guint one;
 
@@ -252,10 +253,10 @@ static void change_text(GByteArray *text, GRand *rand)
     one = g_rand_int_range(rand, 0, count);
     switch (g_rand_int_range(rand, 0, 3)) {
     case 0:
-        /* The same one twice, or many times. */
+        /* Another one, once more. */
+        other = g_strdup(parts[g_rand_int_range(rand, 0, count)]);
         g_free(parts[one]);
-        parts[one] = g_strdup(parts[g_rand_int_range(rand, 0, count)]
-                              ?: "");
+        parts[one] = other;
         break;
     case 1:
         g_free(parts[one]);
