@@ -136,6 +136,15 @@ static bool has_odd_quotes(const char *text)
     return odd;
 }
 
+/* Of the types that are known by name, but cannot be read. */
+static const char *type_hint(const char *word, size_t len)
+{
+    static const char *const names[] = { "SESPARSE" };
+
+    return find_name(names, 1, word, len) < 0 ? ""
+           : ": seSparse snapshots of ESXi are not supported";
+}
+
 static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
                          const char *text, Error **errp)
 {
@@ -150,8 +159,8 @@ static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
     len = next_word(&p, &word);
     type = find_name(vmdk_type_names, VMDK_TYPE__MAX, word, len);
     if (type < 0) {
-        error_setg(errp, "Unsupported extent type '%.*s' in '%s'",
-                   (int)MIN(len, 100), word, d->name);
+        error_setg(errp, "Unsupported extent type '%.*s' in '%s'%s",
+                   (int)MIN(len, 100), word, d->name, type_hint(word, len));
         return false;
     }
     line.type = type;
