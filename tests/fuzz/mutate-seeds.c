@@ -264,7 +264,10 @@ static void change_text(GByteArray *text, GRand *rand)
                                                      ARRAY_SIZE(words))]);
         break;
     default:
-        parts[one][strlen(parts[one]) / 2] = g_rand_int_range(rand, 1, 256);
+        if (*parts[one]) {
+            parts[one][strlen(parts[one]) / 2] = g_rand_int_range(rand, 1,
+                                                                  256);
+        }
     }
     joined = g_strjoinv(lines ? "\n" : " ", parts);
     g_byte_array_set_size(text, 0);
