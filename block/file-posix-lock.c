@@ -69,6 +69,17 @@ static int file_lock_set(int fd, off_t base, uint64_t have, uint64_t want,
     return 0;
 }
 
+static int file_lock_conflict(const char *shared, uint64_t perm,
+                              const char *filename, Error **errp)
+{
+    g_autofree char *name = bdrv_perm_names(perm);
+
+    error_setg(errp, "Failed to get %s\"%s\" lock", shared, name);
+    error_append_hint(errp, "Is another process using the image [%s]?\n",
+                      filename);
+    return -EAGAIN;
+}
+
 static int file_check_bytes(int fd, uint64_t perm, uint64_t shared,
                             const char *filename, Error **errp)
 {
@@ -76,25 +87,17 @@ static int file_check_bytes(int fd, uint64_t perm, uint64_t shared,
 
     for (i = 0; (1 << i) <= BLK_PERM_ALL; i++) {
         uint64_t bit = 1ull << i;
-        g_autofree char *name = bdrv_perm_names(bit);
 
         if ((perm & bit) &&
             file_test_byte(fd, RAW_LOCK_SHARED_BASE + i) == -EAGAIN) {
-            error_setg(errp, "Failed to get \"%s\" lock", name);
-            goto conflict;
+            return file_lock_conflict("", bit, filename, errp);
         }
         if (!(shared & bit) &&
             file_test_byte(fd, RAW_LOCK_PERM_BASE + i) == -EAGAIN) {
-            error_setg(errp, "Failed to get shared \"%s\" lock", name);
-            goto conflict;
+            return file_lock_conflict("shared ", bit, filename, errp);
         }
     }
     return 0;
-
-conflict:
-    error_append_hint(errp, "Is another process using the image [%s]?\n",
-                      filename);
-    return -EAGAIN;
 }
 
 /* Take the locks on @fd, which has none, and check nothing. */
@@ -160,6 +163,14 @@ int file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared,
         }
     }
     if (!s->use_lock) {
+        return 0;
+    }
+    /*
+     * The locks are held, and nobody has taken one against them.  An image of
+     * many files asks each of them whenever the next one is opened.
+     */
+    if (s->new_perm_fd < 0 && perm == s->locked_perm &&
+        shared == s->locked_shared_perm) {
         return 0;
     }
     /* The locks of one's own description do not show up in the check. */
