@@ -34,10 +34,12 @@ EXPORTS = NODES + [
 ] + each(
     'block-export-add', dict(EXPORT, id='f', name='other'),
     {'id': 'e'}, {'id': 'a b'}, {'id': '1'}, {'node-name': 'x'},
-    {'name': 'n'}, {'name': 'n' * 5000}, {'description': 'd' * 5000}, {'type': 'x'},
+    {'name': 'n'}, {'name': 'n' * 5000},
+    {'description': 'd' * 5000}, {'type': 'x'},
     {'writable': True, 'node-name': 'ro'}, {'bitmaps': ['x']},
     {'bitmaps': ['bm']}, {'bitmaps': ['bm'], 'writable': True, 'name': 'bb'},
-    {'bitmaps': [{'node': 'x', 'name': 'bm'}]}, {'bitmaps': 'bm'}, {'iothread': 'x'}, {'iothread': 5},
+    {'bitmaps': [{'node': 'x', 'name': 'bm'}]}, {'bitmaps': 'bm'},
+    {'iothread': 'x'}, {'iothread': 5},
     {'fixed-iothread': True}, {'num-queues': 1}
 ) + each(
     'block-export-add',
