@@ -10,11 +10,11 @@
  * of it: pread is pread64() too, preadv is preadv64() and preadv2().  KIND is
  *
  *   fail    returns ERRNO (a name such as EIO) without having been made
- *   short   transfers about half; io_submit takes half of the requests, and of
- *           a single one none
+ *   short   transfers about half; the two submit half of the requests, and of a
+ *           single one none
  *   late    is made after 20 ms
- *   cut     io_submit only: one request transfers about half
- *   event   io_submit only: one request is taken, and completes with ERRNO
+ *   cut     io_submit and io_uring_submit: one request transfers about half
+ *   event   these two: one request is taken, and completes with ERRNO
  *
  * What cannot be disturbed in this way (the half of a sector of a direct
  * request, the transfer of an fdsync) is made as it is.
@@ -37,17 +37,10 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
-/* Take over both names: which one a program uses depends on its headers. */
-#define EXPORT(name, function)                          \
-    __asm__(".globl " name "\n\t.set " name ", " #function)
-
-#define WRAPPER static __attribute__((used, noinline))
-
 /* Direct I/O of half a request wants its end aligned. */
 #define SECTOR 512
 
-/* Past this library's own functions, and the runtime of a sanitizer. */
-static void *next_function(const char *name)
+void *fault_next_function(const char *name)
 {
     void *fn = dlsym(RTLD_NEXT, name);
 
@@ -58,17 +51,7 @@ static void *next_function(const char *name)
     return fn;
 }
 
-#define NEXT(name, type) ({                                             \
-    static void *next_;                                                 \
-    void *fn_ = qatomic_read(&next_);                                   \
-    if (!fn_) {                                                         \
-        fn_ = next_function(name);                                      \
-        qatomic_set(&next_, fn_);                                       \
-    }                                                                   \
-    (type *)fn_; })
-
-/* About half of @len, aligned; @len where that would be nothing. */
-static size_t half_of(size_t len)
+size_t fault_half_of(size_t len)
 {
     size_t half = len / 2 / SECTOR * SECTOR;
 
@@ -80,14 +63,14 @@ static bool disturb_transfer(Call call, size_t *len)
 {
     Kind kind = fault_count(call);
 
-    if (kind == KIND_SHORT && half_of(*len) < *len) {
+    if (kind == KIND_SHORT && fault_half_of(*len) < *len) {
         fault_mark_call(call);
-        *len = half_of(*len);
+        *len = fault_half_of(*len);
     }
     return fault_apply(call, kind);
 }
 
-static size_t iov_bytes(const struct iovec *iov, int niov)
+size_t fault_iov_bytes(const struct iovec *iov, int niov)
 {
     size_t sum = 0;
     int i;
@@ -98,8 +81,7 @@ static size_t iov_bytes(const struct iovec *iov, int niov)
     return sum;
 }
 
-/* The first @bytes of @iov, in @part; how many elements that are. */
-static int iov_part(struct iovec *part, const struct iovec *iov, size_t bytes)
+int fault_iov_part(struct iovec *part, const struct iovec *iov, size_t bytes)
 {
     int n = 0;
 
@@ -147,14 +129,14 @@ static ssize_t vector_call(Call call, Vector2Fn *fn, int fd,
                            const struct iovec *iov, int niov, off_t offset,
                            int flags)
 {
-    size_t all = iov_bytes(iov, niov), len = all;
+    size_t all = fault_iov_bytes(iov, niov), len = all;
     struct iovec part[IOV_MAX];
 
     if (disturb_transfer(call, &len)) {
         return -1;
     }
     if (len < all) {
-        niov = iov_part(part, iov, len);
+        niov = fault_iov_part(part, iov, len);
         iov = part;
     }
     return fn(fd, iov, niov, offset, flags);
@@ -377,8 +359,8 @@ static struct iocb *find_request(struct iocb **iocbs, long nr, Kind kind)
             cb->aio_lio_opcode != IO_CMD_PWRITEV) {
             continue;
         }
-        len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
-        if (half_of(len) < len) {
+        len = fault_iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
+        if (fault_half_of(len) < len) {
             return cb;
         }
     }
@@ -443,11 +425,11 @@ static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
     }
     saved = *cb;
     part[0].iov_base = (void *)4096;    /* aligned, and never mapped */
-    part[0].iov_len = iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
+    part[0].iov_len = fault_iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
     cb->u.c.nbytes = 1;
     if (kind == KIND_CUT) {
-        cb->u.c.nbytes = iov_part(part, saved.u.c.buf,
-                                  half_of(part[0].iov_len));
+        cb->u.c.nbytes = fault_iov_part(part, saved.u.c.buf,
+                                  fault_half_of(part[0].iov_len));
     }
     cb->u.c.buf = part;
     if (kind == KIND_CUT) {

@@ -9,7 +9,7 @@
 static const char *const call_names[CALL__MAX] = {
     "io_submit", "io_setup", "eventfd", "pread", "preadv", "pwrite", "pwritev",
     "read", "write", "fdatasync", "fsync", "fallocate", "posix_fallocate",
-    "ftruncate", "open", "mmap",
+    "ftruncate", "open", "mmap", "io_uring_setup", "io_uring_submit",
 };
 
 static const char *const kind_names[] = {
@@ -20,7 +20,8 @@ static const struct {
     const char *name;
     int error;
 } errnos[] = {
-    { "EACCES", EACCES }, { "EAGAIN", EAGAIN }, { "EINTR", EINTR },
+    { "EACCES", EACCES }, { "EAGAIN", EAGAIN }, { "EBUSY", EBUSY },
+    { "EINTR", EINTR }, { "EPERM", EPERM },
     { "EINVAL", EINVAL }, { "EIO", EIO }, { "EMFILE", EMFILE },
     { "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC }, { "EFBIG", EFBIG },
     { "ENOSYS", ENOSYS }, { "EOPNOTSUPP", EOPNOTSUPP },
@@ -102,7 +103,8 @@ static void parse_setting(char *text)
         fault_errno = error ? parse_errno(error) : EIO;
     }
     fault_call = parse_call(call);
-    if (fault_kind >= KIND_CUT && fault_call != CALL_IO_SUBMIT) {
+    if (fault_kind >= KIND_CUT && fault_call != CALL_IO_SUBMIT &&
+        fault_call != CALL_IO_URING_SUBMIT) {
         bad_setting("kind for this call");
     }
 }

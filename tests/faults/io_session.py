@@ -17,11 +17,13 @@ NOT_OPEN = 'no file open'
 NO_STACK = 'cannot allocate a coroutine stack'
 WORDS_BROKEN = 'Input/output error'
 WORDS_TABLES = 'warning: Could not read the grain tables of '
-WORDS_FALLBACK = 'unable to use linux aio, falling back to thread pool: '
+WORDS_FALLBACK = ', falling back to thread pool: '
 WORDS_LOST = ("is closed, but data that was written to it may be lost: a "
               "flush has failed")
 # Lines that are judged apart from what a command says.
 ASIDE = (WORDS_TABLES, WORDS_FALLBACK, WORDS_LOST)
+# By which a flush may go.
+FLUSH_CALLS = ('fdatasync', 'io_submit', 'io_uring_submit')
 MISMATCH = 'Pattern verification failed'
 SANITIZED = {
     'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99',
@@ -261,7 +263,7 @@ class Judge:
 
     def judge_aside(self, verb, i):
         self.judge_fallback(i)
-        if self.marked[i] and self.fault.call in ('fdatasync', 'io_submit'):
+        if self.marked[i] and self.fault.call in FLUSH_CALLS:
             self.may_be_lost |= not self.fault.is_transparent()
         lost = lines_with(self.parts[i], WORDS_LOST)
         if lost:
@@ -349,7 +351,7 @@ class Judge:
         call = self.fault.call
         if self.config.cache == 'none':
             return
-        if call in ('fdatasync', 'io_submit') and self.flushes(command):
+        if call in FLUSH_CALLS and self.flushes(command):
             self.flush_broken = True
         if call == 'fdatasync':
             self.flush_broken = self.sync_lost = True
