@@ -87,6 +87,57 @@ pages()
     done
 }
 
+# A Debian package of the build in named/: installed in a folder, run from
+# there, and purged.  $manuals are its manual pages.
+package()
+{
+    if ! command -v dpkg-deb > /dev/null ||
+        ! command -v dpkg-shlibdeps > /dev/null; then
+        skip 'no dpkg-dev: the Debian package'
+        return
+    fi
+    mkdir packages
+    must 'make-deb' "$src/scripts/make-deb" --build-dir=named \
+        --output=packages || return
+    deb=$(echo packages/qemu-laio_*.deb)
+    dpkg-deb -f "$deb" > control
+    for wanted in '^Depends: .*libc6 (>= ' '^Depends: .*libglib2' \
+        '^Installed-Size: [1-9]' '^Version: [0-9]' '^Maintainer: .*<.*@.*>'
+    do
+        grep -q "$wanted" control || fail "package: no '$wanted'" control
+    done
+    mkdir -p sys/var/lib/dpkg/info sys/var/lib/dpkg/updates
+    : > sys/var/lib/dpkg/status
+    dpkg='dpkg --force-not-root --force-depends --force-bad-path --log=log'
+    # words
+    # shellcheck disable=SC2086
+    must 'the package is installed' \
+        $dpkg --root="$work/sys" --unpack "$deb" || return
+    packed=
+    for name in $manuals; do
+        packed="$packed $name.gz"
+    done
+    # shellcheck disable=SC2086
+    installed 'the package' sys/usr bin/laio-qemu-img bin/laio-qemu-io \
+        bin/laio-qemu-nbd bin/laio-qemu-storage-daemon \
+        share/bash-completion/completions/laio-qemu-img \
+        share/doc/qemu-laio/README.md.gz share/doc/qemu-laio/changelog.gz \
+        share/doc/qemu-laio/copyright $packed
+    (cd sys && md5sum -c --quiet var/lib/dpkg/info/qemu-laio.md5sums) \
+        > sums 2>&1 || fail 'the package: sums' sums
+    for name in qemu-img qemu-io qemu-nbd qemu-storage-daemon; do
+        must "the package: $name runs" "sys/usr/bin/laio-$name" --version
+    done
+    # shellcheck disable=SC2086
+    must 'the package is purged' $dpkg --root="$work/sys" --purge qemu-laio
+    [ ! -e sys/usr ] || fail "purged, but left: $(find sys/usr | tr '\n' ' ')"
+    "$src/scripts/make-deb" --prefix=/opt > said 2>&1 &&
+        fail 'make-deb takes --prefix' said
+    "$src/scripts/make-deb" --build-dir="$BUILD" --output=packages > said \
+        2>&1 && fail 'make-deb takes a build for another prefix' said
+    grep -q "is not for --prefix=/usr" said || fail 'make-deb: message' said
+}
+
 if grep -q "docs/tools/qemu-img.1" "$BUILD/build.ninja"; then
     manuals='share/man/man1/qemu-img.1 share/man/man1/qemu-io.1
         share/man/man1/qemu-storage-daemon.1 share/man/man8/qemu-nbd.8
@@ -108,7 +159,8 @@ else
 fi
 # shellcheck disable=SC2086
 installed 'DESTDIR' "dest$prefix" bin/qemu-img bin/qemu-io \
-    bin/qemu-nbd bin/qemu-storage-daemon $manuals
+    bin/qemu-nbd bin/qemu-storage-daemon \
+    share/bash-completion/completions/qemu-img $manuals
 for name in qemu-img qemu-io qemu-nbd qemu-storage-daemon; do
     must "$name runs where it was installed" "dest$prefix/bin/$name" --version
 done
@@ -137,13 +189,17 @@ must 'meson install' env DESTDIR="$work/beside" \
     share/man/man7/laio-qemu-storage-daemon-qmp-ref.7'
 # shellcheck disable=SC2086
 installed 'program prefix' beside/usr bin/laio-qemu-img bin/laio-qemu-io \
-    bin/laio-qemu-nbd bin/laio-qemu-storage-daemon $manuals
+    bin/laio-qemu-nbd bin/laio-qemu-storage-daemon \
+    share/bash-completion/completions/laio-qemu-img $manuals
 $LIMIT beside/usr/bin/laio-qemu-img nothing 2> said
 if grep -q "Try 'laio-qemu-img --help'" said; then
     pass
 else
     fail 'the program does not know its name' said
 fi
+"$here/completion.sh" "$work/beside/usr" laio- > said ||
+    fail 'completion for bash' said
+package
 [ -z "$manuals" ] ||
     pages "$work/beside/usr/share/man" laio-qemu-img.1 laio-qemu-io.1 \
         laio-qemu-nbd.8 laio-qemu-storage-daemon.1 laio-qemu-storage-daemon-qmp-ref.7
