@@ -40,14 +40,14 @@ static void print_members(struct json_object *value, int level)
     }
 }
 
-void program_print_specific_info(struct json_object *info)
+void program_print_specific_info(struct json_object *info, int level)
 {
     struct json_object *data;
 
     if (json_object_object_get_ex(info, "data", &data) &&
         json_object_is_type(data, json_type_object) &&
         json_object_object_length(data) > 0) {
-        printf("Format specific information:\n");
-        print_members(data, 1);
+        printf("%*sFormat specific information:\n", level * 4, "");
+        print_members(data, level + 1);
     }
 }

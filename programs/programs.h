@@ -25,8 +25,9 @@ int program_end(int status);
 
 /*
  * Print what bdrv_get_specific_info() returned as "info" of both programs
- * does: "Format specific information:" and the members of "data".
+ * does: "Format specific information:" and the members of "data", 4 * @level
+ * columns to the right.
  */
-void program_print_specific_info(struct json_object *info);
+void program_print_specific_info(struct json_object *info, int level);
 
 #endif

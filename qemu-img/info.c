@@ -2,8 +2,8 @@
 /*
  * qemu-img info: what an image is, and its backing chain.
  *
- * Each image becomes one JSON object (QMP's ImageInfo); the human form is
- * printed from that.
+ * Each image becomes one JSON object (QMP's BlockGraphInfo), with those of the
+ * nodes that it is made of inside; the human form is printed from that.
  */
 #include "qemu/osdep.h"
 #include <json-c/json.h>
@@ -66,13 +66,50 @@ static struct json_object *info_limits(const BlockLimits *bl)
     return obj;
 }
 
-/* The ImageInfo of @bs; NULL after an error was reported. */
+static struct json_object *info_collect(BlockDriverState *bs, bool limits);
+
+/* QMP's BlockChildInfo of each child; NULL after an error was reported. */
+static struct json_object *info_children(BlockDriverState *bs)
+{
+    struct json_object *list = json_object_new_array();
+    BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        struct json_object *info = info_collect(child->bs, false);
+        struct json_object *obj;
+
+        if (!info) {
+            json_object_put(list);
+            return NULL;
+        }
+        obj = json_object_new_object();
+        add_str(obj, "name", child->name);
+        json_object_object_add(obj, "info", info);
+        json_object_array_add(list, obj);
+    }
+    return list;
+}
+
+/* What the driver tells; of files there is nothing to tell. */
+static struct json_object *info_specific(BlockDriverState *bs)
+{
+    struct json_object *specific = bdrv_get_specific_info(bs, NULL);
+
+    if (!specific && !strcmp(bdrv_get_format_name(bs), "file")) {
+        specific = json_object_new_object();
+        add_str(specific, "type", "file");
+        json_object_object_add(specific, "data", json_object_new_object());
+    }
+    return specific;
+}
+
+/* The BlockGraphInfo of @bs; NULL after an error was reported. */
 static struct json_object *info_collect(BlockDriverState *bs, bool limits)
 {
     BlockDriverInfo bdi = { .cluster_size = 0 };
     int64_t length = bdrv_getlength(bs);
     int64_t allocated = bdrv_get_allocated_file_size(bs);
-    struct json_object *obj, *specific;
+    struct json_object *obj, *children, *specific;
 
     /* A driver without information: no clusters, not dirty. */
     bdrv_get_info(bs, &bdi);
@@ -81,7 +118,12 @@ static struct json_object *info_collect(BlockDriverState *bs, bool limits)
                      strerror(-length));
         return NULL;
     }
+    children = info_children(bs);
+    if (!children) {
+        return NULL;
+    }
     obj = json_object_new_object();
+    json_object_object_add(obj, "children", children);
     if (bs->backing_format) {
         add_str(obj, "backing-filename-format", bs->backing_format);
     }
@@ -94,7 +136,7 @@ static struct json_object *info_collect(BlockDriverState *bs, bool limits)
     if (allocated >= 0) {
         add_int(obj, "actual-size", allocated);
     }
-    specific = bdrv_get_specific_info(bs, NULL);
+    specific = info_specific(bs);
     if (specific) {
         json_object_object_add(obj, "format-specific", specific);
     }
@@ -122,8 +164,27 @@ static int64_t get_int(struct json_object *obj, const char *name)
     return json_object_get_int64(json_object_object_get(obj, name));
 }
 
-static void print_human(struct json_object *info)
+static void print_backing(struct json_object *info, int level)
 {
+    struct json_object *member;
+
+    if (json_object_object_get_ex(info, "backing-filename", &member)) {
+        const char *name = json_object_get_string(member);
+        const char *full = get_str(info, "full-backing-filename");
+
+        printf("%*sbacking file: %s", level * 4, "", name);
+        if (strcmp(name, full)) {
+            printf(" (actual path: %s)", full);
+        }
+        printf("\n%*sbacking file format: %s\n", level * 4, "",
+               get_str(info, "backing-filename-format"));
+    }
+}
+
+/* @leaf: a node without children, which is called a protocol. */
+static void print_node(struct json_object *info, int level, bool leaf)
+{
+    int indent = level * 4;
     struct json_object *member;
     int64_t length = get_int(info, "virtual-size");
     g_autofree char *size = size_to_str(length);
@@ -132,31 +193,53 @@ static void print_human(struct json_object *info)
     if (json_object_object_get_ex(info, "actual-size", &member)) {
         allocated = size_to_str(json_object_get_int64(member));
     }
-    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRId64
-           " bytes)\ndisk size: %s\n", get_str(info, "filename"),
-           get_str(info, "format"), size, length,
-           allocated ?: "unavailable");
+    printf("%*s%s: %s\n%*s%s: %s\n%*s%s: %s (%" PRId64 " bytes)\n"
+           "%*sdisk size: %s\n",
+           indent, "", leaf ? "filename" : "image", get_str(info, "filename"),
+           indent, "", leaf ? "protocol type" : "file format",
+           get_str(info, "format"),
+           indent, "", leaf ? "file length" : "virtual size", size, length,
+           indent, "", allocated ?: "unavailable");
     if (json_object_object_get_ex(info, "cluster-size", &member)) {
-        printf("cluster_size: %" PRId64 "\n", json_object_get_int64(member));
+        printf("%*scluster_size: %" PRId64 "\n", indent, "",
+               json_object_get_int64(member));
     }
     if (json_object_get_boolean(json_object_object_get(info,
                                                        "dirty-flag"))) {
-        printf("cleanly shut down: no\n");
+        printf("%*scleanly shut down: no\n", indent, "");
     }
-    if (json_object_object_get_ex(info, "backing-filename", &member)) {
-        const char *name = json_object_get_string(member);
-        const char *full = get_str(info, "full-backing-filename");
-
-        printf("backing file: %s", name);
-        if (strcmp(name, full)) {
-            printf(" (actual path: %s)", full);
-        }
-        printf("\nbacking file format: %s\n",
-               get_str(info, "backing-filename-format"));
-    }
+    print_backing(info, level);
     if (json_object_object_get_ex(info, "format-specific", &member)) {
-        program_print_specific_info(member);
+        program_print_specific_info(member, level);
     }
+}
+
+/* "Child node '/file/file':", each in its turn. */
+static void print_children(struct json_object *info, int level,
+                           const char *path)
+{
+    struct json_object *list = json_object_object_get(info, "children");
+    size_t i, len = json_object_array_length(list);
+
+    for (i = 0; i < len; i++) {
+        struct json_object *child = json_object_array_get_idx(list, i);
+        struct json_object *node = json_object_object_get(child, "info");
+        g_autofree char *name = g_strdup_printf("%s/%s", path,
+                                                get_str(child, "name"));
+        bool leaf = json_object_array_length(
+            json_object_object_get(node, "children")) == 0;
+
+        printf("%*sChild node '%s':\n", level * 4, "", name);
+        print_node(node, level + 1, leaf);
+        print_children(node, level + 1, name);
+    }
+}
+
+static void print_human(struct json_object *info)
+{
+    struct json_object *member;
+
+    print_node(info, 0, false);
     if (json_object_object_get_ex(info, "limits", &member)) {
         printf("Block limits:\n");
         json_object_object_foreach(member, name, value) {
@@ -164,6 +247,7 @@ static void print_human(struct json_object *info)
                    json_object_get_int64(value));
         }
     }
+    print_children(info, 0, "");
 }
 
 /* --- the command --- */

@@ -118,7 +118,7 @@ static int info_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
         return -EIO;
     }
     if (specific) {
-        program_print_specific_info(specific);
+        program_print_specific_info(specific, 0);
         json_object_put(specific);
     }
     return 0;

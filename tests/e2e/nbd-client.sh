@@ -72,7 +72,8 @@ same_map()
         sed 's/, "compressed": false//' > ours.map
     "$ORACLE_IMG" map --output=json -f raw "$uri" > stock.map
     must "$1: map" cmp ours.map stock.map
-    "$IMG" info "$uri" > ours.info
+    # 7.2 does not tell of children.
+    "$IMG" info "$uri" | sed '/^Child node/,$d' > ours.info
     "$ORACLE_IMG" info "$uri" > stock.info
     must "$1: info" cmp ours.info stock.info
 }

@@ -28,13 +28,18 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/qemu-img-oracle.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
 
 # What differs from run to run: time stamps in CIDs, durations.  And what newer
-# releases have more: "compressed" in a map; and less: the warning for a raw image
-# that was probed.
+# releases have more: "compressed" in a map, the children of an image; and less: the
+# warning for a raw image that was probed.
 filter() {
     sed -E -e 's/(cid"?: )[0-9]+/\1CID/' -e 's/in [0-9.]+ seconds/in TIME/' \
         -e 's/, "compressed": (true|false)//' \
         -e '/^WARNING: Image format was not specified/,/^ +Specify/d' \
-        -e 's/^(disk size: ).*/\1SIZE/' -e 's/("actual-size": )[0-9]+/\1SIZE/'
+        -e '/^    "children": \[$/,/^    \],$/d' \
+        -e '/^        "children": \[$/,/^        \],$/d' \
+        -e 's/^(disk size: ).*/\1SIZE/' -e 's/("actual-size": )[0-9]+/\1SIZE/' |
+        awk '/^Child node/ { skip = 1; next }
+             skip && /^    / { next }
+             { skip = 0; print }'
 }
 
 # A failed command has one line to say in both, though not always the same.

@@ -47,6 +47,7 @@ descriptor()
 info()
 {
     "$1" info -f vmdk --output=json "$2" |
+        sed '/^    "children": \[$/,/^    \],$/d' |
         grep -e '"virtual-size"' -e '"cluster-size"' -e '"create-type"' \
              -e '"format"' -e '"compressed"' |
         sed 's/,$//; s/^ *//' | sort
