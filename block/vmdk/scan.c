@@ -218,25 +218,54 @@ static uint32_t skip_missing(VmdkScan *s, uint32_t index)
     return index;
 }
 
-static int scan_tables(VmdkScan *s, uint8_t *buf)
+/*
+ * How many of the @n tables from @index on are known to be empty, since they
+ * are a hole of the file: most tables of a large and sparse disk are.
+ */
+static uint32_t count_holes(const VmdkExtent *e, uint32_t index, uint32_t n)
+{
+    int64_t table_bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
+    int64_t bytes = 0;
+    int ret = bdrv_block_status(e->file->bs,
+                                (int64_t)e->gd[index] << BDRV_SECTOR_BITS,
+                                n * table_bytes, &bytes, NULL, NULL);
+
+    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) ? bytes / table_bytes : 0;
+}
+
+/* The @n tables from @index on, which follow each other in the file. */
+static int scan_piece(VmdkScan *s, uint32_t index, uint32_t n, uint8_t *buf)
 {
     VmdkExtent *e = s->e;
     size_t table_bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
+    uint32_t i;
+    int ret = bdrv_pread(e->file, (int64_t)e->gd[index] << BDRV_SECTOR_BITS,
+                         n * table_bytes, buf, 0);
+
+    if (ret < 0) {
+        return ret;
+    }
+    for (i = 0; i < n; i++) {
+        scan_table(s, index + i, (const uint32_t *)(buf + i * table_bytes));
+    }
+    return 0;
+}
+
+static int scan_tables(VmdkScan *s, uint8_t *buf)
+{
+    VmdkExtent *e = s->e;
     uint32_t index = skip_missing(s, 0);
 
     while (index < e->gd_entries) {
         uint32_t n = count_tables(e, index);
-        uint32_t i;
-        int ret = bdrv_pread(e->file, (int64_t)e->gd[index]
-                                      << BDRV_SECTOR_BITS,
-                             n * table_bytes, buf, 0);
+        uint32_t holes = count_holes(e, index, n);
+        int ret = 0;
 
+        if (holes < n) {
+            ret = scan_piece(s, index + holes, n - holes, buf);
+        }
         if (ret < 0) {
             return ret;
-        }
-        for (i = 0; i < n; i++) {
-            scan_table(s, index + i,
-                       (const uint32_t *)(buf + i * table_bytes));
         }
         index = skip_missing(s, index + n);
     }

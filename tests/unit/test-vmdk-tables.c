@@ -124,6 +124,46 @@ static void test_check(void)
     blk_unref(blk);
 }
 
+/* --- holes --- */
+
+static void put_entry(const char *path, uint32_t table_sector, uint32_t entry)
+{
+    uint32_t le = GUINT32_TO_LE(entry);
+    int fd = open(path, O_WRONLY);
+
+    g_assert_cmpint(pwrite(fd, &le, sizeof(le), table_sector * 512ull), ==,
+                    sizeof(le));
+    close(fd);
+}
+
+/*
+ * Most tables are a hole of the file, which is not read when the image is
+ * opened; the one that is wrong lies between such holes, and is.
+ */
+static void test_between_holes(void)
+{
+    static const int tables[] = { 1, 511, 512, 3000, NB_TABLES - 1 };
+    g_autofree char *path = NULL;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(tables); i++) {
+        BlockBackend *blk;
+        VmdkExtent *e;
+        uint32_t wrong, grain;
+
+        g_free(path);
+        path = create();
+        blk = open_vmdk(path, BDRV_O_RDWR, &error_abort);
+        e = ((BDRVVmdkState *)blk_bs(blk)->opaque)->extents;
+        write_table(blk, 0);
+        wrong = e->gd[tables[i]];
+        grain = e->next_sector - e->grain_sectors;
+        blk_unref(blk);
+        put_entry(path, wrong, grain);
+        check_refused(path, BDRV_O_RDWR, "is used twice");
+    }
+}
+
 /* --- limits of all extents together --- */
 
 /* A descriptor that names @count extents of @sectors each; its path. */
@@ -218,6 +258,7 @@ int main(int argc, char **argv)
     make_tmp_dir();
     g_test_add_func("/vmdk-tables/order", test_order);
     g_test_add_func("/vmdk-tables/check", test_check);
+    g_test_add_func("/vmdk-tables/between-holes", test_between_holes);
     g_test_add_func("/vmdk-tables/directories-limit", test_directories_limit);
     g_test_add_func("/vmdk-tables/caches-limit", test_caches_limit);
     ret = g_test_run();
