@@ -408,9 +408,23 @@ static int file_create_fd(int fd, const BlockdevCreateOptionsFile *o,
     return file_resize(fd, size, o->preallocation, errp);
 }
 
+/* Open @filename to be a new image; *@created: it was not there before. */
+static int file_open_new(const char *filename, bool *created, Error **errp)
+{
+    int fd = qemu_create(filename, O_RDWR | O_BINARY | O_EXCL, 0644, NULL);
+
+    *created = fd >= 0;
+    if (fd < 0) {
+        /* It is there, or it is something that cannot be created like that. */
+        fd = qemu_create(filename, O_RDWR | O_BINARY, 0644, errp);
+    }
+    return fd;
+}
+
 static int coroutine_fn file_create(const BlockdevCreateOptionsFile *o,
                                     Error **errp)
 {
+    bool created;
     int fd, ret;
 
     if (o->preallocation == PREALLOC_MODE_METADATA) {
@@ -423,7 +437,7 @@ static int coroutine_fn file_create(const BlockdevCreateOptionsFile *o,
                    " bytes at most", BDRV_MAX_LENGTH);
         return -EFBIG;
     }
-    fd = qemu_create(o->filename, O_RDWR | O_BINARY, 0644, errp);
+    fd = file_open_new(o->filename, &created, errp);
     if (fd < 0) {
         return -errno;
     }
@@ -431,6 +445,9 @@ static int coroutine_fn file_create(const BlockdevCreateOptionsFile *o,
     if (close(fd) < 0 && ret == 0) {
         ret = -errno;
         error_setg_errno(errp, -ret, "Could not close the new file");
+    }
+    if (ret < 0 && created) {
+        unlink(o->filename);
     }
     return ret;
 }

@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/create.h"
+#include "qemu/cutils.h"
 #include "system/block-backend.h"
 
 #define GRAIN_SECTORS 128
@@ -42,16 +43,28 @@ static bool make_layout(Layout *l, uint64_t sectors, Error **errp)
     return true;
 }
 
+/* The file that @path names; NULL if that is something else. */
+static const char *local_file(const char *path)
+{
+    if (g_str_has_prefix(path, "file:")) {
+        return path + strlen("file:");
+    }
+    return path_has_protocol(path) ? NULL : path;
+}
+
 /* A new file of zeroes, open for writing; NULL with @errp set. */
 static BlockBackend *create_named(const VmdkCreate *c, const char *path,
                                   int64_t bytes, Error **errp)
 {
     QOpts *opts = qopts_dup(c->file_opts);
+    const char *local = local_file(path);
     int ret;
 
     qopts_set_int(opts, "size", bytes);
+    if (local && access(local, F_OK) < 0 && errno == ENOENT) {
+        g_ptr_array_add(c->made, g_strdup(local));
+    }
     ret = bdrv_create_file(path, opts, errp);
-
     if (ret < 0) {
         return NULL;
     }
@@ -106,7 +119,8 @@ static int write_at(BlockBackend *blk, const char *path, int64_t offset,
 
 /*
  * Close what was made, if @ret is 0: then it is on disk.  Else it is made
- * empty, so that nothing takes it for an image.  Returns what became of it.
+ * empty, so that nothing takes it for an image: it cannot be removed if it was
+ * there before.  Returns what became of it.
  */
 static int finish_file(BlockBackend *blk, const char *path, int ret,
                        Error **errp)

@@ -318,6 +318,16 @@ static int create_files(VmdkCreate *c, const char *filename, Error **errp)
     return vmdk_create_sparse(c, 0, filename, c->sectors, text, errp);
 }
 
+/* An image that is not whole is of no use, and would take room. */
+static void remove_files(const VmdkCreate *c)
+{
+    guint i;
+
+    for (i = 0; i < c->made->len; i++) {
+        unlink(g_ptr_array_index(c->made, i));
+    }
+}
+
 int vmdk_create_image(VmdkCreate *c, const char *filename, Error **errp)
 {
     int ret;
@@ -334,7 +344,12 @@ int vmdk_create_image(VmdkCreate *c, const char *filename, Error **errp)
         ret = -EINVAL;
     } else {
         c->lines = g_string_new("");
+        c->made = g_ptr_array_new_with_free_func(g_free);
         ret = create_files(c, filename, errp);
+        if (ret < 0) {
+            remove_files(c);
+        }
+        g_ptr_array_unref(c->made);
         g_string_free(c->lines, true);
     }
     g_free(c->dir);

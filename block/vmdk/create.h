@@ -32,6 +32,7 @@ typedef struct VmdkCreate {
     char *stem;                 /* own */
     const char *ext;            /* "" or with its '.' */
     GString *lines;             /* extent lines so far */
+    GPtrArray *made;            /* own; files that were not there before */
     QOpts *file_opts;           /* those of each file, but its size */
     /*
      * The nodes that take the image: its own file, then the extents, where
