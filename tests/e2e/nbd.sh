@@ -39,6 +39,30 @@ serve()
     fail 'the daemon does not start' daemon.log
 }
 
+# load OPTION...: export-load measures, and none of its requests fails.
+load()
+{
+    "${BUILD_DIR:-$(dirname "$IMG")}/tests/bench/export-load" --json \
+        --seconds=0.1 --warmup=0.05 --server-pid="$daemon" "$@" \
+        "nbd:unix:$work/socket:disk" > load.json 2>&1 &&
+        python3 -c 'import json
+r = json.load(open("load.json"))
+t = r["latency-us"]
+assert r["requests"] > 5 and r["errors"] == 0, r
+assert 0 < t["min"] <= t["p50"] <= t["p99"] <= t["p99.9"] <= t["max"], r' \
+        >> load.json 2>&1
+}
+
+load_client()
+{
+    if load --depth=32 --read-percent=50 --connections=2 &&
+        load --simple --rate=500 --block-size=128k; then
+        pass
+    else
+        fail 'export-load' load.json
+    fi
+}
+
 # What each format and engine does with real clients.
 clients()
 {
@@ -85,6 +109,7 @@ clients()
     else
         skip 'no fio with the engine nbd'
     fi
+    load_client
     kill "$daemon"
     wait "$daemon"
     must "the daemon's end, $fmt" test $? = 0
