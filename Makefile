@@ -60,7 +60,13 @@ fuzz:
 style:
 	scripts/style-check
 
+# The path of a request beside a stock qemu-img and fio; some of its cases are
+# scripts/bench --only PATTERN.
 bench: all
+	scripts/bench
+
+# Parts of it alone: the programs of tests/bench/.
+bench-micro: all
 	meson test -C build --benchmark --verbose
 
 # The long form of the tests of qemu-storage-daemon: jobs disturbed and killed
@@ -93,4 +99,5 @@ clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
-    check-e2e check-interop check-mutations check-series check-spin coverage fuzz style bench bench-img bench-jobs clean
+    check-e2e check-interop check-mutations check-series check-spin coverage fuzz style bench \
+    bench-micro bench-img bench-jobs clean

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the benchmarks share: programs that are run in turn, and medians."""
+
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import time
+
+MIB = 1 << 20
+
+
+def run(*command):
+    """Run what must succeed, and return what it prints."""
+    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True).stdout
+
+
+def timed(*command):
+    """Seconds, seconds of processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    run(*command)
+    seconds = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, (after.ru_utime + after.ru_stime -
+                     before.ru_utime - before.ru_stime)
+
+
+def in_turn(names, runs, measure):
+    """A list of @runs results of @measure(name) for each of @names.
+
+    Who begins changes, so that none gains from it, and all of a round see the
+    same load of the machine.
+    """
+    results = {name: [] for name in names}
+    for i in range(runs):
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
+            results[name].append(measure(name))
+    return results
+
+
+def spread(values):
+    """Median, least, most."""
+    return [statistics.median(values), min(values), max(values)]
+
+
+def machine():
+    """The processor, how many, and the kernel."""
+    with open('/proc/cpuinfo', encoding='utf-8') as file:
+        model = re.search(r'model name\s*: (.*)', file.read())
+    return '%s, %d processors, Linux %s' % (
+        model.group(1).strip() if model else platform.machine(),
+        os.cpu_count(), platform.release())
