@@ -317,11 +317,15 @@ void aio_co_schedule(AioContext *ctx, Coroutine *co)
 
 void aio_co_enter(AioContext *ctx, Coroutine *co)
 {
+    Coroutine *self;
+
     if (ctx != qemu_get_current_aio_context()) {
         aio_co_schedule(ctx, co);
-    } else if (qemu_in_coroutine()) {
-        Coroutine *self = qemu_coroutine_self();
-
+        return;
+    }
+    self = qemu_coroutine_self();
+    if (self->caller) {
+        /* As qemu_in_coroutine(), without another look at the thread. */
         assert(self != co);
         QSIMPLEQ_INSERT_TAIL(&self->co_queue_wakeup, co, co_queue_next);
     } else {
