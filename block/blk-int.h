@@ -39,8 +39,18 @@ struct BlockBackend {
     QTAILQ_ENTRY(BlockBackend) link;
 };
 
-void blk_inc_in_flight(BlockBackend *blk);
-void blk_dec_in_flight(BlockBackend *blk);
+static inline void blk_inc_in_flight(BlockBackend *blk)
+{
+    qatomic_inc(&blk->in_flight);
+}
+
+static inline void blk_dec_in_flight(BlockBackend *blk)
+{
+    /* Pairs with the reading in blk_root_drained_poll(). */
+    if (qatomic_fetch_dec(&blk->in_flight) == 1) {
+        aio_wait_kick();
+    }
+}
 
 static inline bool blk_is_drained(BlockBackend *blk)
 {

@@ -98,10 +98,11 @@ static void coroutine_fn blk_aio_entry(void *opaque)
     }
 }
 
-static BlockAIOCB *blk_aio_start(BlockBackend *blk, BlkAioType type,
-                                 int64_t offset, int64_t bytes,
-                                 QEMUIOVector *qiov, BdrvRequestFlags flags,
-                                 BlockCompletionFunc *cb, void *opaque)
+/* Inline: eight arguments would go through memory twice. */
+static QEMU_ALWAYS_INLINE BlockAIOCB *
+blk_aio_start(BlockBackend *blk, BlkAioType type, int64_t offset,
+              int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags,
+              BlockCompletionFunc *cb, void *opaque)
 {
     BlkAioEmAIOCB *acb;
 

@@ -417,19 +417,6 @@ BlockAcctStats *blk_get_stats(BlockBackend *blk)
 
 /* --- drain --- */
 
-void blk_inc_in_flight(BlockBackend *blk)
-{
-    qatomic_inc(&blk->in_flight);
-}
-
-void blk_dec_in_flight(BlockBackend *blk)
-{
-    /* Pairs with the reading in blk_root_drained_poll(). */
-    if (qatomic_fetch_dec(&blk->in_flight) == 1) {
-        aio_wait_kick();
-    }
-}
-
 void blk_drain(BlockBackend *blk)
 {
     BlockDriverState *bs = blk_bs(blk);
@@ -492,8 +479,8 @@ static inline void coroutine_fn blk_begin_request(BlockBackend *blk)
 
 /* --- requests in coroutines; the caller has begun them --- */
 
-static int blk_check_byte_request(BlockBackend *blk, int64_t offset,
-                                  int64_t bytes)
+static inline int blk_check_byte_request(BlockBackend *blk, int64_t offset,
+                                         int64_t bytes)
 {
     int64_t len;
 

@@ -10,11 +10,45 @@
 #include "block/block_int.h"
 
 /* List @req with its node; not serialising. */
-void tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs,
-                           int64_t offset, int64_t bytes,
-                           BdrvTrackedRequestType type);
+static inline void tracked_request_begin(BdrvTrackedRequest *req,
+                                         BlockDriverState *bs, int64_t offset,
+                                         int64_t bytes,
+                                         BdrvTrackedRequestType type)
+{
+    req->bs = bs;
+    req->offset = offset;
+    req->bytes = bytes;
+    req->type = type;
+    req->serialising = false;
+    req->overlap_offset = offset;
+    req->overlap_bytes = bytes;
+    req->waiting_for = NULL;
+    qemu_co_queue_init(&req->wait_queue);
+
+    qemu_spin_lock(&bs->reqs_lock);
+    QLIST_INSERT_HEAD(&bs->tracked_requests, req, list);
+    qemu_spin_unlock(&bs->reqs_lock);
+}
+
 /* Take it off and wake those that wait for it. */
-void tracked_request_end(BdrvTrackedRequest *req);
+static inline void coroutine_fn
+tracked_request_end(BdrvTrackedRequest *req)
+{
+    BlockDriverState *bs = req->bs;
+
+    if (req->serialising) {
+        qatomic_dec(&bs->serialising_in_flight);
+    }
+    qemu_spin_lock(&bs->reqs_lock);
+    QLIST_REMOVE(req, list);
+    qemu_spin_unlock(&bs->reqs_lock);
+
+    /* Off the list: nobody can start to wait for it any more. */
+    if (!qemu_co_queue_empty(&req->wait_queue)) {
+        qemu_co_queue_restart_all(&req->wait_queue);
+    }
+}
+
 /*
  * Let no other request overlap [req rounded to @align] from now on, and wait
  * for those that do already.
@@ -22,7 +56,14 @@ void tracked_request_end(BdrvTrackedRequest *req);
 void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
                                                 uint64_t align);
 /* Wait for serialising requests that overlap @req. */
-void coroutine_fn bdrv_wait_serialising_requests(BdrvTrackedRequest *req);
+void coroutine_fn bdrv_wait_serialising_slow(BdrvTrackedRequest *req);
+static inline void coroutine_fn
+bdrv_wait_serialising_requests(BdrvTrackedRequest *req)
+{
+    if (unlikely(qatomic_read(&req->bs->serialising_in_flight))) {
+        bdrv_wait_serialising_slow(req);
+    }
+}
 
 /*
  * Aligned requests, tracked by the caller.  @req of a write that extends the
@@ -50,7 +91,17 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
                                      BdrvRequestFlags flags);
 
 /* Before a write up to @end: it is counted whether it succeeds or not. */
-void bdrv_note_write(BlockDriverState *bs, uint64_t end);
+void bdrv_note_highest_write(BlockDriverState *bs, uint64_t end);
+static inline void bdrv_note_write(BlockDriverState *bs, uint64_t end)
+{
+    uint64_t old = qatomic_read(&bs->wr_highest_offset);
+
+    if ((old < end &&
+         qatomic_cmpxchg(&bs->wr_highest_offset, old, end) != old) ||
+        unlikely(qatomic_read(&bs->write_threshold))) {
+        bdrv_note_highest_write(bs, end);
+    }
+}
 /* Account for a change of the content, and of the length. */
 void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
                                            int64_t offset, int64_t bytes,
@@ -71,7 +122,9 @@ static inline int bdrv_check_child_perm(const BdrvChild *child,
     case BDRV_TRACKED_READ:
         return 0;
     case BDRV_TRACKED_WRITE:
-        enough = BLK_PERM_WRITE;
+        if (likely(qatomic_read(&child->perm) & BLK_PERM_WRITE)) {
+            return 0;
+        }
         if (flags & BDRV_REQ_WRITE_UNCHANGED) {
             enough |= BLK_PERM_WRITE_UNCHANGED;
         }

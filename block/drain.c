@@ -11,19 +11,6 @@
 #include "qemu/aio-wait.h"
 #include "system/block-backend.h"
 
-void bdrv_inc_in_flight(BlockDriverState *bs)
-{
-    qatomic_inc(&bs->in_flight);
-}
-
-void bdrv_dec_in_flight(BlockDriverState *bs)
-{
-    /* Pairs with the reading in bdrv_drain_poll(). */
-    if (qatomic_fetch_dec(&bs->in_flight) == 1) {
-        aio_wait_kick();
-    }
-}
-
 /*
  * Has @bs requests, or could there still come some from above?  Those of its
  * children that come from @bs are counted in @bs, too; the children's other

@@ -64,37 +64,56 @@ int coroutine_fn file_do_flush(BlockDriverState *bs)
     return ret;
 }
 
+/* As O_DIRECT wants it; inline for a single buffer. */
+static inline bool file_is_aligned(BlockDriverState *bs, QEMUIOVector *qiov,
+                                   int64_t bytes)
+{
+    if (likely(qiov->niov == 1)) {
+        return !((uintptr_t)qiov->iov[0].iov_base &
+                 (bs->bl.min_mem_alignment - 1)) &&
+               !(bytes & (bs->bl.request_alignment - 1));
+    }
+    return bdrv_qiov_is_aligned(bs, qiov, 0, bytes);
+}
+
 /* @qiov has just the request. */
-static int coroutine_fn file_co_prw_exact(BlockDriverState *bs, int64_t offset,
-                                          int64_t bytes, QEMUIOVector *qiov,
-                                          int type, BdrvRequestFlags flags)
+static inline int coroutine_fn
+file_co_prw_exact(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                  QEMUIOVector *qiov, int type, BdrvRequestFlags flags)
 {
     BDRVFileState *s = bs->opaque;
 
-    if (s->needs_alignment &&
-        !bdrv_qiov_is_aligned(bs, qiov, 0, bytes)) {
+    if (s->needs_alignment && !file_is_aligned(bs, qiov, bytes)) {
         return file_engine_threads.submit(bs, offset, bytes, qiov, type |
                                           QEMU_AIO_MISALIGNED, flags);
     }
     return s->engine->submit(bs, offset, bytes, qiov, type, flags);
 }
 
-static int coroutine_fn file_co_prw(BlockDriverState *bs, int64_t offset,
-                                    int64_t bytes, QEMUIOVector *qiov,
-                                    size_t qiov_offset, int type,
-                                    BdrvRequestFlags flags)
+static int coroutine_fn __attribute__((noinline))
+file_co_prw_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                 QEMUIOVector *qiov, size_t qiov_offset, int type,
+                 BdrvRequestFlags flags)
 {
     QEMUIOVector local;
     int ret;
 
-    if (likely(!qiov_offset && qiov->size == (size_t)bytes)) {
-        return file_co_prw_exact(bs, offset, bytes, qiov, type, flags);
-    }
     qemu_iovec_init(&local, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
     qemu_iovec_concat(&local, qiov, qiov_offset, bytes);
     ret = file_co_prw_exact(bs, offset, bytes, &local, type, flags);
     qemu_iovec_destroy(&local);
     return ret;
+}
+
+static inline int coroutine_fn
+file_co_prw(BlockDriverState *bs, int64_t offset, int64_t bytes,
+            QEMUIOVector *qiov, size_t qiov_offset, int type,
+            BdrvRequestFlags flags)
+{
+    if (likely(!qiov_offset && qiov->size == (size_t)bytes)) {
+        return file_co_prw_exact(bs, offset, bytes, qiov, type, flags);
+    }
+    return file_co_prw_part(bs, offset, bytes, qiov, qiov_offset, type, flags);
 }
 
 int coroutine_fn file_co_preadv_part(BlockDriverState *bs, int64_t offset,

@@ -44,20 +44,13 @@ static inline bool bdrv_is_within_limits(BlockDriverState *bs,
                   (!bs->bl.max_transfer || bytes <= bs->bl.max_transfer));
 }
 
-static int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs,
-                                           int64_t offset, int64_t bytes,
-                                           QEMUIOVector *qiov,
-                                           size_t qiov_offset,
-                                           BdrvRequestFlags flags)
+static int coroutine_fn __attribute__((noinline))
+bdrv_driver_preadv_split(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                         QEMUIOVector *qiov, size_t qiov_offset,
+                         BdrvRequestFlags flags)
 {
-    int64_t max;
+    int64_t max = bdrv_max_transfer(bs);
 
-    flags &= bs->supported_read_flags;
-    if (bdrv_is_within_limits(bs, qiov, bytes)) {
-        return bs->drv->bdrv_co_preadv_part(bs, offset, bytes, qiov,
-                                            qiov_offset, flags);
-    }
-    max = bdrv_max_transfer(bs);
     while (bytes > 0) {
         int64_t n = bdrv_limit_iov(bs, qiov, qiov_offset, MIN(bytes, max));
         int ret = bs->drv->bdrv_co_preadv_part(bs, offset, n, qiov,
@@ -71,6 +64,24 @@ static int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs,
         bytes -= n;
     }
     return 0;
+}
+
+/*
+ * Only the usual case of this, and of bdrv_do_driver_pwritev(), is inline:
+ * saving the registers for the rest is most of what a call costs here.
+ */
+static inline int coroutine_fn
+bdrv_driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                   QEMUIOVector *qiov, size_t qiov_offset,
+                   BdrvRequestFlags flags)
+{
+    flags &= bs->supported_read_flags;
+    if (bdrv_is_within_limits(bs, qiov, bytes)) {
+        return bs->drv->bdrv_co_preadv_part(bs, offset, bytes, qiov,
+                                            qiov_offset, flags);
+    }
+    return bdrv_driver_preadv_split(bs, offset, bytes, qiov, qiov_offset,
+                                    flags);
 }
 
 int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
@@ -119,25 +130,16 @@ static int coroutine_fn bdrv_co_flush_written(BlockDriverState *bs)
     return bdrv_co_flush(bs);
 }
 
-int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
-                                     int64_t bytes, QEMUIOVector *qiov,
-                                     size_t qiov_offset,
-                                     BdrvRequestFlags flags)
+static int coroutine_fn __attribute__((noinline))
+bdrv_driver_pwritev_split(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                          QEMUIOVector *qiov, size_t qiov_offset,
+                          BdrvRequestFlags flags)
 {
     bool emulate_fua = (flags & BDRV_REQ_FUA) &&
                        !(bs->supported_write_flags & BDRV_REQ_FUA);
-    int64_t max;
+    int64_t max = bdrv_max_transfer(bs);
     int ret = 0;
 
-    if (!bs->drv->bdrv_co_pwritev_part) {
-        return -ENOTSUP;
-    }
-    if (bdrv_is_within_limits(bs, qiov, bytes) &&
-        !(flags & ~bs->supported_write_flags)) {
-        return bs->drv->bdrv_co_pwritev_part(bs, offset, bytes, qiov,
-                                             qiov_offset, flags);
-    }
-    max = bdrv_max_transfer(bs);
     if ((flags & BDRV_REQ_WRITE_COMPRESSED) &&
         !(bs->supported_write_flags & BDRV_REQ_WRITE_COMPRESSED)) {
         return -ENOTSUP;
@@ -157,6 +159,32 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
         ret = bdrv_co_flush_written(bs);
     }
     return ret < 0 ? ret : 0;
+}
+
+static inline int coroutine_fn
+bdrv_do_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                       QEMUIOVector *qiov, size_t qiov_offset,
+                       BdrvRequestFlags flags)
+{
+    if (!bs->drv->bdrv_co_pwritev_part) {
+        return -ENOTSUP;
+    }
+    if (bdrv_is_within_limits(bs, qiov, bytes) &&
+        !(flags & ~bs->supported_write_flags)) {
+        return bs->drv->bdrv_co_pwritev_part(bs, offset, bytes, qiov,
+                                             qiov_offset, flags);
+    }
+    return bdrv_driver_pwritev_split(bs, offset, bytes, qiov, qiov_offset,
+                                     flags);
+}
+
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset,
+                                     BdrvRequestFlags flags)
+{
+    return bdrv_do_driver_pwritev(bs, offset, bytes, qiov, qiov_offset,
+                                  flags);
 }
 
 /* Write @bytes of zeroes from a buffer. */
@@ -257,7 +285,7 @@ static bool bdrv_grow_to(BlockDriverState *bs, int64_t sectors)
     return false;
 }
 
-void bdrv_note_write(BlockDriverState *bs, uint64_t end)
+void bdrv_note_highest_write(BlockDriverState *bs, uint64_t end)
 {
     uint64_t old = qatomic_read(&bs->wr_highest_offset);
     uint64_t threshold = qatomic_read(&bs->write_threshold);
@@ -361,8 +389,8 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
         ret = bdrv_co_do_pwrite_zeroes(bs, offset, bytes, flags);
     } else {
         bdrv_co_debug_event(bs, BLKDBG_PWRITEV);
-        ret = bdrv_driver_pwritev(bs, offset, bytes, qiov, qiov_offset,
-                                  flags);
+        ret = bdrv_do_driver_pwritev(bs, offset, bytes, qiov, qiov_offset,
+                                     flags);
     }
     bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
     /* Pairs with the count of bitmaps: see bdrv_create_dirty_bitmap(). */

@@ -190,6 +190,33 @@ static int coroutine_fn bdrv_padding_rmw_read(BdrvChild *child,
     return 0;
 }
 
+/* Apart from bdrv_co_preadv_part(), whose stack frame it would swell. */
+static int coroutine_fn __attribute__((noinline))
+bdrv_co_preadv_unaligned(BdrvChild *child, int64_t offset, int64_t bytes,
+                         QEMUIOVector *qiov, size_t qiov_offset,
+                         BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    BdrvTrackedRequest req;
+    BdrvRequestPadding pad;
+    int ret;
+
+    bdrv_init_padding(bs, offset, bytes, false, &pad);
+    ret = bdrv_padding_qiov(bs, &pad, qiov, qiov_offset, bytes);
+    if (ret == 0) {
+        int64_t start = offset - pad.head;
+        int64_t all = pad.head + bytes + pad.tail;
+
+        tracked_request_begin(&req, bs, start, all, BDRV_TRACKED_READ);
+        ret = bdrv_aligned_preadv(child, &req, start, all, &pad.local_qiov, 0,
+                                  flags);
+        tracked_request_end(&req);
+        bdrv_padding_read_done(&pad, qiov, qiov_offset, bytes);
+    }
+    bdrv_padding_finalize(&pad);
+    return ret;
+}
+
 int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,
@@ -197,7 +224,6 @@ int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset,
 {
     BlockDriverState *bs = child->bs;
     BdrvTrackedRequest req;
-    BdrvRequestPadding pad;
     int ret;
 
     if (!bs->drv) {
@@ -215,19 +241,8 @@ int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset,
                                   qiov_offset, flags);
         tracked_request_end(&req);
     } else {
-        bdrv_init_padding(bs, offset, bytes, false, &pad);
-        ret = bdrv_padding_qiov(bs, &pad, qiov, qiov_offset, bytes);
-        if (ret == 0) {
-            int64_t start = offset - pad.head;
-            int64_t all = pad.head + bytes + pad.tail;
-
-            tracked_request_begin(&req, bs, start, all, BDRV_TRACKED_READ);
-            ret = bdrv_aligned_preadv(child, &req, start, all,
-                                      &pad.local_qiov, 0, flags);
-            tracked_request_end(&req);
-            bdrv_padding_read_done(&pad, qiov, qiov_offset, bytes);
-        }
-        bdrv_padding_finalize(&pad);
+        ret = bdrv_co_preadv_unaligned(child, offset, bytes, qiov,
+                                       qiov_offset, flags);
     }
     bdrv_dec_in_flight(bs);
     return ret;
@@ -249,10 +264,9 @@ static int coroutine_fn bdrv_zero_pad_block(BdrvChild *child,
 }
 
 /* Zeroes of any alignment: the ends are written, the middle is zeroed. */
-static int coroutine_fn bdrv_co_do_zero_pwritev(BdrvChild *child,
-                                                int64_t offset, int64_t bytes,
-                                                BdrvRequestFlags flags,
-                                                BdrvTrackedRequest *req)
+static int coroutine_fn __attribute__((noinline))
+bdrv_co_do_zero_pwritev(BdrvChild *child, int64_t offset, int64_t bytes,
+                        BdrvRequestFlags flags, BdrvTrackedRequest *req)
 {
     BlockDriverState *bs = child->bs;
     int64_t align = bs->bl.request_alignment;
@@ -286,11 +300,10 @@ static int coroutine_fn bdrv_co_do_zero_pwritev(BdrvChild *child,
 }
 
 /* An unaligned write: read what is around it, and write it all. */
-static int coroutine_fn bdrv_co_do_rmw(BdrvChild *child,
-                                       BdrvTrackedRequest *req,
-                                       int64_t offset, int64_t bytes,
-                                       QEMUIOVector *qiov, size_t qiov_offset,
-                                       BdrvRequestFlags flags)
+static int coroutine_fn __attribute__((noinline))
+bdrv_co_do_rmw(BdrvChild *child, BdrvTrackedRequest *req, int64_t offset,
+               int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
+               BdrvRequestFlags flags)
 {
     BlockDriverState *bs = child->bs;
     BdrvRequestPadding pad;
@@ -324,9 +337,37 @@ static int bdrv_check_write(BdrvChild *child, int64_t offset, int64_t bytes,
     ret = flags & BDRV_REQ_ZERO_WRITE ?
           bdrv_check_request(offset, bytes) :
           bdrv_check_request32(offset, bytes, qiov, qiov_offset);
-    if (ret == 0 && bdrv_is_read_only(child->bs)) {
+    if (ret == 0 && !(child->bs->open_flags & BDRV_O_RDWR)) {
         ret = -EPERM;
     }
+    return ret;
+}
+
+/* Zeroes, and what is not aligned or must have its range to itself. */
+static int coroutine_fn __attribute__((noinline))
+bdrv_co_pwritev_special(BdrvChild *child, int64_t offset, int64_t bytes,
+                        QEMUIOVector *qiov, size_t qiov_offset,
+                        BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    BdrvTrackedRequest req;
+    int ret;
+
+    tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE);
+    if (flags & BDRV_REQ_SERIALISING) {
+        bdrv_make_request_serialising(&req, MAX(bs->bl.request_alignment,
+                                                bdrv_get_cluster_size(bs)));
+    }
+    if (flags & BDRV_REQ_ZERO_WRITE) {
+        ret = bdrv_co_do_zero_pwritev(child, offset, bytes, flags, &req);
+    } else if (!bdrv_is_unaligned(bs, offset, bytes)) {
+        ret = bdrv_aligned_pwritev(child, &req, offset, bytes, qiov,
+                                   qiov_offset, flags);
+    } else {
+        ret = bdrv_co_do_rmw(child, &req, offset, bytes, qiov, qiov_offset,
+                             flags);
+    }
+    tracked_request_end(&req);
     return ret;
 }
 
@@ -345,21 +386,16 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset,
     }
 
     bdrv_inc_in_flight(bs);
-    tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE);
-    if (flags & BDRV_REQ_SERIALISING) {
-        bdrv_make_request_serialising(&req, MAX(bs->bl.request_alignment,
-                                                bdrv_get_cluster_size(bs)));
-    }
-    if (flags & BDRV_REQ_ZERO_WRITE) {
-        ret = bdrv_co_do_zero_pwritev(child, offset, bytes, flags, &req);
-    } else if (likely(!bdrv_is_unaligned(bs, offset, bytes))) {
+    if (likely(!(flags & (BDRV_REQ_SERIALISING | BDRV_REQ_ZERO_WRITE)) &&
+               !bdrv_is_unaligned(bs, offset, bytes))) {
+        tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE);
         ret = bdrv_aligned_pwritev(child, &req, offset, bytes, qiov,
                                    qiov_offset, flags);
+        tracked_request_end(&req);
     } else {
-        ret = bdrv_co_do_rmw(child, &req, offset, bytes, qiov, qiov_offset,
-                             flags);
+        ret = bdrv_co_pwritev_special(child, offset, bytes, qiov, qiov_offset,
+                                      flags);
     }
-    tracked_request_end(&req);
     bdrv_dec_in_flight(bs);
     return ret;
 }

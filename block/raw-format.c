@@ -189,11 +189,10 @@ static int coroutine_fn raw_co_preadv_part(BlockDriverState *bs,
  * which may change it at any time: the first sector that is checked is a copy,
  * and the copy is what is written.
  */
-static int coroutine_fn raw_write_first_sector(BlockDriverState *bs,
-                                               int64_t offset, int64_t bytes,
-                                               QEMUIOVector *qiov,
-                                               size_t qiov_offset,
-                                               BdrvRequestFlags flags)
+static int coroutine_fn __attribute__((noinline))
+raw_write_first_sector(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                       QEMUIOVector *qiov, size_t qiov_offset,
+                       BdrvRequestFlags flags)
 {
     const size_t size = BDRV_SECTOR_SIZE;
     QEMU_AUTO_VFREE uint8_t *buf = NULL;

@@ -11,42 +11,6 @@
 #include "qemu/osdep.h"
 #include "block-io.h"
 
-void tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs,
-                           int64_t offset, int64_t bytes,
-                           BdrvTrackedRequestType type)
-{
-    req->bs = bs;
-    req->offset = offset;
-    req->bytes = bytes;
-    req->type = type;
-    req->serialising = false;
-    req->overlap_offset = offset;
-    req->overlap_bytes = bytes;
-    req->waiting_for = NULL;
-    qemu_co_queue_init(&req->wait_queue);
-
-    qemu_spin_lock(&bs->reqs_lock);
-    QLIST_INSERT_HEAD(&bs->tracked_requests, req, list);
-    qemu_spin_unlock(&bs->reqs_lock);
-}
-
-void tracked_request_end(BdrvTrackedRequest *req)
-{
-    BlockDriverState *bs = req->bs;
-
-    if (req->serialising) {
-        qatomic_dec(&bs->serialising_in_flight);
-    }
-    qemu_spin_lock(&bs->reqs_lock);
-    QLIST_REMOVE(req, list);
-    qemu_spin_unlock(&bs->reqs_lock);
-
-    /* Off the list: nobody can start to wait for it any more. */
-    if (!qemu_co_queue_empty(&req->wait_queue)) {
-        qemu_co_queue_restart_all(&req->wait_queue);
-    }
-}
-
 static bool tracked_request_overlaps(const BdrvTrackedRequest *req,
                                      int64_t offset, int64_t bytes)
 {
@@ -85,13 +49,10 @@ bdrv_wait_serialising_requests_locked(BdrvTrackedRequest *self)
     }
 }
 
-void coroutine_fn bdrv_wait_serialising_requests(BdrvTrackedRequest *req)
+void coroutine_fn bdrv_wait_serialising_slow(BdrvTrackedRequest *req)
 {
     BlockDriverState *bs = req->bs;
 
-    if (!qatomic_read(&bs->serialising_in_flight)) {
-        return;
-    }
     qemu_spin_lock(&bs->reqs_lock);
     bdrv_wait_serialising_requests_locked(req);
     qemu_spin_unlock(&bs->reqs_lock);

@@ -132,11 +132,6 @@ static void wake_all(CoroutineQueue *queue)
     }
 }
 
-void qemu_co_queue_init(CoQueue *queue)
-{
-    QSIMPLEQ_INIT(&queue->entries);
-}
-
 void coroutine_fn qemu_co_queue_wait_impl(CoQueue *queue, QemuLockable *lock)
 {
     Coroutine *self = qemu_coroutine_self();
@@ -187,11 +182,6 @@ void coroutine_fn qemu_co_queue_restart_all(CoQueue *queue)
     QemuLockable none = { NULL, NULL, NULL };
 
     qemu_co_enter_all_impl(queue, &none);
-}
-
-bool qemu_co_queue_empty(CoQueue *queue)
-{
-    return QSIMPLEQ_EMPTY(&queue->entries);
 }
 
 /* On the stack of the coroutine that waits. */

@@ -8,6 +8,7 @@
 
 #include "block/block.h"
 #include "block/graph-lock.h"
+#include "qemu/aio-wait.h"
 #include "qapi/error.h"
 #include "qapi/qapi-types-block-create.h"
 #include "qemu/main-loop.h"
@@ -430,8 +431,18 @@ void bdrv_register(BlockDriver *drv);
     }
 
 /* Keep the node busy for drain while an operation of its own goes on. */
-void bdrv_inc_in_flight(BlockDriverState *bs);
-void bdrv_dec_in_flight(BlockDriverState *bs);
+static inline void bdrv_inc_in_flight(BlockDriverState *bs)
+{
+    qatomic_inc(&bs->in_flight);
+}
+
+static inline void bdrv_dec_in_flight(BlockDriverState *bs)
+{
+    /* Pairs with the reading in bdrv_drain_poll(). */
+    if (qatomic_fetch_dec(&bs->in_flight) == 1) {
+        aio_wait_kick();
+    }
+}
 
 /*
  * While a node is drained its parents are quiesced.  For an edge that comes or

@@ -20,7 +20,11 @@ struct CoQueue {
     QSIMPLEQ_HEAD(, Coroutine) entries;
 };
 
-void qemu_co_queue_init(CoQueue *queue);
+/* Inline, as is qemu_co_queue_empty(): each request has a queue. */
+static inline void qemu_co_queue_init(CoQueue *queue)
+{
+    QSIMPLEQ_INIT(&queue->entries);
+}
 
 /*
  * Wait until woken; @lock (a CoMutex, a QemuMutex, or NULL) is released while
@@ -61,7 +65,10 @@ void coroutine_fn qemu_co_queue_restart_all(CoQueue *queue);
 bool qemu_co_enter_next_impl(CoQueue *queue, QemuLockable *lock);
 void qemu_co_enter_all_impl(CoQueue *queue, QemuLockable *lock);
 
-bool qemu_co_queue_empty(CoQueue *queue);
+static inline bool qemu_co_queue_empty(CoQueue *queue)
+{
+    return QSIMPLEQ_EMPTY(&queue->entries);
+}
 
 typedef struct CoRwTicket CoRwTicket;
 
