@@ -21,6 +21,9 @@
 #define UK_REGION 512           /* bytes of the disk for each of them */
 #define UK_FD 1000              /* of the first owner's file */
 #define UK_MAX_LATE (LURING_MAX_EVENTS + LURING_SQ_ENTRIES)
+/* A large request: so many times the region of its owner, and no data. */
+#define UK_LARGE_NIOV 4096
+#define UK_LARGE_BYTES (UK_LARGE_NIOV * UK_REGION)
 
 enum {
     UK_SYNC, UK_LATER, UK_TASKRUN, UK_SHORT, UK_FAIL, UK_AGAIN, UK_INTR,
@@ -48,6 +51,8 @@ static struct {
     unsigned odds[UK_FEATURES];
     int64_t clock_ns;
     bool live;                  /* a ring is set up */
+    bool large;                 /* all requests are */
+    bool had_sync;              /* a call has completed requests itself */
     unsigned khead, sq_ktail, kflags, cq_khead, cq_ktail;
     struct io_uring_sqe sqes[LURING_SQ_ENTRIES];
     struct io_uring_cqe cqes[LURING_MAX_EVENTS];
@@ -109,6 +114,7 @@ static void uk_reset(uint64_t seed)
     if (uk.odds[UK_INTR] && uk_below(8) == 0) {
         uk.odds[UK_INTR] = 250;
     }
+    uk.large = uk.had_sync = false;
     uk.clock_ns = NANOSECONDS_PER_SECOND;
     uk.calls = uk.refused_in_a_row = 0;
     uk.refused_ns = uk.again_ns = 0;
@@ -124,6 +130,7 @@ static void uk_storm(void)
 {
     memset(uk.odds, 0, sizeof(uk.odds));
     uk.odds[UK_SLOW] = uk_below(2) ? 256 : 0;
+    uk.large = uk_below(2);
 }
 
 static void uk_storm_begins(void)
@@ -190,6 +197,10 @@ static int uk_execute(const struct io_uring_sqe *sqe)
     UKOracle *o = uk_oracle(sqe);
     size_t left = o->size - o->done, n;
 
+    if (uk.large) {
+        g_assert_cmpuint(left, ==, UK_LARGE_BYTES);
+        return UK_LARGE_BYTES;
+    }
     if (uk_chance(UK_INTR)) {
         if (++o->eintr > LURING_EINTR_MAX) {
             uk_decide(o, -EINTR);
@@ -353,6 +364,18 @@ static int uk_refuse(void)
     return error;
 }
 
+/*
+ * L8: once requests have been completed within a call, one call gets what takes
+ * a bounded time.
+ */
+static void uk_check_bytes(unsigned count)
+{
+    if (uk.large && uk.had_sync) {
+        g_assert_cmpuint((count - 1) * (uint64_t)UK_LARGE_BYTES, <,
+                         LURING_SYNC_BYTES);
+    }
+}
+
 int io_uring_submit(struct io_uring *ring)
 {
     unsigned count = ring->sq.sqe_tail - uk.khead, i;
@@ -361,6 +384,7 @@ int io_uring_submit(struct io_uring *ring)
     g_assert_cmpuint(count, >, 0);
     g_assert_cmpuint(count, <=, LURING_SQ_ENTRIES);
     uk_note_stack();
+    uk_check_bytes(count);
     uk.calls++;
     if (uk.again_ns && !uk.nb_late && uk.cq_khead == uk.cq_ktail) {
         g_assert(uk.clock_ns - uk.again_ns >= LURING_RETRY_MIN_NS);     /* L6 */
@@ -376,6 +400,7 @@ int io_uring_submit(struct io_uring *ring)
         struct io_uring_sqe *sqe = &uk.sqes[uk.khead++ % LURING_SQ_ENTRIES];
 
         if (uk_chance(UK_SYNC)) {
+            uk.had_sync = true;
             uk_complete(sqe);
         } else {
             g_assert_cmpuint(uk.nb_late, <, LURING_MAX_EVENTS);

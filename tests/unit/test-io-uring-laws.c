@@ -128,12 +128,33 @@ static void coroutine_fn owner_request(Owner *w)
     g_assert_cmpuint(++since, <=, 3 * LURING_BUDGET);
 }
 
+/* One that takes its time: of no data, but with many bytes. */
+static void coroutine_fn owner_large_request(Owner *w)
+{
+    static struct iovec iov[UK_LARGE_NIOV];
+    QEMUIOVector qiov;
+    size_t i;
+
+    for (i = 0; i < UK_LARGE_NIOV; i++) {
+        iov[i] = (struct iovec) { owners[0].buf, UK_REGION };
+    }
+    qemu_iovec_init_external(&qiov, iov, UK_LARGE_NIOV);
+    uk.oracle[w->id] = (UKOracle) { .size = UK_LARGE_BYTES };
+    g_assert_cmpint(luring_co_submit(UK_FD + w->id, 0, &qiov, QEMU_AIO_READ,
+                                     0), ==, 0);
+    counts->requests++;
+}
+
 static void coroutine_fn owner_entry(void *opaque)
 {
     Owner *w = opaque;
 
     do {
-        owner_request(w);
+        if (uk.large) {
+            owner_large_request(w);
+        } else {
+            owner_request(w);
+        }
         if (!w->nested && nesting < 3 && uk_chance(UK_NEST)) {
             defer_call(nested_loop, w);
         }
@@ -195,12 +216,27 @@ static void time_passes(void)
     uk.clock_ns += steps[uk_below(ARRAY_SIZE(steps))];
 }
 
+/*
+ * L3: completions that the kernel holds back until it is called are fetched by
+ * a turn that asks the engine.
+ */
+static bool asks_for_tasks(void)
+{
+    LuringInfo info;
+
+    luring_get_info(engine, &info);
+    return (uk.kflags & IORING_SQ_TASKRUN) && !info.yielded &&
+           ctx->nonblocking_look != AIO_LOOK_NEVER;
+}
+
 static void turn(void)
 {
     int64_t start = uk.clock_ns;
     bool work = check_own_wakeup(), progress;
     int64_t nested_before = nested_ns;
+    uint64_t nested_loops = counts->nested;
     unsigned before = since;
+    bool asks = asks_for_tasks();
 
     counts->turns++;
     if (uk_below(4) == 0) {
@@ -213,6 +249,9 @@ static void turn(void)
     /* Waiting is safe just if the engine is right that it will be woken. */
     progress = aio_poll(ctx, work && uk_below(2));
     since = before;
+    /* What a nested loop has left is for the next turn. */
+    g_assert(!asks || counts->nested != nested_loops ||
+             !(uk.kflags & IORING_SQ_TASKRUN));
     g_assert(!beacon_armed);
     g_assert_cmpint(uk.clock_ns - start - nested_ns, <=, TURN_MAX_NS);
     nested_ns = nested_before;
