@@ -409,10 +409,12 @@ static BlockDriverState *bdrv_open_inherit(const char *filename,
     bs = bdrv_new();
     bs->backing_depth = parent ? parent->backing_depth : 0;
     bs->backing_depth += role & BDRV_CHILD_COW ? 1 : 0;
+    bs->opened_below = parent;
     if (bdrv_open_node(bs, filename, opts, flags, errp) < 0) {
         bdrv_unref(bs);
         return NULL;
     }
+    bs->opened_below = NULL;
     return bs;
 }
 
@@ -454,11 +456,40 @@ BlockDriverState *bdrv_new_open_driver(BlockDriver *drv,
 
 /* --- children --- */
 
+/*
+ * Whether @filename is the file of @bs, or of an image that @bs is opened for.
+ * One that is being written to is locked, which would be told instead.
+ */
+static bool bdrv_is_opening_file(const BlockDriverState *bs,
+                                 const char *filename)
+{
+    struct stat st, other;
+
+    if (!filename || stat(filename, &st) < 0) {
+        return false;
+    }
+    for (; bs; bs = bs->opened_below) {
+        const char *name = bs->file ? bs->file->bs->exact_filename : "";
+
+        if (*name && stat(name, &other) == 0 && st.st_dev == other.st_dev &&
+            st.st_ino == other.st_ino) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* An image can name itself as its backing file, directly or not. */
 static bool bdrv_check_backing_depth(BlockDriverState *parent,
                                      BdrvChildRole role,
                                      const char *filename, Error **errp)
 {
+    if (role & BDRV_CHILD_COW && bdrv_is_opening_file(parent, filename)) {
+        error_setg(errp, "'%s' is its own backing file, directly or through "
+                   "others: the backing files form a loop", filename);
+        return false;
+    }
+    /* Names of other kinds, as of an NBD server. */
     if (role & BDRV_CHILD_COW &&
         parent->backing_depth >= BDRV_MAX_BACKING_DEPTH) {
         error_setg(errp, "'%s' is below more than %d other images: the "

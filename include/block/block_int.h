@@ -390,6 +390,7 @@ struct BlockDriverState {
     bool force_share;
     BlockDriverState *inherits_from;    /* the parent that it was opened by */
     unsigned backing_depth;     /* how many images it was opened below */
+    BlockDriverState *opened_below;     /* while it is opened: its parent */
 
     int64_t total_sectors;      /* atomic in requests, which change it */
 

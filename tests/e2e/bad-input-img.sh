@@ -137,7 +137,9 @@ tables()
 1|Did not find 'nosuch' in the backing chain|commit -b nosuch -f vmdk top.vmdk
 1|Invalid rate limit|commit -r x -f vmdk top.vmdk
 1|No such file|commit -f vmdk orphan.vmdk
-1|lock|commit -f vmdk loop1.vmdk
+1|form a loop|commit -f vmdk loop1.vmdk
+1|form a loop|rebase -b src.vmdk -F vmdk -f vmdk loop1.vmdk
+1|form a loop|bench -w -f vmdk loop2.vmdk
 # compare
 1|Expecting two image file names|compare src.raw
 1|Expecting two image file names|compare src.raw small.raw big.raw
