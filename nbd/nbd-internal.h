@@ -17,6 +17,10 @@
 #define NBD_MAX_REQUESTS 128
 #define NBD_MAX_IN_FLIGHT_BYTES (64 * MiB)
 
+/* Buffers have 4 KiB, 8 KiB, ... 32 MiB; so much of them is kept when free. */
+#define NBD_BUFFER_CLASSES 14
+#define NBD_MAX_FREE_BYTES (8 * MiB)
+
 typedef struct NBDExport {
     BlockExport common;
     char *name;
@@ -76,8 +80,8 @@ typedef struct NBDClient {
     int in_flight;              /* requests */
     int64_t in_flight_bytes;
     CoQueue free_slot;
-    void *buffers[16];          /* to be used again, of 256 KiB */
-    int n_buffers;
+    void *free_buffers[NBD_BUFFER_CLASSES]; /* lists: nbd_get_buffer() */
+    size_t free_bytes;          /* in those */
     struct NBDRequest *free_requests;
     QLIST_ENTRY(NBDClient) next;
 } NBDClient;

@@ -10,6 +10,8 @@
 #include "nbd-internal.h"
 #include "qemu/defer-call.h"
 
+/* The smallest buffer, and the one of a prefetch. */
+#define NBD_MIN_BUFFER (4 * KiB)
 #define NBD_BUFFER_SIZE (256 * KiB)
 /* The extents in one reply to a request for block status. */
 #define NBD_MAX_EXTENTS 1024
@@ -86,25 +88,43 @@ static uint32_t nbd_errno(int error)
 
 /* --- memory --- */
 
+static unsigned nbd_buffer_class(uint32_t len)
+{
+    return len <= NBD_MIN_BUFFER ? 0 :
+           32 - __builtin_clz((len - 1) / NBD_MIN_BUFFER);
+}
+
+/*
+ * Buffers are used again, the latest first, which is in the caches of the
+ * processor: new memory costs a page fault for each of its pages.  A buffer
+ * that is free has the address of the next one in its first bytes.
+ */
 static void *nbd_get_buffer(NBDClient *c, uint32_t len)
 {
-    BlockDriverState *bs = blk_bs(c->exp->common.blk);
+    unsigned i = nbd_buffer_class(len);
+    void *buf = c->free_buffers[i];
 
-    if (len > NBD_BUFFER_SIZE) {
-        return qemu_try_blockalign(bs, len);
+    if (!buf) {
+        return qemu_try_blockalign(blk_bs(c->exp->common.blk),
+                                   (size_t)NBD_MIN_BUFFER << i);
     }
-    return c->n_buffers ? c->buffers[--c->n_buffers] :
-           qemu_try_blockalign(bs, NBD_BUFFER_SIZE);
+    c->free_buffers[i] = *(void **)buf;
+    c->free_bytes -= (size_t)NBD_MIN_BUFFER << i;
+    return buf;
 }
 
 static void nbd_put_buffer(NBDClient *c, void *buf, uint32_t len)
 {
-    if (buf && len <= NBD_BUFFER_SIZE &&
-        c->n_buffers < (int)ARRAY_SIZE(c->buffers)) {
-        c->buffers[c->n_buffers++] = buf;
-    } else {
+    unsigned i = nbd_buffer_class(len);
+    size_t size = (size_t)NBD_MIN_BUFFER << i;
+
+    if (!buf || c->free_bytes + size > NBD_MAX_FREE_BYTES) {
         qemu_vfree(buf);
+        return;
     }
+    *(void **)buf = c->free_buffers[i];
+    c->free_buffers[i] = buf;
+    c->free_bytes += size;
 }
 
 static NBDRequest *nbd_get_request(NBDClient *c)
@@ -128,9 +148,15 @@ static void nbd_put_request(NBDClient *c, NBDRequest *r)
 static void nbd_free_memory(NBDClient *c)
 {
     NBDRequest *r;
+    unsigned i;
 
-    while (c->n_buffers) {
-        qemu_vfree(c->buffers[--c->n_buffers]);
+    for (i = 0; i < NBD_BUFFER_CLASSES; i++) {
+        while (c->free_buffers[i]) {
+            void *buf = c->free_buffers[i];
+
+            c->free_buffers[i] = *(void **)buf;
+            qemu_vfree(buf);
+        }
     }
     while ((r = c->free_requests)) {
         c->free_requests = r->next;

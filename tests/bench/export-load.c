@@ -19,6 +19,8 @@
 
 static const LoadDriver *const drivers[] = {
     &load_nbd,
+    &load_vhost,
+    &load_file,
 };
 
 static volatile sig_atomic_t want_end;
@@ -51,7 +53,7 @@ int load_connect_unix(const char *path)
     return fd;
 }
 
-static int64_t clock_ns(void)
+int64_t load_clock_ns(void)
 {
     struct timespec ts;
 
@@ -61,13 +63,12 @@ static int64_t clock_ns(void)
 
 /* --- requests --- */
 
-/* A xorshift generator: the same seed gives the same requests. */
-static uint64_t next_random(Load *l)
+uint64_t load_random(uint64_t *state)
 {
-    l->random ^= l->random << 13;
-    l->random ^= l->random >> 7;
-    l->random ^= l->random << 17;
-    return l->random;
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
 }
 
 static void start_one(LoadConn *c, int64_t begun)
@@ -76,13 +77,13 @@ static void start_one(LoadConn *c, int64_t begun)
     uint64_t blocks = l->opts.range / l->opts.block_size;
     LoadRequest *req = &c->requests[c->free[--c->n_free]];
 
-    req->write = next_random(l) % 100 >= l->opts.read_percent;
+    req->write = load_random(&l->random) % 100 >= l->opts.read_percent;
     req->begun = begun;
     req->failed = false;
     if (l->opts.sequential) {
         req->offset = c->position++ % blocks * l->opts.block_size;
     } else {
-        req->offset = next_random(l) % blocks * l->opts.block_size;
+        req->offset = load_random(&l->random) % blocks * l->opts.block_size;
     }
     l->driver->start(c, req);
 }
@@ -140,7 +141,7 @@ static Snapshot snapshot(const Load *l)
     g_autofree char *name = g_strdup_printf("/proc/%d/stat",
                                             l->opts.server_pid);
     g_autofree char *text = NULL;
-    Snapshot s = { .time = clock_ns() };
+    Snapshot s = { .time = load_clock_ns() };
     unsigned long user, system;
     char *rest;
 
@@ -163,7 +164,16 @@ static double us(const Load *l, double percent)
     return latency_percentile(&l->latency, percent) / 1e3;
 }
 
-static void report(Load *l, Snapshot *from)
+static void forget(Load *l, Snapshot *from)
+{
+    if (l->driver->collect) {
+        l->driver->collect(l);
+    }
+    memset(&l->latency, 0, sizeof(l->latency));
+    *from = snapshot(l);
+}
+
+static void print_report(Load *l, const Snapshot *from)
 {
     Snapshot to = snapshot(l);
     double seconds = (to.time - from->time) / 1e9;
@@ -194,8 +204,15 @@ static void report(Load *l, Snapshot *from)
         printf("; %" PRIu64 " errors\n", l->errors);
     }
     fflush(stdout);
-    memset(&l->latency, 0, sizeof(l->latency));
-    *from = to;
+}
+
+static void report(Load *l, Snapshot *from)
+{
+    if (l->driver->collect) {
+        l->driver->collect(l);
+    }
+    print_report(l, from);
+    forget(l, from);
 }
 
 /* --- the loop --- */
@@ -220,7 +237,7 @@ static void wait_for_more(Load *l, struct pollfd *fds)
         }
         memset(fds, 0, sizeof(*fds) * l->opts.connections);
     }
-    l->now = clock_ns();
+    l->now = load_clock_ns();
     for (i = 0; i < l->opts.connections; i++) {
         if (fds[i].revents) {
             l->driver->receive(l->conns[i]);
@@ -267,7 +284,7 @@ static void run(Load *l)
 {
     g_autofree struct pollfd *fds = g_new0(struct pollfd,
                                            l->opts.connections);
-    int64_t start = clock_ns(), begin = start + l->opts.warmup * 1e9;
+    int64_t start = load_clock_ns(), begin = start + l->opts.warmup * 1e9;
     int64_t end = l->opts.seconds ? begin + l->opts.seconds * 1e9 : INT64_MAX;
     Snapshot from = snapshot(l);
     bool warm = begin == start;
@@ -276,12 +293,16 @@ static void run(Load *l)
     while (!want_end && l->now < end) {
         if (!warm && l->now >= begin) {
             warm = true;
-            memset(&l->latency, 0, sizeof(l->latency));
-            from = snapshot(l);
+            forget(l, &from);
         }
         if (want_report) {
             want_report = 0;
             report(l, &from);
+        }
+        if (l->driver->begin) {
+            g_usleep(10000);
+            l->now = load_clock_ns();
+            continue;
         }
         if (l->opts.rate) {
             start_due(l);
@@ -292,7 +313,11 @@ static void run(Load *l)
         wait_for_more(l, fds);
     }
     report(l, &from);
-    close_all(l, fds);
+    if (l->driver->end) {
+        l->driver->end(l);
+    } else {
+        close_all(l, fds);
+    }
 }
 
 static void on_signal(int sig)
@@ -334,6 +359,18 @@ static void open_conn(Load *l, const char *target, unsigned index)
     l->conns[index] = c;
 }
 
+void load_set_size(Load *l, uint64_t size)
+{
+    l->size = size;
+    if (!l->opts.range) {
+        l->opts.range = size;
+    }
+    if (l->opts.range > size || l->opts.range < l->opts.block_size) {
+        load_fail("the disk has %" PRIu64 " bytes: the range is to be between "
+                  "a block and that", size);
+    }
+}
+
 static void open_target(Load *l, const char *target)
 {
     const char *rest = NULL;
@@ -347,17 +384,15 @@ static void open_target(Load *l, const char *target)
     if (!l->driver) {
         load_fail("'%s' begins with none of the names of --help", target);
     }
+    if (l->driver->begin) {
+        l->driver->begin(l, rest);
+        return;
+    }
     l->conns = g_new0(LoadConn *, l->opts.connections);
     for (i = 0; i < l->opts.connections; i++) {
         open_conn(l, rest, i);
     }
-    if (!l->opts.range) {
-        l->opts.range = l->size;
-    }
-    if (l->opts.range > l->size || l->opts.range < l->opts.block_size) {
-        load_fail("the disk has %" PRIu64 " bytes: the range is to be between "
-                  "a block and that", l->size);
-    }
+    load_set_size(l, l->size);
     for (i = 0; i < l->opts.connections; i++) {
         l->conns[i]->position = l->opts.range / l->opts.block_size * i /
                                 l->opts.connections;
@@ -406,6 +441,8 @@ static const char usage[] =
     "TARGET is one of\n"
     "  nbd:unix:PATH[:EXPORT]       an NBD server on a UNIX socket\n"
     "  nbd:HOST:PORT[:EXPORT]       an NBD server on TCP\n"
+    "  vhost-user:PATH              a vhost-user-blk server\n"
+    "  file:PATH                    a file, as of a FUSE export, by threads\n"
     "\n"
     "  --depth=N         requests in flight of each connection (1)\n"
     "  --connections=N   or queues (1)\n"

@@ -53,6 +53,10 @@ struct LoadConn {
     unsigned n_free;
 };
 
+/*
+ * A driver has either open(), start(), flush() and receive(), or does all in
+ * threads of its own: then it has begin(), collect() and end().
+ */
 struct LoadDriver {
     const char *prefix;         /* of its targets */
     /*
@@ -68,6 +72,12 @@ struct LoadDriver {
     void (*receive)(LoadConn *conn);
     /* Nothing is in flight: take leave.  Optional. */
     void (*close)(LoadConn *conn);
+
+    /* Begin; it calls load_set_size() before the first request. */
+    void (*begin)(Load *load, const char *target);
+    /* Move what was measured up to now to load->latency and load->errors. */
+    void (*collect)(Load *load);
+    void (*end)(Load *load);
 };
 
 struct Load {
@@ -83,12 +93,19 @@ struct Load {
     LatencyHistogram latency;
 };
 
+extern const LoadDriver load_file;
 extern const LoadDriver load_nbd;
+extern const LoadDriver load_vhost;
 
 /* @req has ended. */
 void load_done(LoadRequest *req);
 /* A message, and the end of the program. */
 void G_GNUC_NORETURN G_GNUC_PRINTF(1, 2) load_fail(const char *fmt, ...);
+/* The disk has so many bytes: check the range. */
+void load_set_size(Load *l, uint64_t size);
+/* A xorshift generator: the same seed gives the same requests. */
+uint64_t load_random(uint64_t *state);
+int64_t load_clock_ns(void);
 /* A connected UNIX socket. */
 int load_connect_unix(const char *path);
 

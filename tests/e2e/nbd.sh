@@ -43,7 +43,7 @@ serve()
 load()
 {
     "${BUILD_DIR:-$(dirname "$IMG")}/tests/bench/export-load" --json \
-        --seconds=0.1 --warmup=0.05 --server-pid="$daemon" "$@" \
+        --warmup=0.05 --seconds=0.1 --server-pid="$daemon" "$@" \
         "nbd:unix:$work/socket:disk" > load.json 2>&1 &&
         python3 -c 'import json
 r = json.load(open("load.json"))
@@ -51,6 +51,28 @@ t = r["latency-us"]
 assert r["requests"] > 5 and r["errors"] == 0, r
 assert 0 < t["min"] <= t["p50"] <= t["p99"] <= t["p99.9"] <= t["max"], r' \
         >> load.json 2>&1
+}
+
+# Page faults of the daemon up to now that took no I/O.
+faults()
+{
+    cut -d ' ' -f 10 "/proc/$daemon/stat"
+}
+
+# Buffers are used again: a request costs no fresh memory.
+load_memory()
+{
+    load --depth=128 --simple --warmup=0 || fail 'export-load' load.json
+    before=$(faults)
+    if load --depth=128 --warmup=0 && python3 -c 'import json, sys
+n = json.loads(open("load.json").readline())["requests"]
+faults = int(sys.argv[1])
+assert faults < 1000 + n, "%d page faults for %d requests" % (faults, n)' \
+        $(($(faults) - before)) > faults.log 2>&1; then
+        pass
+    else
+        fail 'page faults under load' faults.log
+    fi
 }
 
 load_client()
@@ -110,6 +132,7 @@ clients()
         skip 'no fio with the engine nbd'
     fi
     load_client
+    load_memory
     kill "$daemon"
     wait "$daemon"
     must "the daemon's end, $fmt" test $? = 0
