@@ -36,10 +36,11 @@ tracked_request_end(BdrvTrackedRequest *req)
 {
     BlockDriverState *bs = req->bs;
 
-    if (req->serialising) {
+    qemu_spin_lock(&bs->reqs_lock);
+    if (unlikely(req->serialising)) {
+        QLIST_REMOVE(req, serialising_list);
         qatomic_dec(&bs->serialising_in_flight);
     }
-    qemu_spin_lock(&bs->reqs_lock);
     QLIST_REMOVE(req, list);
     qemu_spin_unlock(&bs->reqs_lock);
 

@@ -231,6 +231,7 @@ BlockDriverState *bdrv_new(void)
     QLIST_INIT(&bs->children);
     QLIST_INIT(&bs->parents);
     QLIST_INIT(&bs->tracked_requests);
+    QLIST_INIT(&bs->serialising_requests);
     qemu_spin_init(&bs->reqs_lock);
     qemu_mutex_init(&bs->dirty_bitmap_mutex);
     QLIST_INIT(&bs->dirty_bitmaps);

@@ -4,34 +4,41 @@
  * that read-modify-write cycles and other serialising requests have theirs
  * to themselves.
  *
- * The list is under bs->reqs_lock.  A request waits for one other at a time;
+ * The lists are under bs->reqs_lock.  Serialising requests are on one of their
+ * own, too: any other request looks for conflicts only there, since they are
+ * few and it may be one of thousands.  A request waits for one other at a time;
  * it does not wait for one that itself waits, since that one will look again,
  * and find this one, when it wakes up.
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
 
-static bool tracked_request_overlaps(const BdrvTrackedRequest *req,
-                                     int64_t offset, int64_t bytes)
+/* Must @self wait for @req?  One of them is serialising. */
+static bool tracked_request_conflicts(const BdrvTrackedRequest *req,
+                                      const BdrvTrackedRequest *self)
 {
-    return offset < req->overlap_offset + req->overlap_bytes &&
-           req->overlap_offset < offset + bytes;
+    return !req->waiting_for &&
+           self->overlap_offset < req->overlap_offset + req->overlap_bytes &&
+           req->overlap_offset < self->overlap_offset + self->overlap_bytes;
 }
 
 static BdrvTrackedRequest *
 bdrv_find_conflict_locked(const BdrvTrackedRequest *self)
 {
+    BlockDriverState *bs = self->bs;
     BdrvTrackedRequest *req;
 
-    QLIST_FOREACH(req, &self->bs->tracked_requests, list) {
-        if (req == self || (!req->serialising && !self->serialising)) {
-            continue;
-        }
-        if (tracked_request_overlaps(req, self->overlap_offset,
-                                     self->overlap_bytes)) {
-            if (!req->waiting_for) {
+    if (!self->serialising) {
+        QLIST_FOREACH(req, &bs->serialising_requests, serialising_list) {
+            if (tracked_request_conflicts(req, self)) {
                 return req;
             }
+        }
+        return NULL;
+    }
+    QLIST_FOREACH(req, &bs->tracked_requests, list) {
+        if (req != self && tracked_request_conflicts(req, self)) {
+            return req;
         }
     }
     return NULL;
@@ -68,6 +75,7 @@ void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
     qemu_spin_lock(&bs->reqs_lock);
     if (!req->serialising) {
         qatomic_inc(&bs->serialising_in_flight);
+        QLIST_INSERT_HEAD(&bs->serialising_requests, req, serialising_list);
         req->serialising = true;
     }
     end = MAX(end, req->overlap_offset + req->overlap_bytes);

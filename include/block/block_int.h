@@ -346,6 +346,7 @@ typedef struct BdrvTrackedRequest {
     int64_t overlap_offset;
     int64_t overlap_bytes;
     QLIST_ENTRY(BdrvTrackedRequest) list;
+    QLIST_ENTRY(BdrvTrackedRequest) serialising_list;
     CoQueue wait_queue;
     struct BdrvTrackedRequest *waiting_for;
 } BdrvTrackedRequest;
@@ -410,6 +411,7 @@ struct BlockDriverState {
     CoQueue flush_queue;
     QemuSpin reqs_lock;
     QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
+    QLIST_HEAD(, BdrvTrackedRequest) serialising_requests;  /* some of them */
     int quiesce_counter;        /* main thread only */
     unsigned drain_all_count;   /* drain_all sections in quiesce_counter */
     bool driver_drained;        /* the driver's drain_begin was called */

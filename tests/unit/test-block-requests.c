@@ -14,6 +14,17 @@
 static uint8_t disk[DISK_SIZE];
 static void (*before_write)(void);
 static unsigned discards, truncates;
+static bool hold;               /* requests wait in the driver */
+static CoQueue held;
+static GString *arrived;        /* the first byte of each, while they wait */
+
+static void coroutine_fn mem_wait(QEMUIOVector *qiov)
+{
+    if (hold) {
+        g_string_append_c(arrived, *(char *)qiov->iov[0].iov_base);
+        qemu_co_queue_wait(&held, NULL);
+    }
+}
 
 static int mem_open(BlockDriverState *bs, QOpts *options, int flags,
                     Error **errp)
@@ -33,6 +44,7 @@ static int coroutine_fn mem_co_preadv_part(BlockDriverState *bs,
                                            BdrvRequestFlags flags)
 {
     g_assert_cmpint(bytes, >, 0);
+    mem_wait(qiov);
     qemu_iovec_from_buf(qiov, qiov_offset, disk + offset, bytes);
     return 0;
 }
@@ -46,6 +58,7 @@ static int coroutine_fn mem_co_pwritev_part(BlockDriverState *bs,
     if (before_write) {
         before_write();
     }
+    mem_wait(qiov);
     qemu_iovec_to_buf(qiov, qiov_offset, disk + offset, bytes);
     return 0;
 }
@@ -216,6 +229,95 @@ static void test_odd_size(void)
     blk_unref(blk);
 }
 
+/* --- serialising requests --- */
+
+typedef struct {
+    BlockBackend *blk;
+    int64_t offset;
+    BdrvRequestFlags flags;
+    char buf[512];              /* begins with the name of the request */
+} Request;
+
+static unsigned running;
+
+static void coroutine_fn request_entry(void *opaque)
+{
+    Request *r = opaque;
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, r->buf, sizeof(r->buf));
+
+    if (r->flags) {
+        blk_co_pwritev(r->blk, r->offset, sizeof(r->buf), &qiov, r->flags);
+    } else {
+        blk_co_preadv(r->blk, r->offset, sizeof(r->buf), &qiov, 0);
+    }
+    running--;
+    g_free(r);
+}
+
+/* Begin a read, or a serialising write. */
+static void start_request(BlockBackend *blk, char name, int64_t offset,
+                          bool serialising)
+{
+    Request *r = g_new0(Request, 1);
+
+    r->blk = blk;
+    r->offset = offset;
+    r->flags = serialising ? BDRV_REQ_SERIALISING : 0;
+    r->buf[0] = name;
+    running++;
+    qemu_coroutine_enter(qemu_coroutine_create(request_entry, r));
+}
+
+/* @names have come to the driver; let them, or all requests, end. */
+static void check_arrived(const char *names, bool all)
+{
+    g_assert_cmpstr(arrived->str, ==, names);
+    g_string_truncate(arrived, 0);
+    hold = !all;
+    qemu_co_enter_all(&held, NULL);
+    while (all && running) {
+        aio_poll(qemu_get_aio_context(), true);
+        qemu_co_enter_all(&held, NULL);
+    }
+}
+
+static void test_serialising(void)
+{
+    BlockBackend *blk = open_mem("driver=mem", BLK_PERM_CONSISTENT_READ |
+                                 BLK_PERM_WRITE);
+
+    arrived = g_string_new("");
+    qemu_co_queue_init(&held);
+    hold = true;
+    /* Behind a serialising request, beside it, and one more of them. */
+    start_request(blk, 'S', 0, true);
+    start_request(blk, 'r', 0, false);
+    start_request(blk, 'o', 8192, false);
+    start_request(blk, 'T', 0, true);
+    check_arrived("So", false);
+    g_assert_cmpuint(running, ==, 2);
+    /* Whichever of the two is first, the other one waits for it. */
+    g_assert_cmpuint(arrived->len, ==, 1);
+    g_string_truncate(arrived, 0);
+    check_arrived("", true);
+
+    /* A serialising request waits for one that is under way. */
+    hold = true;
+    start_request(blk, 'r', 4096, false);
+    start_request(blk, 'q', 4096, false);
+    start_request(blk, 'S', 4096, true);
+    check_arrived("rq", false);
+    check_arrived("S", true);
+
+    /* When none is left, nobody waits. */
+    hold = true;
+    start_request(blk, 'r', 4096, false);
+    start_request(blk, 'q', 4096, false);
+    check_arrived("rq", true);
+    g_string_free(arrived, true);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -229,6 +331,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-requests/permissions", test_permissions);
     g_test_add_func("/block-requests/past-end", test_past_end);
     g_test_add_func("/block-requests/odd-size", test_odd_size);
+    g_test_add_func("/block-requests/serialising", test_serialising);
     ret = g_test_run();
 
     qemu_cleanup_main_loop();
