@@ -353,13 +353,15 @@ static void vhost_receive(LoadConn *conn)
     if (read(conn->fd, &count, sizeof(count)) < 0 && errno != EAGAIN) {
         load_fail("the queue cannot be called: %s", strerror(errno));
     }
-    take_used(c);
-    if (session.event_idx) {
-        qatomic_set(&c->avail->ring[c->num], c->used_idx);
-        /* Our wish before the index: one may have been used meanwhile. */
-        smp_mb();
+    do {
         take_used(c);
-    }
+        if (!session.event_idx) {
+            return;
+        }
+        qatomic_set(&c->avail->ring[c->num], c->used_idx);
+        /* Our wish before the index: some may have been used meanwhile. */
+        smp_mb();
+    } while (c->used_idx != qatomic_read(&c->used->idx));
 }
 
 const LoadDriver load_vhost = {

@@ -23,6 +23,9 @@ static const LoadDriver *const drivers[] = {
     &load_file,
 };
 
+/* A server that answers nothing for so long has gone, or hangs. */
+#define STALL_SECONDS 10
+
 static volatile sig_atomic_t want_end;
 static volatile sig_atomic_t want_report;
 
@@ -94,6 +97,7 @@ void load_done(LoadRequest *req)
     Load *l = c->load;
 
     l->errors += req->failed;
+    l->last_done = l->now;
     latency_add(&l->latency, l->now - req->begun);
     c->free[c->n_free++] = req->slot;
 }
@@ -217,6 +221,18 @@ static void report(Load *l, Snapshot *from)
 
 /* --- the loop --- */
 
+static bool all_free(const Load *l)
+{
+    unsigned i;
+
+    for (i = 0; i < l->opts.connections; i++) {
+        if (l->conns[i]->n_free < l->opts.depth) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void wait_for_more(Load *l, struct pollfd *fds)
 {
     struct timespec ts = { .tv_nsec = 100000000 };
@@ -238,6 +254,9 @@ static void wait_for_more(Load *l, struct pollfd *fds)
         memset(fds, 0, sizeof(*fds) * l->opts.connections);
     }
     l->now = load_clock_ns();
+    if (l->now - l->last_done > STALL_SECONDS * 1000000000ll && !all_free(l)) {
+        load_fail("no request has ended for %d seconds", STALL_SECONDS);
+    }
     for (i = 0; i < l->opts.connections; i++) {
         if (fds[i].revents) {
             l->driver->receive(l->conns[i]);
@@ -254,24 +273,12 @@ static void flush_all(Load *l)
     }
 }
 
-static bool all_done(const Load *l)
-{
-    unsigned i;
-
-    for (i = 0; i < l->opts.connections; i++) {
-        if (l->conns[i]->n_free < l->opts.depth) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* A server is not left with requests in flight. */
 static void close_all(Load *l, struct pollfd *fds)
 {
     unsigned i;
 
-    while (!all_done(l)) {
+    while (!all_free(l)) {
         flush_all(l);
         wait_for_more(l, fds);
     }
@@ -289,7 +296,7 @@ static void run(Load *l)
     Snapshot from = snapshot(l);
     bool warm = begin == start;
 
-    l->now = l->next_due = start;
+    l->now = l->next_due = l->last_done = start;
     while (!want_end && l->now < end) {
         if (!warm && l->now >= begin) {
             warm = true;

@@ -89,6 +89,7 @@ struct Load {
     uint8_t *data;              /* of a block that is written */
     int64_t now;                /* ns, once for each pass of the loop */
     int64_t next_due;           /* ns, with a rate */
+    int64_t last_done;          /* ns */
     uint64_t errors;
     LatencyHistogram latency;
 };
