@@ -95,9 +95,13 @@ bench-img: all
 bench-jobs: all
 	scripts/bench-jobs
 
+# Exports beside stock servers: scripts/bench-export --help.
+bench-export: all
+	scripts/bench-export
+
 clean:
 	rm -rf build build-*
 
 .PHONY: all install uninstall demo check check-quick check-planted check-faults check-kill \
     check-e2e check-interop check-mutations check-series check-spin coverage fuzz style bench \
-    bench-micro bench-img bench-jobs clean
+    bench-micro bench-img bench-jobs bench-export clean

@@ -196,8 +196,10 @@ static void start_session(Load *l, const char *path)
     const uint64_t need = 1ull << VIRTIO_F_VERSION_1 |
                           1ull << F_PROTOCOL_FEATURES |
                           1ull << VIRTIO_RING_F_INDIRECT_DESC;
+    /* Without FLUSH the device would have to write through its cache. */
     const uint64_t want = need | 1ull << VIRTIO_RING_F_EVENT_IDX |
-                          1ull << VIRTIO_BLK_F_MQ;
+                          1ull << VIRTIO_BLK_F_MQ |
+                          1ull << VIRTIO_BLK_F_FLUSH;
     uint64_t features, protocol, sectors;
     Message m = { .config = { .size = sizeof(m.config.bytes) } };
 
