@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An NBD client at work while jobs run on its disk and the disk moves.
 
-usage: nbd-jobs.py DAEMON IMG FOLDER SECONDS
+usage: nbd-jobs.py DAEMON IMG FOLDER SECONDS [FORMAT...]
 
 fio verifies what it reads; meanwhile backups and mirrors of the disk are made,
 the last of which lets the client go on with the target, and the disk moves
@@ -92,7 +92,7 @@ def one(fmt):
 
 def main():
     failed = 0
-    for fmt in ('raw', 'vmdk'):
+    for fmt in sys.argv[5:] or ('raw', 'vmdk'):
         start = time.monotonic()
         try:
             one(fmt)

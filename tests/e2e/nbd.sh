@@ -141,11 +141,23 @@ clients()
     fi
 }
 
-clients raw native
-clients vmdk native
-clients raw threads ,iothread.0=one,iothread.1=two
-python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
+hostile()
+{
+    python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
+}
+
+jobs_under_load()
+{
+    python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5 "$1"
+}
+
+part raw clients raw native
+part vmdk clients vmdk native
+part threads clients raw threads ,iothread.0=one,iothread.1=two
+part hostile hostile
 if fio --enghelp 2> /dev/null | grep -q nbd; then
-    python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5
+    part jobs-raw jobs_under_load raw
+    part jobs-vmdk jobs_under_load vmdk
 fi
+parts_end
 summary

@@ -17,7 +17,24 @@ else
 fi
 seconds=${LAIO_VHOST_SECONDS:-1}
 limit=$((seconds * 4 + 120))
-python_test $limit "$here/vhost-user-blk.py" "$QSD" "$IMG" "$work"
-python_test $limit "$here/vhost-user-hostile.py" "$QSD" "$work" "$seconds"
-python_test $limit "$here/vhost-user-kill.py" "$QSD" "$work" "$seconds"
+
+requests()
+{
+    python_test $limit "$here/vhost-user-blk.py" "$QSD" "$IMG" "$work"
+}
+
+hostile()
+{
+    python_test $limit "$here/vhost-user-hostile.py" "$QSD" "$work" "$seconds"
+}
+
+killed()
+{
+    python_test $limit "$here/vhost-user-kill.py" "$QSD" "$work" "$seconds"
+}
+
+part requests requests
+part hostile hostile
+part killed killed
+parts_end
 summary
