@@ -54,6 +54,7 @@ struct BenchData {
     GRand *rand;                /* NULL: offsets are not random */
     uint64_t positions;         /* that a random offset is one of */
     LatencyHistogram *latency;  /* NULL: nobody wants to know */
+    bool prepare;               /* either of the two is there */
 
     int remaining;              /* requests not sent yet */
     int in_flight;
@@ -118,19 +119,43 @@ static uint64_t bench_random_position(const BenchData *b)
     return (unsigned __int128)number * b->positions >> 64;
 }
 
+/* Past the end of the image: from its beginning again. */
+static inline void bench_advance(BenchData *b)
+{
+    b->offset += b->step;
+    if (b->offset + b->bufsize > b->image_size) {
+        b->offset = 0;
+    }
+}
+
+/*
+ * What only --random, --output=json and --plot need; the offset of the
+ * request.  Apart from the rest, which is measured without it.
+ */
+static QEMU_NOINLINE int64_t bench_prepare(BenchData *b, BenchSlot *slot)
+{
+    int64_t offset = b->offset;
+
+    if (b->rand) {
+        offset += bench_random_position(b) * b->step;
+    } else {
+        bench_advance(b);
+    }
+    if (b->latency) {
+        slot->start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    }
+    return offset;
+}
+
 static void bench_submit(BenchData *b)
 {
     BenchSlot *slot = b->free_slots;
     int64_t offset = b->offset;
 
-    if (unlikely(b->rand)) {
-        offset += bench_random_position(b) * b->step;
+    if (unlikely(b->prepare)) {
+        offset = bench_prepare(b, slot);
     } else {
-        /* Past the end of the image: from its beginning again. */
-        b->offset += b->step;
-        if (b->offset + b->bufsize > b->image_size) {
-            b->offset = 0;
-        }
+        bench_advance(b);
     }
 
     b->free_slots = slot->next_free;
@@ -138,9 +163,6 @@ static void bench_submit(BenchData *b)
     b->remaining--;
     if (b->flush_interval && b->remaining % b->flush_interval == 0) {
         b->flush_due = true;
-    }
-    if (unlikely(b->latency)) {
-        slot->start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
     if (b->write) {
         blk_aio_pwritev(b->blk, offset, &slot->qiov, 0, b->request_cb, slot);
@@ -297,6 +319,7 @@ static int bench_run(BenchData *b, bool announce, int64_t *elapsed)
     }
     if (ret == 0) {
         bench_init_random(b);
+        b->prepare = b->rand || b->latency;
         ret = bench_measure(b, elapsed);
     }
     g_clear_pointer(&b->rand, g_rand_free);
