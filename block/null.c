@@ -13,6 +13,7 @@ typedef struct BDRVNullState {
     int64_t length;
     int64_t latency_ns;
     bool read_zeroes;
+    bool from_loop;             /* null-aio: complete in the event loop */
 } BDRVNullState;
 
 static void null_parse(const char *filename, const char *only,
@@ -57,6 +58,7 @@ static int null_open(BlockDriverState *bs, QOpts *options, int flags,
     }
     s->length = o->has_size ? o->size : NULL_DEFAULT_SIZE;
     s->latency_ns = o->latency_ns;
+    s->from_loop = !strcmp(bs->drv->format_name, "null-aio");
     s->read_zeroes = o->read_zeroes;
     bs->supported_write_flags = BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP
@@ -83,7 +85,7 @@ static int coroutine_fn null_co_common(BlockDriverState *bs)
 
     if (s->latency_ns) {
         qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, s->latency_ns);
-    } else if (!strcmp(bs->drv->format_name, "null-aio")) {
+    } else if (s->from_loop) {
         aio_co_schedule(qemu_get_current_aio_context(),
                         qemu_coroutine_self());
         qemu_coroutine_yield();
