@@ -421,3 +421,45 @@ void qmp_nbd_server_stop(Error **errp)
     }
     nbd_server_stop();
 }
+
+/* The options that are passed on point into @arg: nothing is copied. */
+void qmp_nbd_server_add(NbdServerAddOptions *arg, Error **errp)
+{
+    const char *name = arg->name ? arg->name : arg->device;
+    BlockDriverState *bs = bdrv_lookup_bs(arg->device, arg->device, errp);
+    BlockDirtyBitmapOrStr bitmap = {
+        .type = QTYPE_QSTRING, .u.local = arg->bitmap,
+    };
+    BlockDirtyBitmapOrStrList bitmaps = { .value = &bitmap };
+    BlockExportOptions options = {
+        .type = BLOCK_EXPORT_TYPE_NBD,
+        .id = (char *)name,
+        .has_writable = true,
+        .u.nbd = {
+            .name = (char *)name,
+            .description = arg->description,
+            .bitmaps = arg->bitmap ? &bitmaps : NULL,
+        },
+    };
+
+    if (!bs) {
+        return;
+    }
+    options.node_name = (char *)bdrv_get_node_name(bs);
+    /* Unlike block-export-add, this command never refuses a read-only node. */
+    options.writable = arg->has_writable && arg->writable &&
+                       !bdrv_is_read_only(bs);
+    blk_exp_add(&options, errp);
+}
+
+void qmp_nbd_server_remove(const char *name, bool has_mode,
+                           BlockExportRemoveMode mode, Error **errp)
+{
+    BlockExport *exp = blk_exp_find(name);
+
+    if (exp && exp->drv->type != BLOCK_EXPORT_TYPE_NBD) {
+        error_setg(errp, "Block export '%s' is not an NBD export", name);
+        return;
+    }
+    qmp_block_export_del(name, has_mode, mode, errp);
+}

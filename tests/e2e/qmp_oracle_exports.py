@@ -51,7 +51,22 @@ EXPORTS = NODES + [
     {'addr': {'type': 'unix', 'data': {'path': 'DIR/v.sock'}}},
     {'addr': None}, {'node-name': 'x'}, {'id': 'e'},
     {'writable': True, 'node-name': 'ro'}, {}
+) + each(
+    'nbd-server-add', {'device': 'n', 'name': 'added'},
+    {'device': 'x'}, {'name': 'a b'}, {'name': ''}, {'name': 'e'},
+    {'name': 'other'}, {'bitmap': 'x'}, {'bitmap': 'bm', 'writable': True},
+    {'bitmaps': ['bm']}, {'device': None},
+    {'device': 'ro', 'name': 'readonly', 'writable': True}, {}
 ) + [
+    ('nbd-server-add', {'device': 't'}),
+    ('query-block-exports', {}),
+    ('nbd-server-remove', {'name': 'x'}),
+    ('nbd-server-remove', {'name': 'added', 'mode': 'soft'}),
+    ('nbd-server-remove', {}),
+    ('nbd-server-remove', {'name': 'v'}),
+    ('nbd-server-remove', {'name': 'added'}),
+    ('nbd-server-remove', {'name': 't', 'mode': 'hard'}),
+    ('nbd-server-remove', {'name': 'readonly', 'mode': 'safe'}),
     ('query-block-exports', {}),
     ('block-export-del', {'id': 'x'}),
     ('block-export-del', {'id': 'e', 'mode': 'soft'}),
