@@ -49,6 +49,10 @@ void nbd_params_unref(NBDParams *p);
 void nbd_parse_filename(const char *filename, QOpts *options, Error **errp);
 /* The server out of @options; NULL with @errp set. */
 SocketAddress *nbd_take_server(QOpts *options, Error **errp);
+/* Set by a file name that asks for TLS; in no schema. */
+#define NBD_URI_TLS "uri-tls"
+/* Takes that; false with @errp set: there are no credentials for it. */
+bool nbd_check_uri_tls(QOpts *options, const char *creds_id, Error **errp);
 /*
  * The TLS options (NULL: not given), when the address is known.  False with
  * @errp set.

@@ -2,8 +2,10 @@
 /*
  * The options of the NBD client, and its file names:
  *
- *   nbd://HOST[:PORT]/[EXPORT]          nbds:// with TLS
- *   nbd+unix:///[EXPORT]?socket=PATH    nbds+unix:// with TLS
+ *   nbd://HOST[:PORT]/[EXPORT]          nbd+tcp:// is the same
+ *   nbds://HOST[:PORT]/[EXPORT]         with TLS, and only so
+ *   nbd+unix:///[EXPORT]?socket=PATH
+ *   nbds+unix:///[EXPORT]?socket=PATH   with TLS, and only so
  *   nbd:HOST:PORT[:exportname=EXPORT]
  *   nbd:unix:PATH[:exportname=EXPORT]
  */
@@ -101,6 +103,9 @@ static bool parse_uri(const char *filename, QOpts *options)
          parse_unix_uri(uri, options) : parse_inet_uri(uri, options);
     path = g_uri_get_path(uri);
     set_export(options, path && *path == '/' ? path + 1 : path);
+    if (g_str_has_prefix(g_uri_get_scheme(uri), "nbds")) {
+        qopts_set_str(options, NBD_URI_TLS, "on");
+    }
     return ok;
 }
 
@@ -248,6 +253,21 @@ SocketAddress *nbd_take_server(QOpts *options, Error **errp)
 }
 
 /* --- TLS --- */
+
+bool nbd_check_uri_tls(QOpts *options, const char *creds_id, Error **errp)
+{
+    g_autofree char *tls = NULL;
+
+    if (!qopts_take_str(options, NBD_URI_TLS, NULL, &tls, errp)) {
+        return false;
+    }
+    if (tls && !creds_id) {
+        error_setg(errp, "A file name with 'nbds' needs TLS credentials: "
+                   "tls-creds is missing");
+        return false;
+    }
+    return true;
+}
 
 #ifdef CONFIG_GNUTLS
 /* What libnbd cannot do is refused: it would be less safe than it looks. */

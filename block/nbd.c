@@ -167,9 +167,10 @@ static bool nbd_process_options(BlockDriverState *bs, QOpts *options,
     s->reconnect_delay_ns = o->reconnect_delay * NANOSECONDS_PER_SECOND;
     *open_timeout_ns = o->open_timeout * NANOSECONDS_PER_SECOND;
 #ifdef CONFIG_GNUTLS
-    return nbd_take_tls(p, o->tls_creds, o->tls_hostname, errp);
+    return nbd_check_uri_tls(options, o->tls_creds, errp) &&
+           nbd_take_tls(p, o->tls_creds, o->tls_hostname, errp);
 #else
-    return true;
+    return nbd_check_uri_tls(options, NULL, errp);
 #endif
 }
 
@@ -378,14 +379,23 @@ static BlockDriver bdrv_nbd = {
     .bdrv_attach_aio_context = nbd_attach_aio_context,
 };
 
-static BlockDriver bdrv_nbd_unix;
+/* The same driver, for each of the other file names. */
+static BlockDriver bdrv_nbd_names[4];
 
 static void bdrv_nbd_init(void)
 {
-    bdrv_nbd_unix = bdrv_nbd;
-    bdrv_nbd_unix.protocol_name = "nbd+unix";
+    static const char *const names[] = {
+        "nbd+unix", "nbd+tcp", "nbds", "nbds+unix",
+    };
+    size_t i;
+
+    QEMU_BUILD_BUG_ON(ARRAY_SIZE(names) != ARRAY_SIZE(bdrv_nbd_names));
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        bdrv_nbd_names[i] = bdrv_nbd;
+        bdrv_nbd_names[i].protocol_name = names[i];
+        bdrv_register(&bdrv_nbd_names[i]);
+    }
     /* The first that is found by the format's name is registered last. */
-    bdrv_register(&bdrv_nbd_unix);
     bdrv_register(&bdrv_nbd);
 }
 

@@ -161,6 +161,17 @@ for prog in "$IMG" "$ORACLE_IMG"; do
     refused "$prog without a certificate" client "$prog" nobody
     refused "$prog without TLS" $LIMIT "$prog" info "nbd://localhost:$port"
 done
+# Names with "nbds" have TLS, or are not opened.
+must 'nbds:// and credentials' "$IO" --object "$(creds x509 client alice)" \
+    -c "open -o driver=raw,file.tls-creds=tls nbds://localhost:$port/" \
+    -c 'read -q 0 4k'
+refused 'nbds:// without credentials' $LIMIT "$IMG" info \
+    "nbds://localhost:$port/"
+must 'what is missing is said' grep -q 'tls-creds is missing' client.log
+refused 'nbds+unix:// without credentials' $LIMIT "$IMG" info \
+    "nbds+unix:///?socket=none"
+must 'what is missing is said' grep -q 'tls-creds is missing' client.log
+refused 'nbd+tcp:// without TLS' $LIMIT "$IMG" info "nbd+tcp://localhost:$port"
 must 'convert' "$IMG" convert --object "$(creds x509 client alice)" -O raw \
     --image-opts "driver=nbd,host=localhost,port=$port,tls-creds=tls" copy.raw
 must 'what was read' cmp disk.raw copy.raw
