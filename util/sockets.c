@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <linux/vm_sockets.h>
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/sockets.h"
@@ -249,6 +250,74 @@ static int inet_connect(const InetSocketAddress *addr, Error **errp)
     return -1;
 }
 
+static bool vsock_number(const char *what, const char *text, unsigned *value,
+                         Error **errp)
+{
+    uint64_t number;
+
+    if (parse_uint_full(text, 10, &number) < 0 || number > UINT32_MAX) {
+        error_setg(errp, "Failed to parse %s '%s'", what, text);
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+/* A new socket for @addr, whose parts are in @svm; -1 with @errp set. */
+static int vsock_new(const VsockSocketAddress *addr, struct sockaddr_vm *svm,
+                     int flags, Error **errp)
+{
+    int fd;
+
+    memset(svm, 0, sizeof(*svm));
+    svm->svm_family = AF_VSOCK;
+    if (!vsock_number("cid", addr->cid, &svm->svm_cid, errp) ||
+        !vsock_number("port", addr->port, &svm->svm_port, errp)) {
+        return -1;
+    }
+    fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (fd < 0) {
+        error_setg_errno(errp, errno, "Failed to create socket family "
+                         "AF_VSOCK");
+    }
+    return fd;
+}
+
+static int vsock_listen(const VsockSocketAddress *addr, int backlog,
+                        Error **errp)
+{
+    struct sockaddr_vm svm;
+    int fd = vsock_new(addr, &svm, SOCK_NONBLOCK, errp);
+
+    if (fd < 0) {
+        return -1;
+    }
+    if (bind(fd, (struct sockaddr *)&svm, sizeof(svm)) < 0) {
+        error_setg_errno(errp, errno, "Failed to bind socket");
+    } else if (listen(fd, backlog) < 0) {
+        error_setg_errno(errp, errno, "Failed to listen on socket");
+    } else {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+static int vsock_connect(const VsockSocketAddress *addr, Error **errp)
+{
+    struct sockaddr_vm svm;
+    int fd = vsock_new(addr, &svm, 0, errp);
+
+    if (fd >= 0 &&
+        connect(fd, (struct sockaddr *)&svm, sizeof(svm)) < 0) {
+        error_setg_errno(errp, errno, "Failed to connect to '%s:%s'",
+                         addr->cid, addr->port);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 /* A descriptor of ours, as @listening says: with SO_ACCEPTCONN or without. */
 static int inherited_fd(const FdSocketAddress *addr, bool listening,
                         Error **errp)
@@ -301,6 +370,8 @@ int socket_listen(const SocketAddress *addr, int backlog, Error **errp)
         return inet_listen(&addr->u.inet, backlog, errp);
     case SOCKET_ADDRESS_TYPE_UNIX:
         return unix_listen(&addr->u.q_unix, backlog, errp);
+    case SOCKET_ADDRESS_TYPE_VSOCK:
+        return vsock_listen(&addr->u.vsock, backlog, errp);
     case SOCKET_ADDRESS_TYPE_FD:
         return set_nonblocking(inherited_fd(&addr->u.fd, true, errp), errp);
     default:
@@ -315,6 +386,8 @@ int socket_connect(const SocketAddress *addr, Error **errp)
         return set_nonblocking(inet_connect(&addr->u.inet, errp), errp);
     case SOCKET_ADDRESS_TYPE_UNIX:
         return set_nonblocking(unix_connect(&addr->u.q_unix, errp), errp);
+    case SOCKET_ADDRESS_TYPE_VSOCK:
+        return set_nonblocking(vsock_connect(&addr->u.vsock, errp), errp);
     case SOCKET_ADDRESS_TYPE_FD:
         return set_nonblocking(inherited_fd(&addr->u.fd, false, errp), errp);
     default:
@@ -343,6 +416,10 @@ SocketAddress *socket_address_flatten(const SocketAddressLegacy *addr)
     case SOCKET_ADDRESS_TYPE_UNIX:
         QAPI_CLONE_MEMBERS(UnixSocketAddress, &flat->u.q_unix,
                            addr->u.q_unix.data);
+        break;
+    case SOCKET_ADDRESS_TYPE_VSOCK:
+        QAPI_CLONE_MEMBERS(VsockSocketAddress, &flat->u.vsock,
+                           addr->u.vsock.data);
         break;
     case SOCKET_ADDRESS_TYPE_FD:
         QAPI_CLONE_MEMBERS(FdSocketAddress, &flat->u.fd, addr->u.fd.data);
@@ -397,6 +474,9 @@ char *socket_address_text(const SocketAddress *addr, int fd)
         return g_strdup_printf("unix:%s%s", addr->u.q_unix.path,
                                addr->u.q_unix.has_abstract &&
                                addr->u.q_unix.abstract ? ",abstract=on" : "");
+    case SOCKET_ADDRESS_TYPE_VSOCK:
+        return g_strdup_printf("vsock:%s:%s", addr->u.vsock.cid,
+                               addr->u.vsock.port);
     case SOCKET_ADDRESS_TYPE_FD:
         return g_strdup_printf("fd:%s", addr->u.fd.str);
     default:

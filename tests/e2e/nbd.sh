@@ -151,7 +151,40 @@ jobs_under_load()
     python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5 "$1"
 }
 
+# Sockets between machines: with ourselves, where the kernel has that.
+vsock()
+{
+    port=$((20000 + $$ % 20000))
+    "$QSD" --chardev socket,id=q,path=qmp,server=on,wait=off --monitor q \
+        --nbd-server addr.type=vsock,addr.cid=4294967295,addr.port=$port \
+        --blockdev driver=null-co,node-name=d,size=1048576 \
+        --export type=nbd,id=e,node-name=d,name=disk > daemon.log 2>&1 &
+    daemon=$!
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ ! -S qmp ] || break
+        sleep 0.1
+    done
+    set -- --image-opts driver=raw,file.driver=nbd,file.export=disk,file.server.type=vsock,file.server.cid=1,file.server.port=$port
+    if grep -q 'socket family AF_VSOCK' daemon.log; then
+        skip 'the kernel has no AF_VSOCK'
+    elif python3 -c 'import socket, sys
+s = socket.socket(socket.AF_VSOCK)
+s.connect((1, int(sys.argv[1])))
+assert s.recv(8) == b"NBDMAGIC"' $port > vsock.log 2>&1; then
+        must 'vsock' "$IMG" info "$@"
+    else
+        skip 'the kernel has no loopback for AF_VSOCK (vsock_loopback)'
+        "$IMG" info "$@" > client.log 2>&1
+        must 'the error of vsock' grep -q "to connect to '1:$port': " \
+            client.log
+    fi
+    must 'the server listens' kill "$daemon"
+    wait "$daemon"
+    must 'the end of the server' test $? = 0
+}
+
 part raw clients raw native
+part vsock vsock
 part vmdk clients vmdk native
 part threads clients raw threads ,iothread.0=one,iothread.1=two
 part hostile hostile

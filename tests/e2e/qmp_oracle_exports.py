@@ -16,6 +16,10 @@ SERVER = each(
     {'addr': {'type': 'tcp', 'data': {'path': 'x'}}},
     {'addr': {'type': 'inet', 'data': {'host': 'localhost'}}},
     {'addr': {'type': 'inet', 'data': {'host': 'localhost', 'port': 'x y'}}},
+    {'addr': {'type': 'vsock', 'data': {'cid': 'x', 'port': '1'}}},
+    {'addr': {'type': 'vsock', 'data': {'cid': '3', 'port': '-1'}}},
+    {'addr': {'type': 'vsock', 'data': {'cid': '3'}}},
+    {'addr': {'type': 'vsock', 'data': {'cid': '123456', 'port': '1'}}},
     {'addr': {'type': 'fd', 'data': {'str': 'x'}}},
     {'addr': {'type': 'fd', 'data': {'str': '9999'}}},
     {'tls-creds': 'x'}, {'max-connections': -1}, {'nope': 1})
