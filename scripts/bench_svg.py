@@ -40,7 +40,8 @@ def ratio_chart(path, title, rows):
         return LEFT + WIDTH * math.log(value / marks[0]) / span
 
     height = TOP + BAR * len(rows) + 12
-    out = ['<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
+    out = ['<!-- SPDX-License-Identifier: GPL-2.0-or-later -->',
+           '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
            'viewBox="0 0 %d %d">' % ((LEFT + WIDTH + 60, height) * 2), STYLE,
            '<rect width="100%" height="100%" fill="white"/>',
            '<text class="title" x="8" y="20">%s</text>' % html.escape(title)]
