@@ -39,6 +39,7 @@ struct NBDConnector {
     AioContext *ctx;            /* NULL: none at the moment */
     QEMUBHFunc *cb;
     void *opaque;
+    QemuCond gone;              /* signalled with abandoned */
     bool abandoned;
     bool done;
     struct nbd_handle *h;       /* the result, until it is taken, */
@@ -61,6 +62,7 @@ static void nbd_connector_unref(NBDConnector *c)
     }
     error_free(c->err);
     nbd_params_unref(c->params);
+    qemu_cond_destroy(&c->gone);
     qemu_mutex_destroy(&c->lock);
     g_free(c);
 }
@@ -331,11 +333,17 @@ static void nbd_connector_tell_locked(NBDConnector *c)
     }
 }
 
+/* An owner that goes ends it. */
 static void nbd_pause(NBDConnector *c, int64_t ms)
 {
-    for (; ms > 0 && !is_cancelled(c); ms -= NBD_LOOK_MS) {
-        g_usleep(MIN(ms, NBD_LOOK_MS) * 1000);
+    int64_t end = now_ns() + ms * SCALE_MS;
+
+    qemu_mutex_lock(&c->lock);
+    while (!c->abandoned && now_ns() < end) {
+        qemu_cond_timedwait(&c->gone, &c->lock,
+                            (end - now_ns()) / SCALE_MS + 1);
     }
+    qemu_mutex_unlock(&c->lock);
 }
 
 static void *nbd_connector_thread(void *opaque)
@@ -387,6 +395,7 @@ NBDConnector *nbd_connector_new(NBDParams *p, unsigned caps, bool again,
     c->opaque = opaque;
     c->refcount = 2;
     qemu_mutex_init(&c->lock);
+    qemu_cond_init(&c->gone);
     qemu_thread_create(&thread, "nbd-connect", nbd_connector_thread, c,
                        QEMU_THREAD_DETACHED);
     return c;
@@ -397,6 +406,7 @@ void nbd_connector_free(NBDConnector *c)
     if (c) {
         qemu_mutex_lock(&c->lock);
         c->abandoned = true;
+        qemu_cond_signal(&c->gone);
         qemu_mutex_unlock(&c->lock);
         nbd_connector_unref(c);
     }
