@@ -67,6 +67,7 @@ typedef struct NBDClient {
     bool drained;               /* there was no more to be read */
 
     QSIMPLEQ_HEAD(, NBDReply) replies;  /* to be sent */
+    bool send_deferred;         /* a deferred call has a reference */
     bool sending;
     bool send_blocked;          /* until the socket is writable */
     int send_error;             /* -errno: nothing can be sent any more */

@@ -100,10 +100,13 @@ static bool send_some(NBDClient *c)
     return true;
 }
 
-/* A coroutine that is woken may come with its next reply. */
-static void send_replies(void *opaque)
+/*
+ * A coroutine that is woken may come with its next reply.  Or it was the last
+ * one for which the client waited, which then goes: the deferred call has a
+ * reference of its own, so the memory stays until it is done.
+ */
+static void send_all_replies(NBDClient *c)
 {
-    NBDClient *c = opaque;
     NBDReply *r;
 
     if (c->sending || c->send_blocked) {
@@ -121,10 +124,29 @@ static void send_replies(void *opaque)
     c->sending = false;
 }
 
+static void send_replies(void *opaque)
+{
+    NBDClient *c = opaque;
+
+    c->send_deferred = false;
+    send_all_replies(c);
+    nbd_client_unref(c);
+}
+
+/* Once for all replies of a pass. */
+static void QEMU_NOINLINE send_later(NBDClient *c)
+{
+    if (!c->send_deferred) {
+        c->send_deferred = true;
+        nbd_client_ref(c);
+        defer_call(send_replies, c);
+    }
+}
+
 void nbd_client_send_more(NBDClient *c)
 {
     c->send_blocked = false;
-    defer_call(send_replies, c);
+    send_later(c);
 }
 
 int coroutine_fn nbd_client_send(NBDClient *c, const struct iovec *iov,
@@ -146,7 +168,7 @@ int coroutine_fn nbd_client_send(NBDClient *c, const struct iovec *iov,
         return c->send_error;
     }
     QSIMPLEQ_INSERT_TAIL(&c->replies, &r, next);
-    defer_call(send_replies, c);
+    send_later(c);
     if (!r.done) {
         r.waits = true;
         qemu_coroutine_yield();
