@@ -42,8 +42,10 @@ def ratio_chart(path, title, rows):
     height = TOP + BAR * len(rows) + 12
     out = ['<!-- SPDX-License-Identifier: GPL-2.0-or-later -->',
            '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
-           'viewBox="0 0 %d %d">' % ((LEFT + WIDTH + 60, height) * 2), STYLE,
-           '<rect width="100%" height="100%" fill="white"/>',
+           'viewBox="0 0 %d %d">' % ((LEFT + WIDTH + 60, height) * 2),
+           '<title>%s</title>' % html.escape(title), STYLE,
+           '<rect width="%d" height="%d" fill="#fff"/>' % (
+               LEFT + WIDTH + 60, height),
            '<text class="title" x="8" y="20">%s</text>' % html.escape(title)]
     for mark in marks:
         out.append('<line class="%s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>' % (
