@@ -25,7 +25,7 @@
  * the call, time in ns, and bytes of one call.
  */
 #define LURING_BUDGET 1024
-#define LURING_BUDGET_NS 5000000LL
+#define LURING_BUDGET_NS 1000000LL
 #define LURING_SYNC_BYTES (4 * MiB)
 /* Goes on after that long even if nobody has looked at descriptors. */
 #define LURING_YIELD_NS 100000LL

@@ -25,7 +25,7 @@
  * time runs out.
  */
 #define LAIO_BUDGET 1024
-#define LAIO_BUDGET_NS 5000000LL
+#define LAIO_BUDGET_NS 1000000LL
 
 /*
  * L8: after that long, in ns, an engine that has used up its budget goes on
