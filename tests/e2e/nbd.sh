@@ -178,9 +178,9 @@ assert s.recv(8) == b"NBDMAGIC"' $port > vsock.log 2>&1; then
         must 'the error of vsock' grep -q "to connect to '1:$port': " \
             client.log
     fi
-    must 'the server listens' kill "$daemon"
+    kill "$daemon"
     wait "$daemon"
-    must 'the end of the server' test $? = 0
+    must 'the server listens, and ends' test $? = 0
 }
 
 part raw clients raw native
