@@ -19,19 +19,7 @@ static bool store_number(const QapiMember *m, uint64_t value, void *slot,
                    m->name, (UINT64_C(1) << bits) - 1);
         return false;
     }
-    switch (m->type->size) {
-    case 1:
-        *(uint8_t *)slot = value;
-        break;
-    case 2:
-        *(uint16_t *)slot = value;
-        break;
-    case 4:
-        *(uint32_t *)slot = value;
-        break;
-    default:
-        *(uint64_t *)slot = value;
-    }
+    qapi_store_int(m->type, slot, value);
     return true;
 }
 

@@ -89,7 +89,7 @@ static const char *keyval_text(const Input *in, const Place *place,
     return NULL;
 }
 
-static void store_int(const QapiType *type, void *slot, uint64_t value)
+void qapi_store_int(const QapiType *type, void *slot, uint64_t value)
 {
     switch (type->size) {
     case 1:
@@ -181,7 +181,7 @@ static bool input_int(Input *in, const QapiType *type,
     if (!int_fits(type, value)) {
         return wrong_value(in, place, int_name(type));
     }
-    store_int(type, slot, value);
+    qapi_store_int(type, slot, value);
     return true;
 }
 

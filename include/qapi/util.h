@@ -123,6 +123,9 @@ typedef enum QapiInputMode {
     QAPI_INPUT_KEYVAL,
 } QapiInputMode;
 
+/* Put @value, which fits, into @slot, of the integer @type. */
+void qapi_store_int(const QapiType *type, void *slot, uint64_t value);
+
 /*
  * Fill @slot from @json, which stays the caller's; NULL is an empty object.
  * True, or false with @errp set (QMP's message, with the path of the member)

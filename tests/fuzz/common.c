@@ -230,6 +230,27 @@ void fuzz_end(void)
     fuzz_confine(NULL, NULL);
 }
 
+uint64_t fuzz_take(FuzzInput *in, unsigned bytes)
+{
+    uint64_t value = 0;
+    unsigned i;
+
+    for (i = 0; i < bytes && in->left; i++, in->left--) {
+        value |= (uint64_t)*in->data++ << (8 * i);
+    }
+    return value;
+}
+
+const uint8_t *fuzz_take_bytes(FuzzInput *in, size_t *len)
+{
+    const uint8_t *bytes = in->data;
+
+    *len = MIN(*len, in->left);
+    in->data += *len;
+    in->left -= *len;
+    return bytes;
+}
+
 char *fuzz_string(const uint8_t *data, size_t size)
 {
     return g_strndup((const char *)data, size);

@@ -40,8 +40,7 @@ enum {
 };
 
 typedef struct {
-    const uint8_t *data;
-    size_t left;
+    FuzzInput in;
     int listen_fd;
     GByteArray *out;            /* what the server sends */
     unsigned in_flight;         /* reads */
@@ -56,19 +55,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     fuzz_init(argc, argv);
     error_set_progname("qemu-io");
     return 0;
-}
-
-/* --- the input --- */
-
-static uint64_t take(Fuzz *f, unsigned bytes)
-{
-    uint64_t value = 0;
-    unsigned i;
-
-    for (i = 0; i < bytes && f->left; i++, f->left--) {
-        value |= (uint64_t)*f->data++ << (8 * i);
-    }
-    return value;
 }
 
 static void put(Fuzz *f, const void *data, size_t len)
@@ -86,10 +72,10 @@ static void put_be(Fuzz *f, uint64_t value, unsigned bytes)
 
 static void put_input(Fuzz *f, size_t len)
 {
-    len = MIN(len, f->left);
-    put(f, f->data, len);
-    f->data += len;
-    f->left -= len;
+    len = MIN(len, f->in.left);
+    put(f, f->in.data, len);
+    f->in.data += len;
+    f->in.left -= len;
 }
 
 static void put_zeroes(Fuzz *f, size_t len)
@@ -109,8 +95,8 @@ static void put_reply(Fuzz *f, uint32_t option, uint32_t type, uint32_t len)
 
 static void step_hello(Fuzz *f)
 {
-    uint8_t choice = take(f, 1);
-    uint16_t flags = NBD_FLAG_HAS_FLAGS | take(f, 2);
+    uint8_t choice = fuzz_take(&f->in, 1);
+    uint16_t flags = NBD_FLAG_HAS_FLAGS | fuzz_take(&f->in, 2);
 
     put_be(f, NBD_INIT_MAGIC, 8);
     put_be(f, NBD_OPTS_MAGIC, 8);
@@ -132,13 +118,13 @@ static void step_hello(Fuzz *f)
     if (choice & 8) {
         put_reply(f, NBD_OPT_GO, NBD_REP_INFO, 14);
         put_be(f, NBD_INFO_BLOCK_SIZE, 2);
-        put_be(f, take(f, 2), 4);
-        put_be(f, take(f, 2), 4);
-        put_be(f, take(f, 3), 4);
+        put_be(f, fuzz_take(&f->in, 2), 4);
+        put_be(f, fuzz_take(&f->in, 2), 4);
+        put_be(f, fuzz_take(&f->in, 3), 4);
     }
     put_reply(f, NBD_OPT_GO, NBD_REP_INFO, 12);
     put_be(f, NBD_INFO_EXPORT, 2);
-    put_be(f, choice & 16 ? take(f, 8) : DISK_SIZE, 8);
+    put_be(f, choice & 16 ? fuzz_take(&f->in, 8) : DISK_SIZE, 8);
     put_be(f, flags, 2);
     put_reply(f, NBD_OPT_GO, NBD_REP_ACK, 0);
 }
@@ -155,21 +141,21 @@ static void put_chunk(Fuzz *f, uint16_t type, uint16_t flags, uint8_t cookie,
 
 static void step(Fuzz *f)
 {
-    uint8_t step = take(f, 1) % STEP_MAX;
+    uint8_t step = fuzz_take(&f->in, 1) % STEP_MAX;
     uint8_t a, b, c, len;
 
     if (step == STEP_HELLO) {
         step_hello(f);
         return;
     }
-    len = take(f, 1);
+    len = fuzz_take(&f->in, 1);
     if (step == STEP_BYTES) {
         put_input(f, len);
         return;
     }
-    a = take(f, 1);
-    b = take(f, 1);
-    c = take(f, 1);
+    a = fuzz_take(&f->in, 1);
+    b = fuzz_take(&f->in, 1);
+    c = fuzz_take(&f->in, 1);
     switch (step) {
     case STEP_REPLY:
         put_reply(f, a, b & 0x80 ? NBD_REP_ERROR(b & 0xf) : b,
@@ -332,7 +318,7 @@ static void wait_for_threads(unsigned before)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Fuzz f = { .data = data, .left = size };
+    Fuzz f = { .in = { data, size } };
     unsigned threads = count_threads();
     int64_t start = g_get_monotonic_time();
     GThread *thread;
@@ -343,7 +329,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fuzz_begin();
     f.out = g_byte_array_new();
-    while (f.left) {
+    while (f.in.left) {
         step(&f);
     }
     start_server(&f, name, sizeof(name));

@@ -35,8 +35,7 @@ enum {
 };
 
 typedef struct {
-    const uint8_t *data;
-    size_t left;
+    FuzzInput in;
     struct sockaddr_un un;      /* of the server */
     socklen_t un_len;
     int fd;                     /* the client's end */
@@ -54,29 +53,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     qemu_get_aio_context()->nonblocking_look = AIO_LOOK_ALWAYS;
     error_set_progname("qemu-storage-daemon");
     return 0;
-}
-
-/* --- the input --- */
-
-static uint64_t take(Fuzz *f, unsigned bytes)
-{
-    uint64_t value = 0;
-    unsigned i;
-
-    for (i = 0; i < bytes && f->left; i++, f->left--) {
-        value |= (uint64_t)*f->data++ << (8 * i);
-    }
-    return value;
-}
-
-static const uint8_t *take_bytes(Fuzz *f, size_t *len)
-{
-    const uint8_t *bytes = f->data;
-
-    *len = MIN(*len, f->left);
-    f->data += *len;
-    f->left -= *len;
-    return bytes;
 }
 
 /* --- the client --- */
@@ -134,7 +110,7 @@ static void step_hello(Fuzz *f)
     static const char contexts[] =
         "\0\0\0\4node\0\0\0\2\0\0\0\17base:allocation"
         "\0\0\0\25qemu:allocation-depth";
-    uint8_t choice = take(f, 1);
+    uint8_t choice = fuzz_take(&f->in, 1);
     uint32_t flags = htobe32(NBD_FLAG_FIXED_NEWSTYLE |
                              (choice & 1 ? NBD_FLAG_NO_ZEROES : 0));
 
@@ -161,9 +137,9 @@ static void step_hello(Fuzz *f)
 
 static void step_option(Fuzz *f)
 {
-    uint32_t option = take(f, 1) % 16;
-    size_t len = take(f, 1);
-    const uint8_t *bytes = take_bytes(f, &len);
+    uint32_t option = fuzz_take(&f->in, 1) % 16;
+    size_t len = fuzz_take(&f->in, 1);
+    const uint8_t *bytes = fuzz_take_bytes(&f->in, &len);
 
     send_option(f, option, bytes, len);
 }
@@ -171,10 +147,10 @@ static void step_option(Fuzz *f)
 static void step_request(Fuzz *f)
 {
     static const uint8_t payload[MAX_PAYLOAD];
-    uint8_t choice = take(f, 1);
-    uint16_t type = take(f, 1) % 10, flags = take(f, 1);
-    uint64_t from = take(f, 2) << (choice & 15);
-    uint64_t len = take(f, 2) << (choice >> 4 & 3);
+    uint8_t choice = fuzz_take(&f->in, 1);
+    uint16_t type = fuzz_take(&f->in, 1) % 10, flags = fuzz_take(&f->in, 1);
+    uint64_t from = fuzz_take(&f->in, 2) << (choice & 15);
+    uint64_t len = fuzz_take(&f->in, 2) << (choice >> 4 & 3);
     struct {
         uint32_t magic;
         uint16_t flags;
@@ -187,7 +163,7 @@ static void step_request(Fuzz *f)
         };
     } QEMU_PACKED header = {
         htobe32(f->extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC),
-        htobe16(flags), htobe16(type), take(f, 1), htobe64(from),
+        htobe16(flags), htobe16(type), fuzz_take(&f->in, 1), htobe64(from),
         { .len64 = htobe64(len) },
     };
 
@@ -211,10 +187,10 @@ static void step(Fuzz *f)
     const uint8_t *bytes;
     size_t len;
 
-    switch (take(f, 1) % STEP_MAX) {
+    switch (fuzz_take(&f->in, 1) % STEP_MAX) {
     case STEP_BYTES:
-        len = take(f, 1);
-        bytes = take_bytes(f, &len);
+        len = fuzz_take(&f->in, 1);
+        bytes = fuzz_take_bytes(&f->in, &len);
         send_bytes(f, bytes, len);
         break;
     case STEP_HELLO:
@@ -287,7 +263,7 @@ static void make_export(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Fuzz f = { .data = data, .left = size };
+    Fuzz f = { .in = { data, size } };
     int64_t start = g_get_monotonic_time();
 
     if (size > 4096) {
@@ -297,7 +273,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     start_server(&f);
     make_export();
     connect_client(&f);
-    while (f.left) {
+    while (f.in.left) {
         step(&f);
     }
     run_some(&f);

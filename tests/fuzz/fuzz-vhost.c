@@ -40,8 +40,7 @@ enum {
 };
 
 typedef struct {
-    const uint8_t *data;
-    size_t left;
+    FuzzInput in;
     int fd;                     /* the client's end; -1: closed */
     int mem_fd;
     int kick, call;
@@ -59,29 +58,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     qemu_get_aio_context()->nonblocking_look = AIO_LOOK_ALWAYS;
     error_set_progname("qemu-storage-daemon");
     return 0;
-}
-
-/* --- the input --- */
-
-static uint64_t take(Fuzz *f, unsigned bytes)
-{
-    uint64_t value = 0;
-    unsigned i;
-
-    for (i = 0; i < bytes && f->left; i++, f->left--) {
-        value |= (uint64_t)*f->data++ << (8 * i);
-    }
-    return value;
-}
-
-static const uint8_t *take_bytes(Fuzz *f, size_t *len)
-{
-    const uint8_t *bytes = f->data;
-
-    *len = MIN(*len, f->left);
-    f->data += *len;
-    f->left -= *len;
-    return bytes;
 }
 
 /* --- the client --- */
@@ -142,14 +118,14 @@ static void send_state(Fuzz *f, uint32_t request, uint32_t index,
 
 static void step_message(Fuzz *f)
 {
-    uint32_t request = take(f, 1) % 48;
-    uint32_t flags = take(f, 1);
-    unsigned choice = take(f, 1);
+    uint32_t request = fuzz_take(&f->in, 1) % 48;
+    uint32_t flags = fuzz_take(&f->in, 1);
+    unsigned choice = fuzz_take(&f->in, 1);
     const int all[] = { f->mem_fd, f->kick, f->call, f->fd };
     int fds[2] = { all[choice >> 2 & 3], all[choice >> 4 & 3] };
-    size_t len = take(f, 1);
-    uint32_t size = choice & 0x80 ? take(f, 2) : len;
-    const uint8_t *payload = take_bytes(f, &len);
+    size_t len = fuzz_take(&f->in, 1);
+    uint32_t size = choice & 0x80 ? fuzz_take(&f->in, 2) : len;
+    const uint8_t *payload = fuzz_take_bytes(&f->in, &len);
 
     /* The version is right mostly: else this is the end. */
     send_message(f, request, flags & 0x80 ? flags : 1 | (flags & 8), payload,
@@ -159,8 +135,8 @@ static void step_message(Fuzz *f)
 
 static void step_write(Fuzz *f)
 {
-    size_t offset = take(f, 2), len = take(f, 1);
-    const uint8_t *bytes = take_bytes(f, &len);
+    size_t offset = fuzz_take(&f->in, 2), len = fuzz_take(&f->in, 1);
+    const uint8_t *bytes = fuzz_take_bytes(&f->in, &len);
     struct stat st;
 
     /* The client has cut this off: it is not there for it, either. */
@@ -172,7 +148,7 @@ static void step_write(Fuzz *f)
 /* As a driver does it, with queue 0 or 1. */
 static void step_set_up(Fuzz *f)
 {
-    uint8_t choice = take(f, 1);
+    uint8_t choice = fuzz_take(&f->in, 1);
     uint32_t queue = choice >> 7;
     uint64_t features = 1 << 9 | 1 << 13 | 1 << 14 | 1ULL << 32 |
         (uint64_t)(choice & 1) << 34 | (uint64_t)(choice >> 1 & 1) << 28 |
@@ -206,7 +182,7 @@ static void step_set_up(Fuzz *f)
 
 static void step(Fuzz *f)
 {
-    switch (take(f, 1) % STEP_MAX) {
+    switch (fuzz_take(&f->in, 1) % STEP_MAX) {
     case STEP_MESSAGE:
         step_message(f);
         break;
@@ -224,7 +200,7 @@ static void step(Fuzz *f)
         run_some(f);
         break;
     case STEP_TRUNCATE:
-        if (ftruncate(f->mem_fd, take(f, 1) % 17 * 4096) < 0) {
+        if (ftruncate(f->mem_fd, fuzz_take(&f->in, 1) % 17 * 4096) < 0) {
             abort();
         }
         break;
@@ -311,7 +287,7 @@ static void disconnect_client(Fuzz *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Fuzz f = { .data = data, .left = size };
+    Fuzz f = { .in = { data, size } };
     int64_t start = g_get_monotonic_time();
 
     if (size > 4096) {
@@ -319,7 +295,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fuzz_begin();
     connect_client(&f);
-    while (f.left) {
+    while (f.in.left) {
         step(&f);
     }
     disconnect_client(&f);

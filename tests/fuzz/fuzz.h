@@ -48,6 +48,17 @@ void fuzz_expect_words(size_t before, const char *what);
  */
 void fuzz_check_error(Error *err, const char *input);
 
+/* An input from which numbers and bytes are taken; zeroes when it has ended. */
+typedef struct FuzzInput {
+    const uint8_t *data;
+    size_t left;
+} FuzzInput;
+
+/* A number of so many bytes, the lowest first. */
+uint64_t fuzz_take(FuzzInput *in, unsigned bytes);
+/* The next *@len bytes, or as many as there are: *@len says. */
+const uint8_t *fuzz_take_bytes(FuzzInput *in, size_t *len);
+
 /* A string of the input: up to a NUL; to be freed. */
 char *fuzz_string(const uint8_t *data, size_t size);
 
