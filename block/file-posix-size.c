@@ -408,17 +408,26 @@ static int file_create_fd(int fd, const BlockdevCreateOptionsFile *o,
     return file_resize(fd, size, o->preallocation, errp);
 }
 
-/* Open @filename to be a new image; *@created: it was not there before. */
+/*
+ * Open @filename to be a new image; *@created: it was not there before.  The
+ * descriptor, or -errno.
+ */
 static int file_open_new(const char *filename, bool *created, Error **errp)
 {
-    int fd = qemu_create(filename, O_RDWR | O_BINARY | O_EXCL, 0644, NULL);
+    Error *local_err = NULL;
+    int fd = qemu_create(filename, O_RDWR | O_BINARY | O_EXCL, 0644,
+                         &local_err);
+
+    int ret = fd < 0 ? -errno : fd;
 
     *created = fd >= 0;
-    if (fd < 0) {
-        /* It is there, or it is something that cannot be created like that. */
+    if (ret == -EEXIST) {
+        error_free(local_err);
         fd = qemu_create(filename, O_RDWR | O_BINARY, 0644, errp);
+        return fd < 0 ? -errno : fd;
     }
-    return fd;
+    error_propagate(errp, local_err);
+    return ret;
 }
 
 static int coroutine_fn file_create(const BlockdevCreateOptionsFile *o,
@@ -439,7 +448,7 @@ static int coroutine_fn file_create(const BlockdevCreateOptionsFile *o,
     }
     fd = file_open_new(o->filename, &created, errp);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
     ret = file_create_fd(fd, o, errp);
     if (close(fd) < 0 && ret == 0) {
