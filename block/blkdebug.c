@@ -141,7 +141,7 @@ static int blkdebug_setup(BlockDriverState *bs,
                           Error **errp)
 {
     BDRVBlkdebugState *s = bs->opaque;
-    /* What "blkdebug:CONFIG:IMAGE" says; in no schema. */
+    /* The name "blkdebug:CONFIG:IMAGE" gives it; no schema has it. */
     g_autofree char *image = NULL;
     BlockDriverState *file;
     const int fua = BDRV_REQ_FUA;

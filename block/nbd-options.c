@@ -183,7 +183,7 @@ void nbd_parse_filename(const char *filename, QOpts *options, Error **errp)
 
 /* --- the server --- */
 
-/* What file names give, and old command lines; in no schema. */
+/* File names and old command lines give these; no schema has them. */
 static SocketAddress *legacy_server(const char *path, const char *host,
                                     const char *port, Error **errp)
 {

@@ -538,11 +538,7 @@ static int coroutine_fn refuse_long(NBDClient *c, NBDOption *o)
 
 static int coroutine_fn one_option(NBDClient *c)
 {
-    struct {
-        uint64_t magic;
-        uint32_t option;
-        uint32_t len;
-    } QEMU_PACKED header;
+    NBDOptionHeader header;
     NBDOption o = { 0 };
     int ret;
 

@@ -33,32 +33,6 @@ typedef struct NBDRequest {
     struct NBDRequest *next;    /* of those that are not used */
 } NBDRequest;
 
-typedef struct {
-    uint32_t magic;
-    uint16_t flags;
-    uint16_t type;
-    uint64_t cookie;
-    uint64_t from;
-    uint32_t len;
-} QEMU_PACKED NBDRequestHeader;
-
-typedef struct {
-    uint32_t magic;
-    uint16_t flags;
-    uint16_t type;
-    uint64_t cookie;
-    uint64_t from;
-    uint64_t len;
-} QEMU_PACKED NBDExtendedHeader;
-
-typedef struct {
-    uint32_t magic;
-    uint16_t flags;
-    uint16_t type;
-    uint64_t cookie;
-    uint32_t len;
-} QEMU_PACKED NBDChunkHeader;
-
 static uint32_t nbd_errno(int error)
 {
     switch (-error) {

@@ -90,7 +90,7 @@ static struct json_object *info_children(BlockDriverState *bs)
     return list;
 }
 
-/* What the driver tells; of files there is nothing to tell. */
+/* A format's driver tells something; a file's does not. */
 static struct json_object *info_specific(BlockDriverState *bs)
 {
     struct json_object *specific = bdrv_get_specific_info(bs, NULL);

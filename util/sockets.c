@@ -68,6 +68,17 @@ static void remove_stale(const UnixSocketAddress *addr,
     close(fd);
 }
 
+/* @fd, which is bound, or -1 with @errp set and @fd closed. */
+static int listen_or_close(int fd, int backlog, Error **errp)
+{
+    if (listen(fd, backlog) < 0) {
+        error_setg_errno(errp, errno, "Failed to listen on socket");
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 static int unix_listen(const UnixSocketAddress *addr, int backlog,
                        Error **errp)
 {
@@ -87,13 +98,10 @@ static int unix_listen(const UnixSocketAddress *addr, int backlog,
     if (bind(fd, (struct sockaddr *)&un, len) < 0) {
         error_setg_errno(errp, errno, "Failed to bind socket to %s%s",
                          unix_kind(addr), addr->path);
-    } else if (listen(fd, backlog) < 0) {
-        error_setg_errno(errp, errno, "Failed to listen on socket");
-    } else {
-        return fd;
+        close(fd);
+        return -1;
     }
-    close(fd);
-    return -1;
+    return listen_or_close(fd, backlog, errp);
 }
 
 static int unix_connect(const UnixSocketAddress *addr, Error **errp)
@@ -294,13 +302,10 @@ static int vsock_listen(const VsockSocketAddress *addr, int backlog,
     }
     if (bind(fd, (struct sockaddr *)&svm, sizeof(svm)) < 0) {
         error_setg_errno(errp, errno, "Failed to bind socket");
-    } else if (listen(fd, backlog) < 0) {
-        error_setg_errno(errp, errno, "Failed to listen on socket");
-    } else {
-        return fd;
+        close(fd);
+        return -1;
     }
-    close(fd);
-    return -1;
+    return listen_or_close(fd, backlog, errp);
 }
 
 static int vsock_connect(const VsockSocketAddress *addr, Error **errp)

@@ -11,7 +11,7 @@
 /* 2 GiB: the largest extent of the "twoGbMaxExtent" formats. */
 #define VMDK_SPLIT_SECTORS ((uint64_t)(2 * GiB) >> BDRV_SECTOR_BITS)
 
-/* What is written where nothing else is wanted. */
+/* The defaults of a new image. */
 #define VMDK_CREATE_HWVERSION "4"
 #define VMDK_CREATE_TOOLSVERSION "2147483647"
 

@@ -113,4 +113,38 @@ uint64_t nbd_server_served(void);
 /* Let all clients go, remove all exports, and close the socket. */
 void nbd_server_stop(void);
 
+/* Messages, as they are on the wire: big endian. */
+
+typedef struct {
+    uint64_t magic;
+    uint32_t option;
+    uint32_t len;
+} QEMU_PACKED NBDOptionHeader;
+
+typedef struct {
+    uint32_t magic;
+    uint16_t flags;
+    uint16_t type;
+    uint64_t cookie;
+    uint64_t from;
+    uint32_t len;
+} QEMU_PACKED NBDRequestHeader;
+
+typedef struct {
+    uint32_t magic;
+    uint16_t flags;
+    uint16_t type;
+    uint64_t cookie;
+    uint64_t from;
+    uint64_t len;
+} QEMU_PACKED NBDExtendedHeader;
+
+typedef struct {
+    uint32_t magic;
+    uint16_t flags;
+    uint16_t type;
+    uint64_t cookie;
+    uint32_t len;
+} QEMU_PACKED NBDChunkHeader;
+
 #endif

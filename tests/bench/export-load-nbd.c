@@ -18,31 +18,14 @@
 
 typedef struct {
     uint32_t magic;
-    uint16_t flags;
-    uint16_t type;
-    uint64_t cookie;
-    uint64_t from;
-    uint32_t len;
-} QEMU_PACKED RequestHeader;
-
-typedef struct {
-    uint32_t magic;
     uint32_t error;
     uint64_t cookie;
 } QEMU_PACKED SimpleReply;
 
-typedef struct {
-    uint32_t magic;
-    uint16_t flags;
-    uint16_t type;
-    uint64_t cookie;
-    uint32_t len;
-} QEMU_PACKED ChunkHeader;
-
 typedef struct NBDConn {
     LoadConn common;
-    RequestHeader *headers;     /* one for each slot */
-    /* What is to be sent: two elements for each write, one for a read. */
+    NBDRequestHeader *headers;     /* one for each slot */
+    /* To be sent: two elements for each write, one for a read. */
     struct iovec *out;
     unsigned n_out;
     uint8_t *input;
@@ -71,11 +54,7 @@ static void recv_all(int fd, void *buf, size_t len)
 static void send_option(int fd, uint32_t option, const void *data,
                         uint32_t len)
 {
-    struct {
-        uint64_t magic;
-        uint32_t option;
-        uint32_t len;
-    } QEMU_PACKED header = {
+    NBDOptionHeader header = {
         htobe64(NBD_OPTS_MAGIC), htobe32(option), htobe32(len),
     };
 
@@ -191,11 +170,11 @@ static LoadConn *nbd_open(Load *l, const char *target, unsigned index)
     if (fcntl(c->common.fd, F_SETFL, O_NONBLOCK) < 0) {
         load_fail("the socket cannot be made non-blocking");
     }
-    c->headers = g_new0(RequestHeader, l->opts.depth);
+    c->headers = g_new0(NBDRequestHeader, l->opts.depth);
     c->out = g_new0(struct iovec, 2 * l->opts.depth);
     c->input = g_malloc(INPUT_SIZE);
     for (i = 0; i < l->opts.depth; i++) {
-        c->headers[i] = (RequestHeader) {
+        c->headers[i] = (NBDRequestHeader) {
             .magic = htobe32(NBD_REQUEST_MAGIC),
             .cookie = i,
             .len = htobe32(l->opts.block_size),
@@ -209,7 +188,7 @@ static LoadConn *nbd_open(Load *l, const char *target, unsigned index)
 static void nbd_start(LoadConn *conn, LoadRequest *req)
 {
     NBDConn *c = container_of(conn, NBDConn, common);
-    RequestHeader *h = &c->headers[req->slot];
+    NBDRequestHeader *h = &c->headers[req->slot];
 
     h->type = htobe16(req->write ? NBD_CMD_WRITE : NBD_CMD_READ);
     h->from = htobe64(req->offset);
@@ -263,7 +242,7 @@ static void nbd_flush(LoadConn *conn)
 static bool take_header(NBDConn *c)
 {
     size_t left = c->end - c->pos;
-    ChunkHeader chunk;
+    NBDChunkHeader chunk;
     SimpleReply simple;
     uint64_t cookie;
     bool failed;
@@ -345,7 +324,7 @@ static void nbd_receive(LoadConn *conn)
 
 static void nbd_close(LoadConn *conn)
 {
-    RequestHeader h = {
+    NBDRequestHeader h = {
         .magic = htobe32(NBD_REQUEST_MAGIC), .type = htobe16(NBD_CMD_DISC),
     };
 

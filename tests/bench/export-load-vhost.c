@@ -54,7 +54,7 @@ typedef struct VhostConn {
     int kick;
 } VhostConn;
 
-/* What all queues share. */
+/* All queues share this. */
 static struct {
     int fd;
     uint8_t *memory;

@@ -24,7 +24,7 @@
 /* A client that has not ended by then has hung. */
 #define SECONDS_EACH 30
 #define DISK_SIZE (1 * MiB)
-/* What a server sends at the most. */
+/* A server sends at most so much. */
 #define MAX_BYTES (1 * MiB)
 #define N_READS 8
 #define READ_SIZE 512

@@ -72,7 +72,7 @@ static void run_some(Fuzz *f)
 
 static void send_bytes(Fuzz *f, const void *data, size_t len)
 {
-    /* What has no room is lost: the server then sees half a message. */
+    /* The socket may have no room: the server then sees half a message. */
     if (send(f->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         return;
     }
@@ -92,11 +92,7 @@ static void connect_client(Fuzz *f)
 static void send_option(Fuzz *f, uint32_t option, const void *data,
                         uint32_t len)
 {
-    struct {
-        uint64_t magic;
-        uint32_t option;
-        uint32_t len;
-    } QEMU_PACKED header = {
+    NBDOptionHeader header = {
         htobe64(NBD_OPTS_MAGIC), htobe32(option), htobe32(len),
     };
 
