@@ -78,7 +78,7 @@ static int coroutine_fn write_cid(BlockDriverState *bs, uint32_t cid)
         return -ENOSPC;
     }
     /* The end as well, or what is behind it would become part of the text. */
-    if (s->desc_embedded && length < (uint64_t)s->desc_bytes) {
+    if (length < (uint64_t)MIN(s->desc_bytes, file_length)) {
         length++;
     }
     ret = bdrv_co_pwrite(bs->file, s->desc_offset, length, changed, 0);

@@ -361,6 +361,15 @@ static bool may_be_extent(const char *line)
     return false;
 }
 
+bool vmdk_desc_is_extent(const char *line)
+{
+    const char *p = line + strspn(line, " \t");
+    const char *word;
+    size_t len = next_word(&p, &word);
+
+    return find_name(access_names, ARRAY_SIZE(access_names), word, len) >= 0;
+}
+
 static bool parse_line(DescParser *d, char *line, Error **errp)
 {
     const char *p = line;

@@ -40,17 +40,26 @@ static char *read_descriptor(BlockDriverState *bs, Error **errp)
     return text;
 }
 
-/* Whether no text is behind a NUL, where nobody would look for it. */
-static bool ends_at_nul(const char *text, size_t size)
+/*
+ * Behind the NUL that ends the text may be the last characters of a longer
+ * one: QEMU writes a new CID with as few digits as it needs, moves the rest up
+ * and leaves what is behind.  But an extent there would be a part of the disk
+ * that nobody sees.
+ */
+static bool has_extents_behind(const char *text, size_t size)
 {
-    size_t i;
+    const char *end = text + size;
+    const char *p = text + strlen(text);
 
-    for (i = strlen(text); i < size; i++) {
-        if (text[i]) {
-            return false;
+    while (p < end) {
+        size_t len = strcspn(p, "\r\n");
+
+        if (vmdk_desc_is_extent(p)) {
+            return true;
         }
+        p += len + 1;
     }
-    return true;
+    return false;
 }
 
 /* @whole: the disk is in bs->file, whatever its name in the text. */
@@ -63,9 +72,9 @@ static int parse_descriptor(BlockDriverState *bs, bool whole, Error **errp)
         return -EINVAL;
     }
     if (!s->desc_embedded && !vmdk_desc_is_utf16(text)
-        && !ends_at_nul(text, s->desc_bytes)) {
+        && has_extents_behind(text, s->desc_bytes)) {
         error_setg(errp, "The VMDK descriptor '%s' has a NUL byte in it, and"
-                   " text behind that", bs->file->bs->filename);
+                   " extents behind that", bs->file->bs->filename);
         return -EINVAL;
     }
     if (s->desc_embedded && !*text) {

@@ -89,10 +89,9 @@ static void find_parent_bh(void *opaque)
 
 /* --- the text --- */
 
-/* A text is @room bytes, filled up behind its end. */
-static char *padded(const char *text, size_t room, char fill)
+/* The @len bytes at @text, filled up to @room behind that. */
+static char *padded(const char *text, size_t len, size_t room, char fill)
 {
-    size_t len = strlen(text);
     char *out = g_malloc(room + 1);
 
     memset(out, fill, room);
@@ -126,25 +125,34 @@ static int coroutine_fn write_change(BlockDriverState *bs, const char *old,
     return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
 }
 
-/* The three texts, one after the other. */
+/*
+ * The three texts, one after the other.  @text is what is there now; behind
+ * its NUL may be the end of a longer one.
+ */
 static int coroutine_fn write_steps(BlockDriverState *bs, const char *text,
                                     const char *marked, const char *moved,
                                     const char *final)
 {
     BDRVVmdkState *s = bs->opaque;
-    char fill = s->desc_embedded ? 0 : '\n';
+    int64_t there = vmdk_exact_length(bs->file);
     size_t room = s->desc_bytes;
     char *step[4];
+    char fill;
     int i, ret = 0;
 
+    if (there < 0) {
+        return there;
+    }
     if (s->desc_embedded && strlen(moved) > room) {
         return -ENOSPC;
     }
+    there = MIN(there, s->desc_bytes);
+    fill = s->desc_embedded || strlen(text) < (uint64_t)there ? 0 : '\n';
     room = MAX(room, MAX(strlen(moved), strlen(marked)));
-    step[0] = padded(text, room, fill);
-    step[1] = padded(marked, room, fill);
-    step[2] = padded(moved, room, fill);
-    step[3] = padded(final, room, fill);
+    step[0] = padded(text, there, room, fill);
+    step[1] = padded(marked, strlen(marked), room, fill);
+    step[2] = padded(moved, strlen(moved), room, fill);
+    step[3] = padded(final, strlen(final), room, fill);
     for (i = 1; ret == 0 && i < 4; i++) {
         ret = write_change(bs, step[i - 1], step[i], room);
     }

@@ -280,6 +280,8 @@ static inline bool vmdk_extent_is_sparse(const VmdkExtent *e)
 bool vmdk_desc_parse(VmdkDescriptor *desc, const char *text, bool embedded,
                      const char *name, Error **errp);
 void vmdk_desc_clear(VmdkDescriptor *desc);
+/* Whether @line, which may go on behind its end, begins as an extent does. */
+bool vmdk_desc_is_extent(const char *line);
 
 /* desc-text.c: no I/O, any thread. */
 

@@ -249,17 +249,51 @@ static void test_written_back(void)
     g_assert_cmpstr(after, ==, text);
 }
 
-/* Text that nobody would see. */
+/* An extent that nobody would see, and what a longer text leaves behind. */
 static void test_nul(void)
 {
     static const char text[] = "# Disk DescriptorFile\nversion=1\nCID=1\n"
-        "parentCID=ffffffff\ncreateType=\"vmfs\"\nRW 8 ZERO\n\0RW 8 ZERO\n";
+        "parentCID=ffffffff\ncreateType=\"vmfs\"\nRW 8 ZERO\n\0 RW 8 ZERO\n";
     g_autofree char *path = tmp_path("nul.vmdk");
 
     g_assert_true(g_file_set_contents(path, text, sizeof(text), NULL));
-    check_refused(path, 0, "has a NUL byte in it, and text behind");
-    g_assert_true(g_file_set_contents(path, text, sizeof(text) - 11, NULL));
+    check_refused(path, 0, "has a NUL byte in it, and extents behind that");
+    g_assert_true(g_file_set_contents(path, text, sizeof(text) - 10, NULL));
     blk_unref(open_vmdk(path, 0, &error_abort));
+}
+
+/*
+ * QEMU writes a CID of 4 digits over one of 8: the text moves up, and behind
+ * its NUL are the last 3 characters of what was there.  The next CID, of 8
+ * digits here, must not join them to the text.
+ */
+static void test_leftover(void)
+{
+    static const char before[] = "# Disk DescriptorFile\nversion=1\nCID=beef\n"
+        "parentCID=ffffffff\ncreateType=\"monolithicFlat\"\n"
+        "RW 128 FLAT \"left-flat.vmdk\" 0\n\n# The Disk Data Base\n"
+        "ddb.adapterType = \"ide\"\n";
+    g_autofree char *path = tmp_path("left.vmdk");
+    g_autofree char *flat = tmp_path("left-flat.vmdk");
+    g_autofree char *data = g_strnfill(GRAIN, 'f');
+    g_autofree char *after = NULL;
+    GString *text = g_string_new_len(before, sizeof(before));
+    BlockBackend *blk;
+    gsize length;
+
+    /* More was left by a longer text than the 4 characters that come back. */
+    g_string_append(text, "\"ide\"\n");
+    g_assert_true(g_file_set_contents(flat, data, GRAIN, NULL));
+    g_assert_true(g_file_set_contents(path, text->str, text->len, NULL));
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(write_grain(blk, 0, 9), ==, 0);
+    blk_unref(blk);
+    g_assert_true(g_file_get_contents(path, &after, &length, NULL));
+    g_assert_cmpint(length, ==, text->len);
+    g_assert_cmpint(strlen(after), ==, strlen(before) + 4);
+    g_assert_true(g_str_has_suffix(after, "adapterType = \"ide\"\n"));
+    g_string_free(text, true);
+    blk_unref(open_vmdk(path, RW_FLAGS, &error_abort));
 }
 
 int main(int argc, char **argv)
@@ -282,6 +316,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-parent/by-hand", test_by_hand);
     g_test_add_func("/vmdk-parent/written-back", test_written_back);
     g_test_add_func("/vmdk-parent/nul", test_nul);
+    g_test_add_func("/vmdk-parent/leftover", test_leftover);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
