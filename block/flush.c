@@ -24,8 +24,10 @@ static int coroutine_fn bdrv_co_flush_children(BlockDriverState *bs)
     return 0;
 }
 
+/* @gen: what has to be on the disk.  One at a time. */
 static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
 {
+    unsigned now = qatomic_read(&bs->write_gen);
     int ret;
 
     if (bs->drv->bdrv_co_flush) {
@@ -62,7 +64,8 @@ static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
     if (ret < 0) {
         return ret;
     }
-    bs->flushed_gen = gen;
+    /* All that was written before it began. */
+    bs->flushed_gen = now;
     return 0;
 }
 

@@ -3,11 +3,16 @@
  * Allocation of grains: announce, reserve, (the caller writes the data,)
  * commit, end.
  *
- * The order in the file is: data, grain table, redundant grain table.  Until
- * the table is written the image reads as before, so a failure or a kill
- * leaks at most the reserved grains; they are not used again while the image
- * is open.  After it, only the redundant copy can be behind, which is
- * harmless, and told from damage by "qemu-img check".
+ * The order in the file is: data, grain table, and some time after a flush
+ * the redundant grain table.  Until the table is written the image reads as
+ * before, so a failure or a kill leaks at most the reserved grains; they are
+ * not used again while the image is open.  After it, only the redundant copy
+ * can be behind, which is harmless, and told from damage by "qemu-img check".
+ *
+ * If power is lost, the disk may have the table without the data: the new
+ * grain is zeroes then, since the file had nothing there.  That is what the
+ * guest had before, but not if there is a backing file: then the data are
+ * flushed before the table is written.
  *
  * Commits are grouped: whoever gets extent->lock writes for all that wait
  * for the same table.
@@ -84,6 +89,10 @@ static int64_t coroutine_fn append_table(VmdkExtent *e)
         return -EFBIG;
     }
     e->next_sector = end;
+    ret = e->compressed ? 0 : vmdk_grow(e, end << BDRV_SECTOR_BITS);
+    if (ret < 0) {
+        return ret;
+    }
     memset(e->scratch, 0, bytes);
     BLKDBG_EVENT(e->file, BLKDBG_L2_ALLOC_WRITE);
     ret = bdrv_co_pwrite(e->file, sector << BDRV_SECTOR_BITS, bytes,
@@ -198,11 +207,8 @@ static int coroutine_fn commit_queue(VmdkExtent *e, uint32_t index,
         ret = write_table(e, e->gd[index], from, to);
     }
     if (ret == 0) {
-        /* The grains are in use now, even if writing the copy fails. */
         memcpy(t->entries, e->scratch, e->gt_entries * sizeof(uint32_t));
-        if (e->rgd && e->rgd[index] && e->rgd[index] != e->gd[index]) {
-            ret = write_table(e, e->rgd[index], from, to);
-        }
+        vmdk_copies_changed(e, index);
     }
     return ret;
 }
@@ -231,9 +237,7 @@ static void coroutine_fn commit_table(VmdkExtent *e, uint32_t index)
 
 int coroutine_fn vmdk_alloc_commit(VmdkExtent *e, VmdkAlloc *a)
 {
-    uint64_t end = a->sector + (uint64_t)a->step * a->count;
-
-    e->file_bytes = MAX(e->file_bytes, (int64_t)end << BDRV_SECTOR_BITS);
+    e->file_bytes = MAX(e->file_bytes, vmdk_alloc_end_byte(a));
     QSIMPLEQ_INSERT_TAIL(&e->pending, a, next_pending);
     qemu_co_mutex_lock(&e->lock);
     if (!a->done) {

@@ -192,8 +192,15 @@ static int coroutine_fn fill_grains(VmdkReq *req, VmdkAlloc *a,
         }
         ret = vmdk_alloc_reserve(req->e, a, req->e->grain_sectors);
         if (ret == 0) {
+            ret = vmdk_grow(req->e, vmdk_alloc_end_byte(a));
+        }
+        if (ret == 0) {
             ret = vmdk_write_new(req->bs, req->e, a, req->offset, bytes,
                                  req->qiov, req->qiov_offset, req->flags);
+        }
+        if (ret == 0 && req->bs->backing && !a->was_zero) {
+            /* Once for all that were written meanwhile. */
+            ret = bdrv_co_flush(req->e->file->bs);
         }
         if (ret < 0) {
             return ret;

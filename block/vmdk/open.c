@@ -515,10 +515,14 @@ int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
 void vmdk_close(BlockDriverState *bs)
 {
     BDRVVmdkState *s = bs->opaque;
-    int i;
+    int i, ret;
 
+    ret = vmdk_finish(bs);
+    if (ret < 0) {
+        error_report("Could not finish writing '%s': %s", bs->filename,
+                     strerror(-ret));
+    }
     for (i = 0; i < s->nb_extents; i++) {
-        vmdk_stream_finish(&s->extents[i]);
         vmdk_sparse_free(&s->extents[i]);
     }
     g_free(s->extents);

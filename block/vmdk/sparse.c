@@ -425,7 +425,8 @@ static int init_cache(VmdkExtent *e, Error **errp)
                                                   * BDRV_SECTOR_SIZE);
     e->tables = g_try_new0(VmdkTable *, e->gd_entries);
     e->cached = g_try_new0(VmdkTable *, e->max_cached);
-    if (!e->scratch || (e->gd_entries && (!e->tables || !e->cached))) {
+    if (!e->scratch || (e->gd_entries && (!e->tables || !e->cached))
+        || !vmdk_copies_init(e)) {
         error_setg(errp, "No memory for the grain tables of '%s'",
                    e->file->bs->filename);
         return -ENOMEM;
@@ -489,6 +490,8 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
         e->desc_sectors = h->desc_sectors;
     }
     e->next_sector = first_free_sector(e, h, length);
+    e->safe_bytes = length;
+    qemu_co_mutex_init(&e->grow_lock);
     e->file_bytes = e->compressed ? length : ROUND_DOWN(length, 512);
     qemu_co_mutex_init(&e->lock);
     QLIST_INIT(&e->allocs);
@@ -514,6 +517,7 @@ void vmdk_sparse_free(VmdkExtent *e)
     g_free(e->cached);
     g_free(e->tables);
     qemu_vfree(e->scratch);
+    vmdk_copies_free(e);
     g_free(e->gd);
     g_free(e->rgd);
     if (e->areas) {

@@ -20,28 +20,66 @@ static int vmdk_probe(const uint8_t *buf, int buf_size, const char *filename)
     return vmdk_desc_probe((const char *)buf, buf_size);
 }
 
-/* All requests were drained: perhaps there will be no more writes. */
-static int finish_streams(BDRVVmdkState *s, Error **errp)
+static int coroutine_fn finish_copies_entry(void *opaque)
 {
+    return vmdk_copies_finish(opaque);
+}
+
+int vmdk_finish(BlockDriverState *bs)
+{
+    BDRVVmdkState *s = bs->opaque;
     int ret = 0;
     int i;
 
-    for (i = 0; ret == 0 && i < s->nb_extents; i++) {
-        ret = vmdk_stream_finish(&s->extents[i]);
+    for (i = 0; i < s->nb_extents; i++) {
+        VmdkExtent *e = &s->extents[i];
+        int err = vmdk_stream_finish(e);
+
+        if (err == 0 && e->copies_behind && e->copies_behind->len) {
+            err = bdrv_run_co(bdrv_get_aio_context(bs), finish_copies_entry,
+                              e);
+        }
+        vmdk_trim(e);
+        ret = ret < 0 ? ret : err;
     }
+    return ret;
+}
+
+static int finish_files(BlockDriverState *bs, Error **errp)
+{
+    int ret = vmdk_finish(bs);
+
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not write the end marker");
+        error_setg_errno(errp, -ret, "Could not finish writing '%s'",
+                         bs->filename);
     }
     return ret;
 }
 
 static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
 {
-    int ret = finish_streams(state->bs->opaque, errp);
+    int ret = finish_files(state->bs, errp);
 
     return ret < 0 ? ret
            : vmdk_check_writable(state->bs,
                                  state->flags & ~BDRV_O_AUTO_RDONLY, errp);
+}
+
+static int vmdk_inactivate(BlockDriverState *bs, Error **errp)
+{
+    return finish_files(bs, errp);
+}
+
+static int coroutine_fn vmdk_co_flush_to_os(BlockDriverState *bs)
+{
+    BDRVVmdkState *s = bs->opaque;
+    int ret = 0;
+    int i;
+
+    for (i = 0; ret == 0 && i < s->nb_extents; i++) {
+        ret = vmdk_copies_flush(&s->extents[i]);
+    }
+    return ret;
 }
 
 static void vmdk_refresh_limits(BlockDriverState *bs, Error **errp)
@@ -60,6 +98,7 @@ BlockDriver bdrv_vmdk = {
     .bdrv_open = vmdk_open,
     .bdrv_close = vmdk_close,
     .bdrv_reopen_prepare = vmdk_reopen_prepare,
+    .bdrv_inactivate = vmdk_inactivate,
     .bdrv_co_create = vmdk_co_create,
     .bdrv_co_create_opts = vmdk_co_create_opts,
     .bdrv_co_preadv_part = vmdk_co_preadv_part,
@@ -67,6 +106,7 @@ BlockDriver bdrv_vmdk = {
     .bdrv_co_pwrite_zeroes = vmdk_co_pwrite_zeroes,
     .bdrv_co_get_allocated_file_size = vmdk_co_get_allocated_file_size,
     .bdrv_co_get_info = vmdk_co_get_info,
+    .bdrv_co_flush_to_os = vmdk_co_flush_to_os,
     .bdrv_co_block_status = vmdk_co_block_status,
     .bdrv_co_check = vmdk_co_check,
     .bdrv_co_change_backing_file = vmdk_co_change_backing_file,

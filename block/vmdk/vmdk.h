@@ -145,6 +145,14 @@ typedef struct VmdkAlloc {
     QSIMPLEQ_ENTRY(VmdkAlloc) next_pending;
 } VmdkAlloc;
 
+/* Where the last grain of @a ends in the file. */
+static inline int64_t vmdk_alloc_end_byte(const VmdkAlloc *a)
+{
+    uint64_t end = a->sector + (uint64_t)a->step * a->count;
+
+    return (int64_t)end << BDRV_SECTOR_BITS;
+}
+
 /* Sectors of a file that hold metadata. */
 typedef struct VmdkArea {
     uint64_t start;
@@ -184,6 +192,9 @@ typedef struct VmdkExtent {
     uint32_t *rgd;              /* NULL: no redundant copy */
     uint64_t next_sector;       /* where the next grain goes */
     int64_t file_bytes;         /* what lies behind is of no grain */
+    int64_t safe_bytes;         /* as long the file stays: see grow.c */
+    bool grown;                 /* perhaps longer than it has to be */
+    CoMutex grow_lock;
     GArray *areas;              /* of VmdkArea, by start, with gaps between */
     bool areas_overlap;         /* in the file, before they were merged */
 
@@ -204,6 +215,8 @@ typedef struct VmdkExtent {
     uint32_t next_load;         /* the table behind those loaded last */
     uint32_t read_ahead;        /* tables to load at once */
     uint32_t *scratch;          /* one table, for writing; under @lock */
+    uint8_t *copy_states;       /* by GD index; NULL: no redundant copy */
+    GArray *copies_behind;      /* of uint32_t, GD indices; under @lock */
     QLIST_HEAD(, VmdkAlloc) allocs;
     QSIMPLEQ_HEAD(, VmdkAlloc) pending;
 } VmdkExtent;
@@ -457,6 +470,28 @@ int coroutine_fn vmdk_alloc_commit(VmdkExtent *e, VmdkAlloc *a);
 /* After a commit or a failure: let others at the grains. */
 void coroutine_fn vmdk_alloc_end(VmdkAlloc *a);
 
+/* copies.c: with e->lock held, or in a coroutine that takes it. */
+
+bool vmdk_copies_init(VmdkExtent *e);
+void vmdk_copies_free(VmdkExtent *e);
+/* Table @index was written: its copy is behind. */
+void vmdk_copies_changed(VmdkExtent *e, uint32_t index);
+/* Write the copies of tables that were flushed, then flush.  0 or -errno. */
+int coroutine_fn vmdk_copies_flush(VmdkExtent *e);
+/* There are no more writes: all copies.  0 or -errno. */
+int coroutine_fn vmdk_copies_finish(VmdkExtent *e);
+
+/* grow.c */
+
+/*
+ * The file is going to have something up to byte @end: its length will be
+ * enough, even after a loss of power.  In a coroutine of the node's
+ * AioContext.  0 or -errno.
+ */
+int coroutine_fn vmdk_grow(VmdkExtent *e, int64_t end);
+/* There are no more writes: cut off what is not used.  Outside coroutines. */
+void vmdk_trim(VmdkExtent *e);
+
 /* cow.c: coroutines of the node's AioContext. */
 
 /*
@@ -542,6 +577,7 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
                          uint64_t *needed_bytes);
 /* The last write was done: put an end marker.  Outside coroutines. */
 int vmdk_stream_finish(VmdkExtent *e);
+
 /*
  * Pack the first whole grains of a request, for vmdk_stream_write(); *@count
  * of them.  NULL if that is not worth it, or there is no memory: then
@@ -579,5 +615,13 @@ struct json_object *vmdk_get_specific_info(BlockDriverState *bs,
                                            Error **errp);
 int64_t coroutine_fn vmdk_co_get_allocated_file_size(BlockDriverState *bs);
 int vmdk_has_zero_init(BlockDriverState *bs);
+
+/* vmdk.c */
+
+/*
+ * All requests were drained, and perhaps there will be no more writes: leave
+ * the files as others are to find them.  Outside coroutines.  0 or -errno.
+ */
+int vmdk_finish(BlockDriverState *bs);
 
 #endif
