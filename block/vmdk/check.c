@@ -144,6 +144,16 @@ static bool is_nonsense(const VmdkCheck *c, uint64_t grain, uint32_t gte)
            && !vmdk_grain_is_free(c->e, grain, gte);
 }
 
+bool vmdk_check_is_grain(const VmdkCheck *c, uint32_t index, uint32_t n,
+                         uint32_t gte)
+{
+    const VmdkExtent *e = c->e;
+    uint64_t grain = (uint64_t)index * e->gt_entries + n;
+
+    return grain * e->grain_bytes < (uint64_t)e->bytes && gte
+           && !(gte == VMDK_GTE_ZERO && e->has_zero_grain);
+}
+
 static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
                                      uint32_t gte)
 {
@@ -157,6 +167,7 @@ static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points after EOF\n", sector);
         corrupt(c);
+        c->behind_eof[grain / c->e->gt_entries] = true;
     } else if (is_nonsense(c, grain, gte) || grain_in_metadata(c, gte)) {
         fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
                 " points into the metadata\n", sector);
@@ -166,6 +177,7 @@ static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
                 " is cut by EOF\n", sector);
         corrupt(c);
+        c->behind_eof[grain / c->e->gt_entries] = true;
     } else if (vmdk_grain_is_shared(c->e, gte)) {
         fprintf(stderr, "ERROR: cluster of sector %" PRId64
                 " is used twice\n", sector);
@@ -278,6 +290,7 @@ static int coroutine_fn check_tables(VmdkCheck *c)
         }
         check_table(c, i);
     }
+    vmdk_check_repair_eof(c);
     return vmdk_check_repair_copies(c);
 }
 
@@ -297,7 +310,9 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     c->used = vmdk_bits_new(vmdk_check_place(c, c->e->file_bytes
                                                 >> BDRV_SECTOR_BITS) + 1);
     c->copies = g_try_new0(uint8_t, e->gd_entries + 1);
-    if (c->table && c->redundant && c->data && c->used && c->copies) {
+    c->behind_eof = g_try_new0(uint8_t, e->gd_entries + 1);
+    if (c->table && c->redundant && c->data && c->used && c->copies
+        && c->behind_eof) {
         c->areas = vmdk_areas_new(e);
         ret = check_tables(c);
         g_array_unref(c->areas);
@@ -309,6 +324,7 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     g_free(c->data);
     g_free(c->used);
     g_free(c->copies);
+    g_free(c->behind_eof);
     return ret;
 }
 

@@ -30,6 +30,7 @@ typedef struct VmdkCheck {
     uint8_t *data;              /* of a compressed grain */
     uint8_t *used;              /* places of grains that primary tables have */
     uint8_t *copies;            /* VmdkCopy of each table */
+    uint8_t *behind_eof;        /* whether a table has grains there */
 } VmdkCheck;
 
 static inline uint64_t vmdk_check_place(const VmdkCheck *c, uint64_t sector)
@@ -49,6 +50,15 @@ bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index);
 /* A table that cannot be read need not be damaged, if it is in the file. */
 void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
                            uint32_t sector, int error);
+
+/* Whether the entry @gte in place @n of table @index is of data. */
+bool vmdk_check_is_grain(const VmdkCheck *c, uint32_t index, uint32_t n,
+                         uint32_t gte);
+
+/* check-eof.c */
+
+/* After all tables: clear entries that lead behind the end of the file. */
+void coroutine_fn vmdk_check_repair_eof(VmdkCheck *c);
 
 /* check-copies.c */
 
