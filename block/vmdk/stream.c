@@ -231,10 +231,11 @@ static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
     BLKDBG_EVENT(e->file, BLKDBG_WRITE_COMPRESSED);
     ret = bdrv_co_pwrite(e->file, (int64_t)a->sector << BDRV_SECTOR_BITS,
                          size, raw, 0);
+    /* A stream that could not be written whole has no end. */
+    e->needs_end_marker = e->has_markers && ret == 0;
     if (ret < 0) {
         return ret;
     }
-    e->needs_end_marker = e->has_markers;
     return vmdk_alloc_commit(e, a);
 }
 
