@@ -6,8 +6,9 @@
  * so does a copy of the file that was ended too early.  The data are not
  * there; the entry that points to them is a danger, since the next grain goes
  * to that place.  It is cleared: then the guest sees what it had there before,
- * zeroes or what the backing file has.  A grain that is in the file in part
- * keeps that part: the file becomes longer.
+ * zeroes or what the backing file has.  But where the redundant copy leads to
+ * another place, which is in the file, the entry is only wrong: both stay.  A
+ * grain that is in the file in part keeps that part: the file becomes longer.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/check.h"
@@ -57,6 +58,26 @@ static void coroutine_fn complete_file(VmdkCheck *c, uint64_t end, int count)
     e->next_sector = MAX(e->next_sector, end >> BDRV_SECTOR_BITS);
 }
 
+/* Whether the copy, in c->redundant, may know where the grain is. */
+static bool copy_has(const VmdkCheck *c, uint32_t index, uint32_t n)
+{
+    uint32_t copy = GUINT32_FROM_LE(c->redundant[n]);
+
+    return vmdk_check_is_grain(c, index, n, copy) && !is_behind(c->e, copy);
+}
+
+/* Without a copy that can be read it has nothing. */
+static void coroutine_fn read_copy(VmdkCheck *c, uint32_t index)
+{
+    VmdkExtent *e = c->e;
+    uint32_t sector = e->rgd ? e->rgd[index] : 0;
+
+    if (!sector || !vmdk_table_in_file(e, sector)
+        || vmdk_table_read(e, sector, c->redundant) < 0) {
+        memset(c->redundant, 0, e->gt_entries * sizeof(uint32_t));
+    }
+}
+
 /* Clear what is behind the end in c->table; how many entries that are. */
 static int clear_entries(VmdkCheck *c, uint32_t index)
 {
@@ -66,7 +87,8 @@ static int clear_entries(VmdkCheck *c, uint32_t index)
     for (i = 0; i < c->e->gt_entries; i++) {
         uint32_t gte = GUINT32_FROM_LE(c->table[i]);
 
-        if (vmdk_check_is_grain(c, index, i, gte) && is_behind(c->e, gte)) {
+        if (vmdk_check_is_grain(c, index, i, gte) && is_behind(c->e, gte)
+            && !copy_has(c, index, i)) {
             fprintf(stderr, "Repairing: cluster offset for sector %" PRId64
                     " is cleared\n", disk_sector(c, index, i));
             c->table[i] = 0;
@@ -86,6 +108,7 @@ static void coroutine_fn repair_table(VmdkCheck *c, uint32_t index)
         || !vmdk_check_read_table(c, index)) {
         return;
     }
+    read_copy(c, index);
     cleared = clear_entries(c, index);
     if (!cleared) {
         return;
@@ -118,6 +141,7 @@ static void find_cut(VmdkCheck *c, uint32_t index, uint64_t *end, int *count)
         uint64_t grain = (uint64_t)index * e->gt_entries + i;
 
         if (vmdk_check_is_grain(c, index, i, gte) && !is_behind(e, gte)
+            && vmdk_grain_is_free(e, grain, gte)
             && vmdk_grain_end(e, grain, gte) > (uint64_t)e->file_bytes) {
             *end = MAX(*end, vmdk_grain_end(e, grain, gte));
             (*count)++;

@@ -396,7 +396,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     BlockBackend *blk;
 
-    if (size < 2) {
+    if (!data || size < 2) {
         return 0;
     }
     fuzz_begin();

@@ -610,9 +610,9 @@ static void test_check(void)
     g_assert_cmpint(bdrv_check(blk_bs(blk), &res, 0), ==, 0);
     g_assert_cmpint(res.corruptions, ==, 3);
     g_assert_cmpint(bdrv_check(blk_bs(blk), &res, BDRV_FIX_ERRORS), ==, 0);
-    g_assert_cmpint(res.corruptions_fixed, ==, 1);
+    g_assert_cmpint(res.corruptions_fixed, ==, 2);
     g_assert_cmpint(bdrv_check(blk_bs(blk), &res, 0), ==, 0);
-    g_assert_cmpint(res.corruptions, ==, 2);
+    g_assert_cmpint(res.corruptions, ==, 1);
     blk_unref(blk);
 }
 
