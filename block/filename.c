@@ -14,6 +14,7 @@ static const char *const weak_options[] = {
     "driver", "node-name", "cache.direct", "cache.no-flush", "read-only",
     "auto-read-only", "force-share", "discard", "detect-zeroes", "aio",
     "aio-max-batch", "locking", "active", "reconnect-delay", "open-timeout",
+    "table-cache-size",
 };
 
 static bool is_weak(const char *key)

@@ -61,11 +61,12 @@ int coroutine_fn vmdk_grow(VmdkExtent *e, int64_t end)
 
 void vmdk_trim(VmdkExtent *e)
 {
-    int64_t used = (int64_t)e->next_sector << BDRV_SECTOR_BITS;
+    int64_t used;
 
     if (!e->grown) {
         return;
     }
+    used = (int64_t)e->next_sector << BDRV_SECTOR_BITS;
     /* It may be too long: nothing depends on it. */
     if (bdrv_truncate(e->file, used, true, PREALLOC_MODE_OFF, 0, NULL) == 0) {
         e->grown = false;

@@ -27,20 +27,28 @@ static uint64_t cache_bytes(const VmdkExtent *e)
     return (uint64_t)e->max_cached * e->gt_entries * sizeof(uint32_t);
 }
 
+uint64_t vmdk_extent_cache(const BDRVVmdkState *s)
+{
+    return s->has_cache_bytes ? s->cache_bytes : VMDK_CACHE_BYTES;
+}
+
 void vmdk_limit_caches(BDRVVmdkState *s)
 {
+    uint64_t limit = s->has_cache_bytes ? s->cache_bytes
+                     : VMDK_ALL_CACHES_BYTES;
     uint64_t total = 0;
     int i;
 
     for (i = 0; i < s->nb_extents; i++) {
         total += cache_bytes(&s->extents[i]);
     }
-    for (i = 0; i < s->nb_extents && total > VMDK_ALL_CACHES_BYTES; i++) {
+    for (i = 0; i < s->nb_extents && total > limit; i++) {
         VmdkExtent *e = &s->extents[i];
-        uint64_t part = e->max_cached * (uint64_t)VMDK_ALL_CACHES_BYTES;
+        /* @limit is less than @total, which is less than 2^39. */
+        uint64_t part = e->max_cached * limit / total;
 
         if (e->max_cached) {
-            e->max_cached = MAX(part / total, 1);
+            e->max_cached = MAX(part, 1);
         }
     }
 }

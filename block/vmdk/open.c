@@ -152,7 +152,7 @@ static int init_sparse_extent(BDRVVmdkState *s, VmdkExtent *e,
     if (!vmdk_limit_directories(s, h.gd_entries, path, errp)) {
         return -EFBIG;
     }
-    return vmdk_sparse_init(e, &h, errp);
+    return vmdk_sparse_init(e, &h, vmdk_extent_cache(s), errp);
 }
 
 /* By file, then by where in it; lines that open no file come first. */
@@ -329,7 +329,7 @@ static int add_embedded(BlockDriverState *bs, const VmdkHeader *h,
         e->access = g_array_index(s->desc.lines, VmdkExtentLine, 0).access;
     }
     bs->total_sectors = h->capacity;
-    return vmdk_sparse_init(e, h, errp);
+    return vmdk_sparse_init(e, h, vmdk_extent_cache(s), errp);
 }
 
 static int read_embedded_descriptor(BlockDriverState *bs, const VmdkHeader *h,
@@ -479,6 +479,19 @@ static int open_image(BlockDriverState *bs, QOpts *options, Error **errp)
            : open_text(bs, options, length, errp);
 }
 
+static bool take_options(BDRVVmdkState *s, QOpts *options, Error **errp)
+{
+    g_autoptr(BlockdevOptionsVmdk) o = QOPTS_TAKE(BlockdevOptionsVmdk,
+                                                  options, errp);
+
+    if (!o) {
+        return false;
+    }
+    s->has_cache_bytes = o->has_table_cache_size;
+    s->cache_bytes = o->table_cache_size;
+    return true;
+}
+
 int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
 {
     ERRP_GUARD();
@@ -487,6 +500,9 @@ int vmdk_open(BlockDriverState *bs, QOpts *options, int flags, Error **errp)
 
     if (ret < 0) {
         return ret;
+    }
+    if (!take_options(s, options, errp)) {
+        return -EINVAL;
     }
     qemu_co_mutex_init(&s->lock);
     bs->total_sectors = 0;

@@ -416,11 +416,11 @@ static int read_directories(VmdkExtent *e, Error **errp)
     return 0;
 }
 
-static int init_cache(VmdkExtent *e, Error **errp)
+static int init_cache(VmdkExtent *e, uint64_t cache_bytes, Error **errp)
 {
     size_t table_bytes = e->gt_entries * sizeof(uint32_t);
 
-    e->max_cached = MIN(e->gd_entries, VMDK_CACHE_BYTES / table_bytes);
+    e->max_cached = MIN(e->gd_entries, MAX(cache_bytes / table_bytes, 1));
     e->scratch = qemu_try_blockalign(e->file->bs, vmdk_table_sectors(e)
                                                   * BDRV_SECTOR_SIZE);
     e->tables = g_try_new0(VmdkTable *, e->gd_entries);
@@ -452,7 +452,8 @@ static uint64_t first_free_sector(const VmdkExtent *e, const VmdkHeader *h,
                                           : sector;
 }
 
-int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
+int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
+                     Error **errp)
 {
     int64_t length = vmdk_exact_length(e->file);
     int ret;
@@ -498,7 +499,7 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp)
     QSIMPLEQ_INIT(&e->pending);
     ret = read_directories(e, errp);
     if (ret == 0) {
-        ret = init_cache(e, errp);
+        ret = init_cache(e, cache_bytes, errp);
     }
     if (ret == 0) {
         vmdk_areas_init(e);

@@ -225,6 +225,8 @@ typedef struct BDRVVmdkState {
     VmdkExtent *extents;        /* by start, without gaps */
     int nb_extents;
     uint64_t gd_entries;        /* of all extents */
+    bool has_cache_bytes;
+    uint64_t cache_bytes;       /* for the tables of all; as the user says */
     VmdkDescriptor desc;
     int64_t desc_offset;        /* bytes, in bs->file */
     int64_t desc_bytes;
@@ -328,7 +330,8 @@ int64_t vmdk_exact_length(BdrvChild *file);
  */
 int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp);
 /* Make @e a sparse extent over e->file as described by the checked @h. */
-int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, Error **errp);
+int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
+                     Error **errp);
 void vmdk_sparse_free(VmdkExtent *e);
 
 /* limits.c: no I/O. */
@@ -339,6 +342,8 @@ void vmdk_sparse_free(VmdkExtent *e);
  */
 bool vmdk_limit_directories(BDRVVmdkState *s, uint64_t entries,
                             const char *name, Error **errp);
+/* How many bytes of tables an extent may keep before all are open. */
+uint64_t vmdk_extent_cache(const BDRVVmdkState *s);
 /* All extents are open: smaller caches if they are too large together. */
 void vmdk_limit_caches(BDRVVmdkState *s);
 

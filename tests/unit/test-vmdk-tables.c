@@ -248,6 +248,47 @@ static void test_caches_limit(void)
     blk_unref(blk);
 }
 
+/* As many tables as the user wants, of all extents together, but one each. */
+static void test_cache_size(void)
+{
+    static const struct {
+        const char *size;
+        uint32_t tables[2];
+    } cases[] = {
+        { "0", { 1, 1 } },
+        { "2k", { 1, 1 } },
+        { "64k", { 16, 16 } },
+        { "1G", { 5000, 5000 } },
+    };
+    g_autofree char *path = put_extents(2, 5000 * (TABLE_BYTES / 512));
+    size_t i;
+
+    for (i = 0; i < 2; i++) {
+        g_autofree char *name = g_strdup_printf("e%zu.vmdk", i);
+        g_autofree char *extent = tmp_path(name);
+        QOpts *opts = qopts_new();
+
+        qopts_set_uint(opts, "size", 5000 * TABLE_BYTES);
+        bdrv_create(bdrv_find_format("vmdk"), extent, opts, &error_abort);
+    }
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        QOpts *opts = qopts_new();
+        BDRVVmdkState *s;
+        BlockBackend *blk;
+
+        qopts_set_str(opts, "driver", "vmdk");
+        qopts_set_str(opts, "table-cache-size", cases[i].size);
+        blk = blk_new_open(path, NULL, opts, 0, &error_abort);
+        s = blk_bs(blk)->opaque;
+        g_assert_cmpint(s->nb_extents, ==, 2);
+        g_assert_cmpint(s->extents[0].max_cached, ==, cases[i].tables[0]);
+        g_assert_cmpint(s->extents[1].max_cached, ==, cases[i].tables[1]);
+        g_assert_cmpint(read_grain(blk, 512 * 4999, 0), ==, 0);
+        g_assert_cmpint(read_grain(blk, 512 * 9999, 0), ==, 0);
+        blk_unref(blk);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -261,6 +302,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-tables/between-holes", test_between_holes);
     g_test_add_func("/vmdk-tables/directories-limit", test_directories_limit);
     g_test_add_func("/vmdk-tables/caches-limit", test_caches_limit);
+    g_test_add_func("/vmdk-tables/cache-size", test_cache_size);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
