@@ -106,6 +106,10 @@ static void preallocate_drop_bh(void *opaque)
     BlockDriverState *bs = opaque;
     Error *local_err = NULL;
 
+    if (!bs->refcnt) {
+        /* It is being closed, which waits, and does the same. */
+        return;
+    }
     bdrv_ref(bs);
     bdrv_drained_begin(bs);
     if (!(bs->cumulative_perms & PERM_GROW)) {
@@ -135,9 +139,12 @@ static int coroutine_fn preallocate_find_end_locked(BlockDriverState *bs)
     return 0;
 }
 
-/* The file is to have @end bytes of data: make it longer than that. */
-static void coroutine_fn preallocate_grow_locked(BlockDriverState *bs,
-                                                 int64_t end)
+/*
+ * The file is to have @end bytes of data: make it longer than that, and flush,
+ * so that it stays so long if power is lost: bs->drv->grows_ahead.
+ */
+static int coroutine_fn preallocate_grow_locked(BlockDriverState *bs,
+                                                int64_t end)
 {
     BDRVPreallocateState *s = bs->opaque;
     uint64_t want = QEMU_ALIGN_UP((uint64_t)end + MIN(s->opts.prealloc_size,
@@ -145,14 +152,20 @@ static void coroutine_fn preallocate_grow_locked(BlockDriverState *bs,
                                   MIN(s->opts.prealloc_align,
                                       BDRV_MAX_LENGTH));
 
-    /* Where that cannot be done quickly, or at all, the write does it. */
+    /*
+     * Where nothing can be allocated quickly, at least the length can be had;
+     * where that is not possible either, the write does it.
+     */
     if (want <= BDRV_MAX_LENGTH &&
-        bdrv_co_pwrite_zeroes(bs->file, s->file_end, want - s->file_end,
-                              BDRV_REQ_NO_FALLBACK) == 0) {
+        (bdrv_co_pwrite_zeroes(bs->file, s->file_end, want - s->file_end,
+                               BDRV_REQ_NO_FALLBACK) == 0 ||
+         bdrv_co_truncate(bs->file, want, false, PREALLOC_MODE_OFF, 0,
+                          NULL) == 0)) {
         s->file_end = want;
-    } else {
-        s->file_end = end;
+        return bdrv_co_flush(bs->file->bs);
     }
+    s->file_end = end;
+    return 0;
 }
 
 /* Before a write that ends at @end. */
@@ -171,7 +184,10 @@ static int coroutine_fn preallocate_for_write(BlockDriverState *bs,
         return ret;
     }
     if (end > s->file_end) {
-        preallocate_grow_locked(bs, end);
+        ret = preallocate_grow_locked(bs, end);
+        if (ret < 0) {
+            return ret;
+        }
     }
     qatomic_set(&s->data_end, MAX(s->data_end, end));
     return 0;
@@ -386,6 +402,7 @@ static BlockDriver bdrv_preallocate_filter = {
     .format_name = "preallocate",
     .instance_size = sizeof(BDRVPreallocateState),
     .is_filter = true,
+    .grows_ahead = true,
 
     .bdrv_open = preallocate_open,
     .bdrv_close = preallocate_close,

@@ -40,7 +40,7 @@ int coroutine_fn vmdk_grow(VmdkExtent *e, int64_t end)
     int64_t target = step_end(e, end);
     int ret = 0;
 
-    if (likely(end <= e->safe_bytes)) {
+    if (likely(end <= e->safe_bytes) || e->file->bs->drv->grows_ahead) {
         return 0;
     }
     qemu_co_mutex_lock(&e->grow_lock);

@@ -37,6 +37,8 @@ struct BlockDriver {
     bool is_format;             /* has a file child with metadata */
     bool is_filter;             /* same data as its one child */
     bool filtered_child_is_backing; /* of a filter: bs->backing, not file */
+    bool grows_ahead;           /* before a write behind the end the file gets
+                                   longer than that, and is flushed */
     bool supports_backing;
     bool supports_compressed_writes;    /* in some of its images */
 
