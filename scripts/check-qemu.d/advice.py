@@ -4,6 +4,7 @@
 import answers
 import cases
 import monitor
+import notes
 import pending
 
 PATCH = 'no release has it right yet: scripts/apply-to-qemu'
@@ -69,4 +70,26 @@ ALL = [
     ('starved-monitor', 'starved monitor', monitor.starved_monitor,
      'Commands of libvirt and the like time out while the disk is busy.',
      PATCH),
+    # Notes: nothing helps, since no release promises anything else.
+    ('batches', 'requests per call', notes.batches,
+     'Each call is a system call: requests take longer.', None),
+    ('large-batches', 'largest call', notes.large_batches,
+     'More than aio-max-batch says go to the kernel at once.', None),
+    ('clock', 'clock readings', notes.clock_reads,
+     'Each costs some 30 ns.', None),
+    ('turn', 'one turn of the event loop', notes.turn,
+     'Other descriptors wait for that many requests.', None),
+    ('interrupted-once', 'a request interrupted once', notes.interrupted_once,
+     'A signal at a bad time (FUSE) makes a request fail.', None),
+    ('took-none', 'io_submit() takes none', notes.took_none,
+     'Linux does not do that.', None),
+    ('unaligned-tail', 'unaligned end of a file', notes.unaligned_tail,
+     'On ext4 before Linux 5.5 (RHEL 8) the end of a raw image whose size is '
+     'not aligned cannot be read.', None),
+    ('deaf', 'no signal at all', notes.deaf,
+     'An event loop that is always busy may never look at descriptors.', None),
+    ('nesting', 'nested submissions', notes.nesting,
+     'The bound on the stack is lost.', None),
+    ('own-signal', 'its own signal', notes.own_signal,
+     'Requests that are complete may wait for other events.', None),
 ]

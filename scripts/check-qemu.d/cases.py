@@ -45,10 +45,10 @@ def disturbed(run):
 
 # --- the stack ---
 
-def two_reads(bench, image, mib, disturb, stack_mib=None):
+def two_reads(bench, image, mib, disturb, stack_mib=None, seconds=None):
     read = 'aio_read -P 7 0 %dM' % mib
     return bench.io(image, [read, read, 'aio_flush'], disturb, 'vmdk',
-                    stack_mib)
+                    stack_mib, seconds)
 
 
 def bad_end(run):

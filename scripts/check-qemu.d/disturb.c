@@ -30,9 +30,18 @@
  *   together:N  requests complete when there are N of them, or no more come
  *   sync-error  the first fdatasync(), fsync() or IOCB_CMD_FDSYNC fails, as if
  *               a write-back error had been pending; later ones do not
+ *   refuse-third  of three calls the first one's requests are late, the last
+ *               one is refused with EIO
+ *   eintr-once  the first request completes with EINTR
+ *   took-none   all calls take no request and return 0 for LATE_US
+ *   unaligned   a read that does not begin at a sector completes with EINVAL,
+ *               as on ext4 before Linux 5.5
+ *   frozen      for a thread that submits requests the clock stands still
+ *   deaf:US     like slow-silent; nor does the engine's own signal arrive
  *
  * Only reads and writes are changed, but for sync-error.  Where a file system
- * has no O_DIRECT, files are opened without.
+ * has no O_DIRECT, files are opened without.  What else is watched, and the
+ * clock, are in watch.c.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -53,6 +62,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "disturb.h"
+
 /* How long a late request takes; qemu-io queues all others meanwhile. */
 #define LATE_US 300000
 /* An iovec has no more elements than that. */
@@ -62,22 +73,6 @@ typedef int SubmitFn(void *ctx, long nr, struct iocb **iocbs);
 typedef int OpenFn(const char *name, int flags, mode_t mode);
 typedef int SyncFn(int fd);
 
-/* Read by run.py: keep the order of the fields. */
-typedef struct {
-    uint64_t loaded;        /* 1 */
-    uint64_t calls;         /* of io_submit() */
-    uint64_t requests;      /* reads and writes */
-    uint64_t max_batch;
-    uint64_t stack_bytes;   /* between the frames that call io_submit() */
-    uint64_t disturbed;     /* requests that something was done to */
-    uint64_t asynchronous;  /* requests not completed within the call */
-    uint64_t failed;        /* calls of this library that failed */
-    uint64_t late_batch;    /* requests per call, after the first 8 calls */
-    uint64_t retry_us;      /* until a call was tried again, the last time */
-    uint64_t dsync;         /* writes with RWF_DSYNC */
-    uint64_t unflushed;     /* writes without, that no flush came after */
-} Report;
-
 /* The ring that is mapped at the address of the context. */
 typedef struct {
     uint32_t id, nr, head, tail, magic, compat, incompat, header_length;
@@ -86,21 +81,19 @@ typedef struct {
 
 #define RING_MAGIC 0xa10a10a1
 
-enum {
-    WATCH, REFUSE, AGAIN, AGAIN_BUSY, AGAIN_LONG, SILENT, SLOW_SILENT, CUT,
-    LATE, KICK, SLOW, EINTR_ALL, NONE, TAIL, FUA, TOGETHER, SYNC_ERROR,
-};
-
 static const char *const names[] = {
     "watch", "refuse", "again", "again-busy", "again-long", "silent",
     "slow-silent", "cut", "late", "kick", "slow", "eintr", "none", "tail",
-    "fua", "together", "sync-error",
+    "fua", "together", "sync-error", "refuse-third", "eintr-once", "took-none",
+    "unaligned", "frozen", "deaf",
 };
 
 static Report dummy;
-static Report *report = &dummy;
-static int mode;
+Report *report = &dummy;
+int mode;
 static unsigned long parameter;
+
+static unsigned late_us = LATE_US;
 
 /* How far a mode has come: which request it is, or which step. */
 static uint64_t step;
@@ -108,12 +101,12 @@ static uint64_t step;
 static __thread uintptr_t stack_low, stack_high;    /* of this thread */
 static __thread uintptr_t frame_low, frame_high;
 
-static void add(uint64_t *counter, uint64_t n)
+void add(uint64_t *counter, uint64_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
-static void raise_to(uint64_t *max, uint64_t value)
+void raise_to(uint64_t *max, uint64_t value)
 {
     uint64_t old = __atomic_load_n(max, __ATOMIC_RELAXED);
 
@@ -135,11 +128,11 @@ static uint64_t now_us(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    real_clock(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000ULL + t.tv_nsec / 1000;
 }
 
-static void *next_function(const char *name)
+void *next_function(const char *name)
 {
     void *fn = dlsym(RTLD_NEXT, name);
 
@@ -266,7 +259,7 @@ static void *late_thread(void *opaque)
 {
     Held *held = opaque;
 
-    sleep_us(LATE_US);
+    sleep_us(late_us);
     if (call_next(held->ctx, 1, &held->cb) != 1) {
         add(&report->failed, 1);
     }
@@ -465,6 +458,44 @@ static int submit_again_long(void *ctx, long nr, struct iocb **iocbs)
     return call_next(ctx, nr, iocbs);
 }
 
+static int submit_refuse_third(void *ctx, long nr, struct iocb **iocbs)
+{
+    late_us = 3000;
+    switch (step++ % 3) {
+    case 0:
+        return submit_late(ctx, iocbs[0]);
+    case 1:
+        return call_next(ctx, nr, iocbs);
+    default:
+        return -EIO;
+    }
+}
+
+static int submit_took_none(void *ctx, long nr, struct iocb **iocbs)
+{
+    static uint64_t first;
+    uint64_t now = now_us();
+
+    first = first ? first : now;
+    if (now - first < LATE_US) {
+        add(&report->disturbed, 1);
+        return 0;
+    }
+    return call_next(ctx, nr, iocbs);
+}
+
+static int submit_unaligned(void *ctx, struct iocb **iocbs)
+{
+    struct iocb *cb = iocbs[0];
+
+    if (cb->aio_lio_opcode != IOCB_CMD_PREADV || cb->aio_offset % 512 == 0) {
+        return call_next(ctx, 1, iocbs);
+    }
+    report->tail_offset = cb->aio_offset;
+    report->tail_bytes = vector_bytes(cb);
+    return submit_result(ctx, cb, -EINVAL);
+}
+
 /* --- requests that complete together --- */
 
 #define MAX_TOGETHER 256
@@ -556,7 +587,19 @@ static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
         return submit_again_long(ctx, nr, iocbs);
     case SILENT:
     case SLOW_SILENT:
+    case DEAF:
         return submit_silent(ctx, nr, iocbs);
+    case REFUSE_THIRD:
+        return submit_refuse_third(ctx, nr, iocbs);
+    case TOOK_NONE:
+        return submit_took_none(ctx, nr, iocbs);
+    case UNALIGNED:
+        return submit_unaligned(ctx, iocbs);
+    case EINTR_ONCE:
+        if (!step++) {
+            return submit_result(ctx, iocbs[0], -EINTR);
+        }
+        break;
     case EINTR_ALL:
         return submit_result(ctx, iocbs[0], -EINTR);
     case NONE:
@@ -633,6 +676,8 @@ int io_submit(void *ctx, long nr, struct iocb **iocbs)
         raise_to(&report->late_batch, nr);
     }
     note_flushes(nr, iocbs);
+    watch_submit(transfers, nr > 0 ? (int)iocbs[0]->aio_resfd : -1,
+                 (uintptr_t)__builtin_frame_address(0));
     if (nr == 1 && iocbs[0]->aio_lio_opcode == IOCB_CMD_FDSYNC &&
         takes_sync_error(iocbs[0]->aio_fildes)) {
         return submit_result(ctx, iocbs[0], -EIO);

@@ -27,7 +27,7 @@ class Ended(Exception):
 class Monitor:
     """A qemu-system without a guest, or a daemon, and its QMP on a pipe."""
 
-    def __init__(self, bench, program, disturb, stack_mib=None):
+    def __init__(self, bench, program, disturb, stack_mib=None, trace=None):
         self.bench = bench
         env, self.report = bench.environment(disturb)
         if program == bench.daemon:
@@ -36,6 +36,8 @@ class Monitor:
         else:
             options = ['-machine', 'none', '-nodefaults', '-display', 'none',
                        '-qmp', 'stdio']
+        if trace:
+            options += ['--trace', trace]
         self.child = bench.start([program] + options, env, stack_mib,
                                  stdin=subprocess.PIPE, bufsize=0)
         os.set_blocking(self.child.stdout.fileno(), False)
@@ -180,18 +182,38 @@ def start_backup(monitor, number, image, target):
     "recursion" do; the 64 that are usual begin all at once, and are done.
     """
     source = 'source%d' % number
-    monitor.command('object-add', **{'qom-type': 'iothread',
-                                     'id': 'thread%d' % number})
+    thread = 'thread%d' % number
+    monitor.command('object-add', **{'qom-type': 'iothread', 'id': thread})
     monitor.command('blockdev-add', **{
         'driver': 'vmdk', 'node-name': source, 'file': file_node(image)})
     monitor.command('blockdev-add', **{
         'driver': 'raw', 'node-name': 'target%d' % number,
         'file': file_node(target)})
-    monitor.command('x-blockdev-set-iothread', **{
-        'node-name': source, 'iothread': 'thread%d' % number})
+    # The disk needs a user there, or the job takes it to the main thread.
+    monitor.command('block-export-add', **{
+        'type': 'nbd', 'id': 'export%d' % number, 'node-name': source,
+        'iothread': thread, 'fixed-iothread': True})
     return monitor.command('blockdev-backup', **{
         'device': source, 'target': 'target%d' % number, 'sync': 'full',
         'job-id': 'copy%d' % number, 'x-perf': {'max-workers': 2}})
+
+
+def start_backups(monitor, images, targets):
+    """Whether all commands were answered."""
+    socket = monitor.bench.path('nbd-%d' % monitor.bench.number)
+    monitor.command('qmp_capabilities')
+    answered = monitor.command('nbd-server-start', addr={
+        'type': 'unix', 'data': {'path': socket}})
+    for number, image in enumerate(images):
+        if answered is not None:
+            answered = start_backup(monitor, number, image, targets[number])
+    return answered is not None
+
+
+def in_threads(report):
+    """The case is about several threads: do they submit?"""
+    if report.threads < 2:
+        raise Untried('only one thread submits requests')
 
 
 def two_backups(bench, images, targets, disturb):
@@ -199,12 +221,8 @@ def two_backups(bench, images, targets, disturb):
     monitor = Monitor(bench, bench.daemon, disturb, STACK_MIB)
     end = time.monotonic() + bench.seconds
     try:
-        answered = monitor.command('qmp_capabilities')
-        for number, image in enumerate(images):
-            if answered is not None:
-                answered = start_backup(monitor, number, image,
-                                        targets[number])
-        while answered is not None:
+        answered = start_backups(monitor, images, targets)
+        while answered:
             done = [event['data'] for event in monitor.events
                     if event['event'] == 'BLOCK_JOB_COMPLETED']
             failed = [data['error'] for data in done if 'error' in data]
@@ -214,8 +232,8 @@ def two_backups(bench, images, targets, disturb):
                 break
             if time.monotonic() > end:
                 return 'hangs: a job does not end'
-            answered = monitor.command('query-block-jobs')
-        if answered is None:
+            answered = monitor.command('query-block-jobs') is not None
+        if not answered:
             return 'hangs: no answer to a command'
     except Ended as why:
         return 'crashes (%s)' % why
@@ -223,10 +241,32 @@ def two_backups(bench, images, targets, disturb):
         report = monitor.end()
     if not report.calls:
         raise Untried('the program makes no call of io_submit() of libaio')
+    in_threads(report)
     if report.stack_bytes > 256 << 10:
         return '%d bytes of stack between the first and the deepest ' \
             'io_submit()' % report.stack_bytes
     return None
+
+
+def traced_backups(bench, images):
+    """What the daemon traces of its submissions in two backups at once."""
+    monitor = Monitor(bench, bench.daemon, 'slow:500', trace='laio_submit')
+    targets = [bench.raw('nest%d.raw' % n, bytes(IMAGE_MIB * MIB))
+               for n in range(len(images))]
+    try:
+        start_backups(monitor, images, targets)
+        end = time.monotonic() + bench.seconds
+        while sum(event['event'] == 'BLOCK_JOB_COMPLETED'
+                  for event in monitor.events) < len(images):
+            if monitor.command('query-block-jobs') is None or \
+                    time.monotonic() > end:
+                raise Untried('the jobs do not end: see a backup job')
+    except Ended as why:
+        raise Untried('the daemon crashes (%s)' % why)
+    finally:
+        report = monitor.end()
+    in_threads(report)
+    return monitor.said
 
 
 def backup_job(bench):

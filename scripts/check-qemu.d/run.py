@@ -15,7 +15,8 @@ MIB = 1 << 20
 # The fields of struct Report in disturb.c.
 Report = collections.namedtuple('Report', [
     'loaded', 'calls', 'requests', 'max_batch', 'stack_bytes', 'disturbed',
-    'asynchronous', 'failed', 'late_batch', 'retry_us', 'dsync', 'unflushed'])
+    'asynchronous', 'failed', 'late_batch', 'retry_us', 'dsync', 'unflushed',
+    'threads', 'clock_reads', 'looks', 'turn', 'tail_offset', 'tail_bytes'])
 REPORT_BYTES = 8 * len(Report._fields)
 # Where the images lie: everything completes within io_submit(2) there.
 TMPFS = '/dev/shm'
@@ -107,7 +108,8 @@ class Bench:
         build = subprocess.run(
             [compiler, '-std=gnu11', '-O1', '-fPIC', '-shared', '-pthread',
              '-fvisibility=hidden', '-o', library,
-             os.path.join(HERE, 'disturb.c'), '-ldl'],
+             os.path.join(HERE, 'disturb.c'), os.path.join(HERE, 'watch.c'),
+             '-ldl'],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, check=False)
         if build.returncode:
@@ -184,12 +186,13 @@ class Bench:
                     pass
         self.children.remove(child)
 
-    def run(self, command, disturb=None, stack_mib=None):
+    def run(self, command, disturb=None, stack_mib=None, seconds=None):
         env, report = self.environment(disturb)
         child = self.start(command, env, stack_mib, stdin=subprocess.DEVNULL)
         hung = False
         try:
-            output, _ = child.communicate(timeout=self.seconds)
+            output, _ = child.communicate(
+                timeout=min(self.seconds, seconds or self.seconds))
         except subprocess.TimeoutExpired:
             hung = True
             os.killpg(child.pid, signal.SIGKILL)
@@ -214,12 +217,17 @@ class Bench:
         if run.report.failed:
             raise Untried('the library could not do its part')
 
-    def io(self, image, commands, disturb=None, fmt='raw', stack_mib=None):
+    def io(self, image, commands, disturb=None, fmt='raw', stack_mib=None,
+           seconds=None, trace=None, read_only=False):
         """qemu-io with aio=native, without a page cache."""
         command = [self.qemu_io, '-f', fmt, '-t', 'none', '-i', 'native']
+        if read_only:
+            command.append('-r')
+        if trace:
+            command += ['-T', trace]
         for cmd in commands:
             command += ['-c', cmd]
-        return self.run(command + [image], disturb, stack_mib)
+        return self.run(command + [image], disturb, stack_mib, seconds)
 
     # --- images ---
 
