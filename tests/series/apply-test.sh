@@ -45,12 +45,14 @@ refused()
 }
 as_user=()
 
-# Commit $2 of tree $1, in folder $3: it builds, and what tests it has pass.
+# Commit $2 of tree $1, in folder $3: it builds, also with the restricted
+# headers, and what tests it has pass.
 one_commit()
 {
     local test made=$3
 
     check_out "$1" "$2" "$made"
+    restricted "$made" || return 1
     if [ ! -f "$made/tests/unit/test-linux-aio-recursion.c" ]; then
         echo 'int main(void) { return 0; }' > "$made/none.c"
         build_tree "$made" "$made/none.c" "$made/none"
