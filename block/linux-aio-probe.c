@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Linux AIO engine: what the kernel can do, and why it gives no context.
+ * Linux AIO engine: what is asked of the kernel apart from requests: a context,
+ * what it can do, where a file ends.
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "block/linux-aio.h"
+#include "block/linux-aio-ring.h"
 #include "qapi/error.h"
 
-#include <libaio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 /* A number of the kernel's; 0 if it cannot be read. */
 static unsigned long laio_read_number(const char *path)
@@ -26,7 +28,8 @@ static unsigned long laio_read_number(const char *path)
     return number;
 }
 
-void laio_explain_setup(int error, Error **errp)
+/* io_setup(2) has failed with errno @error: set @errp. */
+static void laio_explain_setup(int error, Error **errp)
 {
     if (error == EAGAIN) {
         error_setg_errno(errp, error, "failed to create linux AIO context for "
@@ -37,6 +40,36 @@ void laio_explain_setup(int error, Error **errp)
     } else {
         error_setg_errno(errp, error, "failed to create linux AIO context");
     }
+}
+
+io_context_t laio_setup_context(Error **errp)
+{
+    io_context_t ctx = NULL;
+    int ret = io_setup(LAIO_MAX_EVENTS, &ctx);
+    struct aio_ring *ring;
+
+    if (ret < 0) {
+        laio_explain_setup(-ret, errp);
+        return NULL;
+    }
+    ring = laio_ring(ctx);
+    if (ring->magic != AIO_RING_MAGIC ||
+        ring->compat_features != AIO_RING_COMPAT_FEATURES ||
+        ring->incompat_features != AIO_RING_INCOMPAT_FEATURES ||
+        ring->header_length != sizeof(*ring)) {
+        error_setg_errno(errp, ENOTSUP, "linux AIO ring of an unknown layout");
+        io_destroy(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+bool laio_is_at_eof(int fd, uint64_t offset)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size <= offset;
 }
 
 /* Does the kernel have IOCB_CMD_FDSYNC (4.18)?  Asked with an unnamed file. */

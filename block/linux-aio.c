@@ -31,12 +31,13 @@
  *     coroutine is woken from within ioq_submit()'s loop.
  *
  * No local variable keeps state across a callback, because a nested event loop
- * may change it.  See docs/devel/linux-aio.rst.
+ * may change it.
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "block/linux-aio.h"
+#include "block/linux-aio-ring.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/coroutine-tls.h"
@@ -47,26 +48,6 @@
 #include "qemu/queue.h"
 #include "qemu/timer.h"
 #include "trace/trace-block.h"
-
-#include <libaio.h>
-#include <sys/stat.h>
-
-/* The kernel's struct aio_ring, mapped into the process by io_setup(2). */
-struct aio_ring {
-    unsigned id;
-    unsigned nr;                /* events of the array */
-    unsigned head;              /* next to read; written by user space */
-    unsigned tail;              /* next to write; written by the kernel */
-    unsigned magic;
-    unsigned compat_features;
-    unsigned incompat_features;
-    unsigned header_length;     /* of this struct */
-    struct io_event io_events[];
-};
-
-#define AIO_RING_MAGIC 0xa10a10a1
-#define AIO_RING_COMPAT_FEATURES 1
-#define AIO_RING_INCOMPAT_FEATURES 0
 
 /* On the stack of the coroutine that waits for it. */
 typedef struct LaioRequest {
@@ -152,14 +133,9 @@ static void laio_set_state(LaioRequest *req, LaioState state)
 
 /* --- the ring --- */
 
-static struct aio_ring *laio_ring(LinuxAioState *s)
-{
-    return (struct aio_ring *)s->ctx;
-}
-
 static bool laio_has_events(LinuxAioState *s)
 {
-    struct aio_ring *ring = laio_ring(s);
+    struct aio_ring *ring = laio_ring(s->ctx);
 
     /* Pairs with the kernel's barrier before it moves the tail. */
     return ring->head != qatomic_load_acquire(&ring->tail);
@@ -168,7 +144,7 @@ static bool laio_has_events(LinuxAioState *s)
 /* Take one event off the ring; false if there is none. */
 static bool laio_next_event(LinuxAioState *s, LaioRequest **req, ssize_t *res)
 {
-    struct aio_ring *ring = laio_ring(s);
+    struct aio_ring *ring = laio_ring(s->ctx);
     unsigned head = ring->head;
     struct io_event event;
 
@@ -384,20 +360,6 @@ static void laio_queue_tail(LaioRequest *req, size_t bytes)
     laio_queue(req);
 }
 
-/*
- * The tail of a direct read begins at the end of the file, which is not
- * aligned.  Linux says so by reading 0 bytes; before 5.5 ext4 looks at the
- * alignment first, and fails with -EINVAL.
- */
-static bool laio_tail_is_at_eof(LaioRequest *req)
-{
-    struct stat st;
-
-    return req->type == QEMU_AIO_READ && req->done &&
-           fstat(req->fd, &st) == 0 && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size <= req->offset + req->done;
-}
-
 /* The kernel has transferred 0 bytes: the end of the file, or of the disk. */
 static ssize_t laio_no_progress(LaioRequest *req)
 {
@@ -420,7 +382,8 @@ static void laio_process_result(LaioRequest *req, ssize_t res)
         laio_queue(req);
         return;
     }
-    if (res == -EINVAL && laio_tail_is_at_eof(req)) {
+    if (res == -EINVAL && req->type == QEMU_AIO_READ && req->done &&
+        laio_is_at_eof(req->fd, req->offset + req->done)) {
         res = 0;
     }
 
@@ -801,26 +764,15 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
 LinuxAioState *laio_init(Error **errp)
 {
     LinuxAioState *s = g_new0(LinuxAioState, 1);
-    struct aio_ring *ring;
-    int ret;
+    int ret = event_notifier_init(&s->e, false);
 
-    ret = event_notifier_init(&s->e, false);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "failed to initialize event notifier");
         goto free_state;
     }
-    ret = io_setup(LAIO_MAX_EVENTS, &s->ctx);
-    if (ret < 0) {
-        laio_explain_setup(-ret, errp);
+    s->ctx = laio_setup_context(errp);
+    if (!s->ctx) {
         goto cleanup_notifier;
-    }
-    ring = laio_ring(s);
-    if (ring->magic != AIO_RING_MAGIC ||
-        ring->compat_features != AIO_RING_COMPAT_FEATURES ||
-        ring->incompat_features != AIO_RING_INCOMPAT_FEATURES ||
-        ring->header_length != sizeof(*ring)) {
-        error_setg_errno(errp, ENOTSUP, "linux AIO ring of an unknown layout");
-        goto destroy_context;
     }
 
     QSIMPLEQ_INIT(&s->io_q.pending);
@@ -828,8 +780,6 @@ LinuxAioState *laio_init(Error **errp)
     trace_laio_init(s);
     return s;
 
-destroy_context:
-    io_destroy(s->ctx);
 cleanup_notifier:
     event_notifier_cleanup(&s->e);
 free_state:

@@ -72,8 +72,4 @@ typedef struct LaioInfo {
 } LaioInfo;
 void laio_get_info(LinuxAioState *s, LaioInfo *info);
 
-
-/* io_setup(2) has failed with errno @error: set @errp.  Any thread. */
-void laio_explain_setup(int error, Error **errp);
-
 #endif

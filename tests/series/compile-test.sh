@@ -40,7 +40,8 @@ mkdir -p "$work/include/qemu" "$work/include/block"
 cp "$here/include/block/aio.h" "$work/include/qemu/aio.h"
 cp "$src/include/qemu/queue.h" "$src/include/qemu/defer-call.h" \
     "$work/include/qemu"
-cp "$src/block/linux-aio.h" "$work/include/block"
+cp "$src/block/linux-aio.h" "$src/block/linux-aio-ring.h" \
+    "$work/include/block"
 cp "$src/tests/unit/mock-aio-kernel.h" "$src/tests/unit/linux-aio-workers.h" \
     "$work/include"
 
