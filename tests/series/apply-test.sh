@@ -272,6 +272,7 @@ form()
     check "$name: dry run leaves no object behind" \
         test -z "$(git -C "$tree" fsck --unreachable 2> /dev/null)"
     check "$name: patches" "$tool" --format-patch "$out" "$@" "$tree"
+    check "$name: style of the patches" "$src/scripts/check-patches" "$out"
     state "$tree" > after
     check "$name: patches change nothing" cmp start after
     refused "$name: patches again" "$tree" 'not an empty directory' \
@@ -418,6 +419,38 @@ else
     skip 'both small forms give the same' 'no spatch: install coccinelle'
 fi
 check 'allow cached' allow_cached
+
+# --- the style of patches ---
+
+# unstyled WORDS SED: the patches, one of them changed, are told of with WORDS.
+unstyled()
+{
+    rm -rf unstyled
+    cp -r full-11.1-patches unstyled
+    sed -i "$2" unstyled/0005-*.patch
+    ! "$src/scripts/check-patches" unstyled &&
+        "$src/scripts/check-patches" unstyled |
+        grep "^0005-.*:[0-9]*: $1"
+}
+unstyled_all()
+{
+    unstyled "subject is not" '/^Subject:/s/block.linux-aio: //' &&
+        unstyled 'no subject' '/^Subject:/s/PATCH/RFC/' &&
+        unstyled 'is 06/11, not 5/11' '/^Subject:/s#05/11#06/11#' &&
+        unstyled 'no text' '/^$/,/^Fixes/{/^$/!{/^Fixes/!d}}' &&
+        unstyled 'does not end with Signed-off-by' '/^Signed-off/d' &&
+        unstyled 'not "Fixes: commit"' 's/^Fixes: ....../Fixes: /' &&
+        unstyled 'an attachment' '1a MIME-Version: 1.0' &&
+        unstyled '108 columns, 79' \
+            's/^Try again.*/&, and again, and again, and again/' &&
+        unstyled 'space at' 's/^+    s->retries = 0;/& /' &&
+        unstyled tab 's/^+    s->retries = 0;/+\ts->retries = 0;/' &&
+        unstyled 'no braces' 's/^+    s->retries = 0;/+    if (s) s = 0;/' &&
+        unstyled '// comment' 's#^+    s->retries = 0;#& // why#' &&
+        unstyled 'left over' 's/^Try again/@blame again/' &&
+        unstyled '.*has no newline' '$a \\\\ No newline'
+}
+check 'patches without style are told of' unstyled_all
 
 # --- what it refuses ---
 
