@@ -23,7 +23,7 @@ typedef struct {
     uint64_t retry_us;      /* until a call was tried again, the last time */
     uint64_t dsync;         /* writes with RWF_DSYNC */
     uint64_t unflushed;     /* writes without, that no flush came after */
-    uint64_t threads;       /* that call io_submit() */
+    uint64_t threads;       /* that call io_submit(), but the main one */
     uint64_t clock_reads;   /* by those who have called io_submit() */
     uint64_t looks;         /* at descriptors */
     uint64_t turn;          /* the most requests between two looks */

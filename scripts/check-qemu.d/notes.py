@@ -9,7 +9,7 @@ import re
 
 import cases
 import monitor
-from cases import FAULT, KIB, OK
+from cases import FAULT, OK
 from run import MIB, Untried
 
 # A case whose program hangs need not wait longer: nothing takes more than 1 s.

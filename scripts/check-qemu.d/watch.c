@@ -8,7 +8,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "disturb.h"
 
@@ -29,7 +31,7 @@ static int engine_eventfd = -1;
 
 void watch_submit(uint64_t requests, int eventfd, uintptr_t submit_frame)
 {
-    if (!calls++) {
+    if (!calls++ && syscall(SYS_gettid) != getpid()) {
         add(&report->threads, 1);
     }
     frame = submit_frame;

@@ -52,10 +52,18 @@ def node(name, fmt, direct, filename):
 
 def backup(daemon, iothreads):
     """Of "source", under load, to "target"."""
+    if iothreads:
+        daemon.cmd('nbd-server-start', addr={
+            'type': 'unix', 'data': {'path': path('nbd')}})
     for i, name in zip(range(iothreads), ('source', 'target')):
         daemon.cmd('object-add', qom_type='iothread', id='thread%d' % i)
         daemon.cmd('x-blockdev-set-iothread', {
             'node-name': name, 'iothread': 'thread%d' % i})
+    if iothreads:
+        # A disk without a user goes back to the main thread with the job.
+        daemon.cmd('block-export-add', {
+            'type': 'nbd', 'id': 'export', 'node-name': 'source',
+            'iothread': 'thread0', 'fixed-iothread': True})
     # Slow at first: the load comes when there is something left to copy.
     daemon.cmd('blockdev-backup', job_id='backup', device='source',
                target='target', sync='full', speed=1 << 20,
@@ -103,6 +111,9 @@ def one(bench, source_fmt, target_fmt, direct, iothreads):
     seen = bench.read_report(report)
     if bench.library and not seen.calls:
         raise RuntimeError('the daemon has not called io_submit()')
+    # The job takes the target to the iothread of the disk.
+    if bench.library and bool(seen.threads) != bool(iothreads):
+        raise RuntimeError('%d iothreads submit requests' % seen.threads)
     if seen.stack_bytes > MAX_STACK:
         raise RuntimeError('%d bytes of stack' % seen.stack_bytes)
     return seen.stack_bytes
