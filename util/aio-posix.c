@@ -20,6 +20,7 @@
 #include "aio-posix.h"
 #include "qemu/coroutine.h"
 #include "qemu/defer-call.h"
+#include "qemu/error-report.h"
 
 #define AIO_LOOK_NS (2 * SCALE_MS)
 #define AIO_POLL_FIRST_NS 4000
@@ -328,23 +329,25 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
                            int64_t timeout)
 {
     bool adaptive = timeout && ctx->poll_max_ns && ctx->n_poll_handlers > 1;
+    bool need_wait = ctx->fdmon_ops->need_wait &&
+                     ctx->fdmon_ops->need_wait(ctx);
     int64_t start = 0;
     bool found;
 
-    if (!timeout && ctx->nonblocking_look == AIO_LOOK_NEVER) {
+    if (!timeout && ctx->nonblocking_look == AIO_LOOK_NEVER && !need_wait) {
         return;
     }
     if (adaptive) {
         start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
-    if (adaptive && ctx->poll_ns) {
+    if (adaptive && ctx->poll_ns && !need_wait) {
         found = aio_busy_poll(ctx, ready, &timeout);
     } else {
         found = aio_ask_poll_handlers(ctx, ready);
         timeout = found ? 0 : timeout;
     }
 
-    if (timeout || aio_time_to_look(ctx)) {
+    if (timeout || need_wait || aio_time_to_look(ctx)) {
         ctx->nonblocking_since = 0;
         aio_poll_set_started(ctx, false);
         if (timeout) {
@@ -375,6 +378,27 @@ static bool aio_run_callbacks(AioContext *ctx, AioHandlerList *ready)
     return progress || aio_compute_timeout(ctx) == 0;
 }
 
+/* In the home thread, whose own the ring of io_uring must be. */
+static void aio_choose_fdmon(AioContext *ctx)
+{
+    int ret = 0;
+
+    if (ctx->fdmon_wanted == AIO_FDMON_EPOLL ||
+        (ctx->fdmon_wanted == AIO_FDMON_AUTO &&
+         ctx->n_fds >= EPOLL_ENABLE_THRESHOLD)) {
+        fdmon_epoll_upgrade(ctx, false);
+    } else if (ctx->fdmon_wanted == AIO_FDMON_IO_URING &&
+               !ctx->fdmon_chosen) {
+        ret = fdmon_io_uring_upgrade(ctx);
+    }
+    if (ret < 0) {
+        warn_report_once("AIO_FD_MONITOR: there is no io_uring for it here "
+                         "(%s), using ppoll", strerror(-ret));
+        ctx->fdmon_wanted = AIO_FDMON_AUTO;
+    }
+    ctx->fdmon_chosen = true;
+}
+
 bool aio_poll(AioContext *ctx, bool blocking)
 {
     AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
@@ -384,8 +408,9 @@ bool aio_poll(AioContext *ctx, bool blocking)
     assert(!qemu_in_coroutine());
     assert(in_aio_context_home_thread(ctx));
 
-    if (unlikely(ctx->n_fds >= EPOLL_ENABLE_THRESHOLD)) {
-        fdmon_epoll_upgrade(ctx);
+    if (unlikely(!ctx->fdmon_chosen ||
+                 ctx->n_fds >= EPOLL_ENABLE_THRESHOLD)) {
+        aio_choose_fdmon(ctx);
     }
     aio_walk_begin(ctx);
     if (blocking) {
@@ -437,12 +462,20 @@ void aio_dispatch(AioContext *ctx)
 
 void aio_context_setup(AioContext *ctx)
 {
+    static const char *const monitors[] = { "ppoll", "epoll", "io_uring" };
     const char *look = getenv("AIO_NONBLOCKING_LOOK");
+    const char *monitor = getenv("AIO_FD_MONITOR");
+    size_t i;
 
     if (!g_strcmp0(look, "never")) {
         ctx->nonblocking_look = AIO_LOOK_NEVER;
     } else if (!g_strcmp0(look, "always")) {
         ctx->nonblocking_look = AIO_LOOK_ALWAYS;
+    }
+    for (i = 0; monitor && i < ARRAY_SIZE(monitors); i++) {
+        if (!strcmp(monitor, monitors[i])) {
+            ctx->fdmon_wanted = AIO_FDMON_PPOLL + i;
+        }
     }
     ctx->fdmon_ops = &fdmon_ppoll_ops;
     ctx->epollfd = -1;

@@ -11,6 +11,8 @@
 #include <poll.h>
 #include "qemu/aio.h"
 
+typedef struct FDMonPoll FDMonPoll;
+
 struct AioHandler {
     int fd;
     short events;               /* POLLIN, POLLOUT: what is wanted */
@@ -24,6 +26,7 @@ struct AioHandler {
     IOHandler *io_poll_begin;
     IOHandler *io_poll_end;
     void *opaque;
+    FDMonPoll *fdmon_poll;      /* of fdmon-io_uring, under list_lock */
     QLIST_ENTRY(AioHandler) node;
     QLIST_ENTRY(AioHandler) ready;
 };
@@ -42,12 +45,18 @@ struct FDMonOps {
      * to do on @ready, revents filled in.
      */
     void (*wait)(AioContext *ctx, AioHandlerList *ready, int64_t timeout);
+    /*
+     * Must wait() be called even by an iteration that does not wait, since
+     * there is something to submit or to deliver?  Optional: no.
+     */
+    bool (*need_wait)(AioContext *ctx);
     /* Free what the monitor keeps. */
     void (*destroy)(AioContext *ctx);
 };
 
 extern const FDMonOps fdmon_ppoll_ops;
 extern const FDMonOps fdmon_epoll_ops;
+extern const FDMonOps fdmon_io_uring_ops;
 
 /* Descriptors from which epoll is the cheaper one. */
 #define EPOLL_ENABLE_THRESHOLD 64
@@ -56,8 +65,23 @@ extern const FDMonOps fdmon_epoll_ops;
 void aio_add_ready_handler(AioHandlerList *ready, AioHandler *node,
                            short revents);
 
-/* Go over to epoll, for good; false (and ppoll stays) if it fails. */
-bool fdmon_epoll_upgrade(AioContext *ctx);
+/*
+ * Go over to epoll, for good; false (and the monitor stays) if it fails.  From
+ * io_uring only where @force.
+ */
+bool fdmon_epoll_upgrade(AioContext *ctx, bool force);
+/*
+ * Go over to io_uring, for good; home thread.  0, or -errno (-ENOTSUP: before
+ * Linux 6.1; -ENOSYS: built without it), and the monitor stays.
+ */
+#ifdef CONFIG_LINUX_IO_URING
+int fdmon_io_uring_upgrade(AioContext *ctx);
+#else
+static inline int fdmon_io_uring_upgrade(AioContext *ctx)
+{
+    return -ENOSYS;
+}
+#endif
 
 /* ppoll() with a timeout in ns, -1 for none. */
 int qemu_poll_ns(struct pollfd *fds, unsigned nfds, int64_t timeout);

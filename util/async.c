@@ -435,7 +435,7 @@ static GSourceFuncs aio_source_funcs = {
 
 GSource *aio_get_g_source(AioContext *ctx)
 {
-    if (fdmon_epoll_upgrade(ctx)) {
+    if (fdmon_epoll_upgrade(ctx, true)) {
         g_source_add_unix_fd(&ctx->source, ctx->epollfd,
                              G_IO_IN | G_IO_ERR | G_IO_HUP);
     }

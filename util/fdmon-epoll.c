@@ -75,7 +75,7 @@ const FDMonOps fdmon_epoll_ops = {
     .destroy = fdmon_epoll_destroy,
 };
 
-bool fdmon_epoll_upgrade(AioContext *ctx)
+bool fdmon_epoll_upgrade(AioContext *ctx, bool force)
 {
     AioHandler *node;
     bool ok = true;
@@ -83,7 +83,8 @@ bool fdmon_epoll_upgrade(AioContext *ctx)
     if (ctx->fdmon_ops == &fdmon_epoll_ops) {
         return true;
     }
-    if (ctx->epoll_failed) {
+    if (ctx->epoll_failed ||
+        (ctx->fdmon_ops != &fdmon_ppoll_ops && !force)) {
         return false;
     }
 
@@ -100,7 +101,7 @@ bool fdmon_epoll_upgrade(AioContext *ctx)
         }
     }
     if (ok) {
-        fdmon_ppoll_ops.destroy(ctx);
+        ctx->fdmon_ops->destroy(ctx);
         ctx->fdmon_ops = &fdmon_epoll_ops;
     } else {
         if (ctx->epollfd >= 0) {

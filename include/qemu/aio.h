@@ -75,6 +75,11 @@ struct AioContext {
     void *fdmon_opaque;
     int epollfd;                /* -1 when epoll is not in use */
     bool epoll_failed;
+    /* what the first iteration goes over to; by AIO_FD_MONITOR, for tests */
+    enum {
+        AIO_FDMON_AUTO, AIO_FDMON_PPOLL, AIO_FDMON_EPOLL, AIO_FDMON_IO_URING,
+    } fdmon_wanted;
+    bool fdmon_chosen;
 
     /*
      * notify_me counts home-thread sleepers (2 each; 1 is set by the GSource's

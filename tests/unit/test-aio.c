@@ -359,7 +359,9 @@ static void test_notifier_many(void)
             }
         }
     }
-    g_assert_cmpint(ctx->epollfd, >=, 0);
+    if (!getenv("AIO_FD_MONITOR")) {
+        g_assert_cmpint(ctx->epollfd, >=, 0);
+    }
     for (i = 0; i < N; i++) {
         g_assert_cmpint(t[i].runs, ==, 3);
         notifier_cleanup(&t[i]);
