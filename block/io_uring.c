@@ -25,7 +25,6 @@
 #include "qemu/coroutine-tls.h"
 #include "qemu/defer-call.h"
 #include "qemu/error-report.h"
-#include "qemu/event_notifier.h"
 #include "qemu/iov.h"
 #include "qemu/queue.h"
 #include "qemu/timer.h"
@@ -68,9 +67,6 @@ struct LuringState {
     unsigned budget;            /* completions that are left */
     int64_t deadline_ns;        /* 0 until a call completes requests itself */
     bool time_over;
-    EventNotifier e;            /* for yielding only */
-    QEMUTimer *yield_timer;
-    bool yielded;
 
     QEMUTimer *retry_timer;
     bool retry_armed;
@@ -132,10 +128,6 @@ static void luring_budget_begin(LuringState *s)
 {
     s->budget = LURING_BUDGET;
     s->time_over = false;
-    if (s->yielded) {
-        s->yielded = false;
-        timer_del(s->yield_timer);
-    }
     if (s->deadline_ns) {
         s->deadline_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
                          LURING_BUDGET_NS;
@@ -163,17 +155,6 @@ static void luring_charge_time(LuringState *s)
 
 /* --- own wake-up (L3) --- */
 
-/* Come back after the event loop has looked at all descriptors and timers. */
-static void luring_yield(LuringState *s)
-{
-    if (!s->yielded) {
-        s->yielded = true;
-        event_notifier_set(&s->e);
-        timer_mod(s->yield_timer,
-                  qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + LURING_YIELD_NS);
-    }
-}
-
 /* Is there anything that need not wait for the kernel? */
 static bool luring_has_work(LuringState *s)
 {
@@ -189,8 +170,8 @@ static void luring_update_bh(LuringState *s)
     bool wanted = luring_has_work(s);
 
     if (wanted && luring_exhausted(s)) {
-        luring_yield(s);
-        wanted = false;
+        /* The BH runs after the others have had their turn (L8). */
+        aio_look_next(s->aio_context);
     }
     if (wanted && !s->bh_scheduled) {
         qemu_bh_schedule(s->completion_bh);
@@ -353,42 +334,21 @@ static void luring_completion_bh(void *opaque)
     luring_dispatch(s);
 }
 
-static void luring_yield_cb(void *opaque)
-{
-    luring_dispatch(opaque);
-}
-
-static void luring_notified(EventNotifier *e)
-{
-    event_notifier_test_and_clear(e);
-    luring_dispatch(container_of(e, LuringState, e));
-}
-
-/*
- * Yielding is for descriptors to be looked at.  A handler that cannot be polled
- * at all would keep the whole event loop from polling.
- */
-static bool luring_notified_poll(void *opaque)
-{
-    return false;
-}
-
 /* Where the bottom half is scheduled that will be a dispatch: one is enough. */
 static void luring_poll_ready(void *opaque)
 {
     LuringState *s = opaque;
 
-    if (!s->bh_scheduled && !s->yielded) {
+    if (!s->bh_scheduled) {
         luring_dispatch(s);
     }
 }
 
-/* While it yields the engine wants the event loop to look at descriptors. */
 static bool luring_poll_cb(void *opaque)
 {
     LuringState *s = opaque;
 
-    return !s->yielded && (luring_has_events(s) || luring_needs_enter(s));
+    return luring_has_events(s) || luring_needs_enter(s);
 }
 
 /* --- submission --- */
@@ -598,7 +558,6 @@ void luring_get_info(LuringState *s, LuringInfo *info)
         .in_flight = s->in_flight,
         .blocked = s->blocked,
         .bh_scheduled = s->bh_scheduled,
-        .yielded = s->yielded,
         .retry_armed = s->retry_armed,
         .ring_empty = !luring_has_events(s),
         .depth = get_luring_submit_depth(),
@@ -612,11 +571,9 @@ void luring_detach_aio_context(LuringState *s, AioContext *old_context)
 
     aio_set_fd_handler(old_context, s->ring.ring_fd, NULL, NULL, NULL, NULL,
                        NULL);
-    aio_set_event_notifier(old_context, &s->e, NULL, NULL, NULL);
     qemu_bh_delete(s->completion_bh);
-    timer_free(s->yield_timer);
     timer_free(s->retry_timer);
-    s->bh_scheduled = s->yielded = s->retry_armed = false;
+    s->bh_scheduled = s->retry_armed = false;
     s->aio_context = NULL;
 }
 
@@ -624,8 +581,6 @@ void luring_attach_aio_context(LuringState *s, AioContext *new_context)
 {
     s->aio_context = new_context;
     s->completion_bh = aio_bh_new(new_context, luring_completion_bh, s);
-    s->yield_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
-                                   luring_yield_cb, s);
     s->retry_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
                                    luring_retry_cb, s);
     s->retry_delay_ns = 0;
@@ -633,8 +588,6 @@ void luring_attach_aio_context(LuringState *s, AioContext *new_context)
     luring_budget_reset(s);
     aio_set_fd_handler(new_context, s->ring.ring_fd, luring_poll_ready, NULL,
                        luring_poll_cb, luring_poll_ready, s);
-    aio_set_event_notifier(new_context, &s->e, luring_notified,
-                           luring_notified_poll, luring_notified);
 }
 
 /* The ring, with as much of what helps as the kernel has; 0 or -errno. */
@@ -673,16 +626,9 @@ LuringState *luring_init(Error **errp)
     int ret;
 
     QSIMPLEQ_INIT(&s->pending);
-    ret = event_notifier_init(&s->e, false);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "failed to initialize event notifier");
-        g_free(s);
-        return NULL;
-    }
     ret = luring_init_ring(s);
     if (ret < 0) {
         luring_explain_setup(-ret, errp);
-        event_notifier_cleanup(&s->e);
         g_free(s);
         return NULL;
     }
@@ -693,6 +639,5 @@ void luring_cleanup(LuringState *s)
 {
     assert(!s->aio_context);
     io_uring_queue_exit(&s->ring);
-    event_notifier_cleanup(&s->e);
     g_free(s);
 }

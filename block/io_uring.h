@@ -27,8 +27,6 @@
 #define LURING_BUDGET 1024
 #define LURING_BUDGET_NS 1000000LL
 #define LURING_SYNC_BYTES (4 * MiB)
-/* Goes on after that long even if nobody has looked at descriptors. */
-#define LURING_YIELD_NS 100000LL
 
 /* L6: first and longest delay before -EAGAIN is tried again, in ns. */
 #define LURING_RETRY_MIN_NS 100000LL
@@ -44,7 +42,6 @@ typedef struct LuringInfo {
     unsigned in_flight;
     bool blocked;               /* pending waits for a completion or timer */
     bool bh_scheduled;
-    bool yielded;               /* notifier set, and a timer armed */
     bool retry_armed;
     bool ring_empty;
     unsigned depth;             /* active luring_submit() of this thread */

@@ -329,8 +329,9 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
                            int64_t timeout)
 {
     bool adaptive = timeout && ctx->poll_max_ns && ctx->n_poll_handlers > 1;
-    bool need_wait = ctx->fdmon_ops->need_wait &&
-                     ctx->fdmon_ops->need_wait(ctx);
+    bool need_wait = ctx->look_next ||
+                     (ctx->fdmon_ops->need_wait &&
+                      ctx->fdmon_ops->need_wait(ctx));
     int64_t start = 0;
     bool found;
 
@@ -349,6 +350,7 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
 
     if (timeout || need_wait || aio_time_to_look(ctx)) {
         ctx->nonblocking_since = 0;
+        ctx->look_next = false;
         aio_poll_set_started(ctx, false);
         if (timeout) {
             /* Notifications are on again: what came before is seen here. */

@@ -108,6 +108,7 @@ struct AioContext {
         AIO_LOOK_BY_TIME, AIO_LOOK_NEVER, AIO_LOOK_ALWAYS,
     } nonblocking_look;
     int64_t nonblocking_since;  /* first such iteration after a look, in ns */
+    bool look_next;             /* aio_look_next() */
 
     int64_t aio_max_batch;      /* requests per io_submit; 0: the default */
 
@@ -200,6 +201,15 @@ void aio_set_event_notifier_poll(AioContext *ctx, EventNotifier *notifier,
  * callbacks may call it again.
  */
 bool aio_poll(AioContext *ctx, bool blocking);
+
+/*
+ * Let the next iteration look at all descriptors, whether it waits or not: for
+ * who would otherwise keep the loop busy with a BH.  Home thread.
+ */
+static inline void aio_look_next(AioContext *ctx)
+{
+    ctx->look_next = true;
+}
 
 /* Pieces of an iteration, for the GSource. */
 bool aio_prepare(AioContext *ctx);
