@@ -55,7 +55,7 @@ static void aio_free_deleted_locked(AioContext *ctx)
 {
     AioHandler *node, *next;
 
-    ctx->deleted_handlers = false;
+    qatomic_set(&ctx->deleted_handlers, false);
     QLIST_FOREACH_SAFE(node, &ctx->aio_handlers, node, next) {
         if (node->deleted) {
             QLIST_REMOVE(node, node);
@@ -64,49 +64,44 @@ static void aio_free_deleted_locked(AioContext *ctx)
     }
 }
 
-static void aio_walk_begin(AioContext *ctx)
-{
-    qemu_rec_mutex_lock(&ctx->list_lock);
-    ctx->walking++;
-    qemu_rec_mutex_unlock(&ctx->list_lock);
-}
-
+/*
+ * Handlers are freed by the home thread only, here, so that walking takes no
+ * lock.  A change wakes the home thread, which frees what it has deleted.
+ */
 static void aio_walk_end(AioContext *ctx)
 {
-    qemu_rec_mutex_lock(&ctx->list_lock);
-    if (!--ctx->walking && ctx->deleted_handlers) {
+    if (!--ctx->walking && qatomic_read(&ctx->deleted_handlers)) {
+        qemu_rec_mutex_lock(&ctx->list_lock);
         aio_free_deleted_locked(ctx);
+        qemu_rec_mutex_unlock(&ctx->list_lock);
     }
-    qemu_rec_mutex_unlock(&ctx->list_lock);
 }
 
 static void aio_delete_handler_locked(AioContext *ctx, AioHandler *node)
 {
     if (node->events) {
         ctx->fdmon_ops->update(ctx, node, node->fd, node->events, 0);
-        ctx->n_fds--;
+        qatomic_set(&ctx->n_fds, ctx->n_fds - 1);
     }
     if (node->io_poll) {
-        ctx->n_poll_handlers--;
+        qatomic_set(&ctx->n_poll_handlers, ctx->n_poll_handlers - 1);
     }
-    node->deleted = true;
-    ctx->deleted_handlers = true;
-    if (!ctx->walking) {
-        aio_free_deleted_locked(ctx);
-    }
+    qatomic_set(&node->deleted, true);
+    qatomic_set(&ctx->deleted_handlers, true);
 }
 
 static void aio_add_handler_locked(AioContext *ctx, const AioHandler *new)
 {
     AioHandler *node = g_memdup2(new, sizeof(*new));
 
-    QLIST_INSERT_HEAD(&ctx->aio_handlers, node, node);
+    /* Pairs with the walks of the home thread. */
+    QLIST_INSERT_HEAD_ATOMIC(&ctx->aio_handlers, node, node);
     if (node->events) {
         ctx->fdmon_ops->update(ctx, node, node->fd, 0, node->events);
-        ctx->n_fds++;
+        qatomic_set(&ctx->n_fds, ctx->n_fds + 1);
     }
     if (node->io_poll) {
-        ctx->n_poll_handlers++;
+        qatomic_set(&ctx->n_poll_handlers, ctx->n_poll_handlers + 1);
     }
 }
 
@@ -194,13 +189,13 @@ static bool aio_dispatch_handler(AioContext *ctx, AioHandler *node)
 
     node->revents = 0;
     node->poll_ready = false;
-    if (node->deleted) {
+    if (qatomic_read(&node->deleted)) {
         return false;
     }
     if (poll_ready) {
         node->io_poll_ready(node->opaque);
         progress = node->opaque != &ctx->notifier;
-        if (!revents || node->deleted) {
+        if (!revents || qatomic_read(&node->deleted)) {
             return progress;
         }
     }
@@ -210,7 +205,8 @@ static bool aio_dispatch_handler(AioContext *ctx, AioHandler *node)
         /* The notifier only says that there is something elsewhere. */
         progress |= node->opaque != &ctx->notifier;
     }
-    if (!node->deleted && (revents & (POLLOUT | POLLERR | POLLHUP)) &&
+    if (!qatomic_read(&node->deleted) &&
+        (revents & (POLLOUT | POLLERR | POLLHUP)) &&
         node->io_write) {
         node->io_write(node->opaque);
         progress = true;
@@ -238,8 +234,9 @@ static bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready)
     AioHandler *node;
     bool found = false;
 
-    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
-        if (node->io_poll && !node->deleted && node->io_poll(node->opaque)) {
+    QLIST_FOREACH_ATOMIC(node, &ctx->aio_handlers, node) {
+        if (node->io_poll && !qatomic_read(&node->deleted) &&
+            node->io_poll(node->opaque)) {
             node->poll_ready = true;
             aio_add_ready_handler(ready, node, 0);
             found = true;
@@ -256,10 +253,10 @@ static void aio_poll_set_started(AioContext *ctx, bool started)
         return;
     }
     ctx->poll_started = started;
-    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+    QLIST_FOREACH_ATOMIC(node, &ctx->aio_handlers, node) {
         IOHandler *fn = started ? node->io_poll_begin : node->io_poll_end;
 
-        if (fn && !node->deleted) {
+        if (fn && !qatomic_read(&node->deleted)) {
             fn(node->opaque);
         }
     }
@@ -328,7 +325,8 @@ static bool aio_time_to_look(AioContext *ctx)
 static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
                            int64_t timeout)
 {
-    bool adaptive = timeout && ctx->poll_max_ns && ctx->n_poll_handlers > 1;
+    bool adaptive = timeout && ctx->poll_max_ns &&
+                    qatomic_read(&ctx->n_poll_handlers) > 1;
     bool need_wait = ctx->look_next ||
                      (ctx->fdmon_ops->need_wait &&
                       ctx->fdmon_ops->need_wait(ctx));
@@ -387,7 +385,7 @@ static void aio_choose_fdmon(AioContext *ctx)
 
     if (ctx->fdmon_wanted == AIO_FDMON_EPOLL ||
         (ctx->fdmon_wanted == AIO_FDMON_AUTO &&
-         ctx->n_fds >= EPOLL_ENABLE_THRESHOLD)) {
+         qatomic_read(&ctx->n_fds) >= EPOLL_ENABLE_THRESHOLD)) {
         fdmon_epoll_upgrade(ctx, false);
     } else if (ctx->fdmon_wanted == AIO_FDMON_IO_URING &&
                !ctx->fdmon_chosen) {
@@ -411,10 +409,10 @@ bool aio_poll(AioContext *ctx, bool blocking)
     assert(in_aio_context_home_thread(ctx));
 
     if (unlikely(!ctx->fdmon_chosen ||
-                 ctx->n_fds >= EPOLL_ENABLE_THRESHOLD)) {
+                 qatomic_read(&ctx->n_fds) >= EPOLL_ENABLE_THRESHOLD)) {
         aio_choose_fdmon(ctx);
     }
-    aio_walk_begin(ctx);
+    ctx->walking++;
     if (blocking) {
         /* Pairs with the barrier in aio_notify(). */
         qatomic_set(&ctx->notify_me, qatomic_read(&ctx->notify_me) + 2);
@@ -439,9 +437,10 @@ bool aio_pending(AioContext *ctx)
     bool pending = false;
     struct pollfd pfd = { .fd = ctx->epollfd, .events = POLLIN };
 
-    aio_walk_begin(ctx);
-    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
-        if (node->io_poll && !node->deleted && node->io_poll(node->opaque)) {
+    ctx->walking++;
+    QLIST_FOREACH_ATOMIC(node, &ctx->aio_handlers, node) {
+        if (node->io_poll && !qatomic_read(&node->deleted) &&
+            node->io_poll(node->opaque)) {
             pending = true;
             break;
         }
@@ -454,7 +453,7 @@ void aio_dispatch(AioContext *ctx)
 {
     AioHandlerList ready = QLIST_HEAD_INITIALIZER(ready);
 
-    aio_walk_begin(ctx);
+    ctx->walking++;
     aio_ask_poll_handlers(ctx, &ready);
     ctx->fdmon_ops->wait(ctx, &ready, 0);
     aio_notify_accept(ctx);

@@ -2,8 +2,8 @@
 /*
  * Shared by aio-posix.c and the fd monitors.
  *
- * A handler is changed under ctx->list_lock and freed only while no
- * aio_poll() frame holds one (ctx->walking == 0).
+ * A handler is changed under ctx->list_lock, and freed by the home thread,
+ * while no aio_poll() frame holds one (ctx->walking == 0).
  */
 #ifndef AIO_POSIX_H
 #define AIO_POSIX_H
@@ -18,7 +18,7 @@ struct AioHandler {
     short events;               /* POLLIN, POLLOUT: what is wanted */
     short revents;              /* what was found; home thread only */
     bool poll_ready;            /* io_poll said yes; home thread only */
-    bool deleted;               /* under list_lock */
+    bool deleted;               /* atomic; set under list_lock */
     IOHandler *io_read;
     IOHandler *io_write;
     AioPollFn *io_poll;

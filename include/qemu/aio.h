@@ -63,14 +63,17 @@ typedef struct AioEngineRefusal {
 struct AioContext {
     GSource source;
 
-    /* fd handlers: list_lock protects changes, walking is the home thread's */
+    /*
+     * fd handlers.  Changes are under list_lock; the home thread walks the list
+     * without, and frees what was deleted once it walks it no more.
+     */
     QemuRecMutex list_lock;
     AioHandlerList aio_handlers;
-    unsigned walking;           /* aio_poll() frames that hold a handler */
-    bool deleted_handlers;      /* something to free when walking is 0 */
-    unsigned n_fds;
+    unsigned walking;           /* aio_poll() frames; home thread only */
+    bool deleted_handlers;      /* atomic: something to free */
+    unsigned n_fds;             /* atomic */
     unsigned handlers_gen;      /* grows with every change; see fdmon-ppoll */
-    unsigned n_poll_handlers;   /* handlers with an io_poll callback */
+    unsigned n_poll_handlers;   /* atomic: those with an io_poll callback */
     const FDMonOps *fdmon_ops;
     void *fdmon_opaque;
     int epollfd;                /* -1 when epoll is not in use */

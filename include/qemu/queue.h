@@ -171,6 +171,15 @@
     (head)->lh_first = (elm);                                                \
     (elm)->field.le_prev = &(head)->lh_first;                                \
 } while (0)
+/* Insert while another thread walks it with QLIST_FOREACH_ATOMIC(). */
+#define QLIST_INSERT_HEAD_ATOMIC(head, elm, field) do {                      \
+    (elm)->field.le_next = (head)->lh_first;                                 \
+    (elm)->field.le_prev = &(head)->lh_first;                                \
+    if ((elm)->field.le_next != NULL) {                                      \
+        (head)->lh_first->field.le_prev = &(elm)->field.le_next;             \
+    }                                                                        \
+    qatomic_store_release(&(head)->lh_first, (elm));                         \
+} while (0)
 #define QLIST_INSERT_BEFORE(listelm, elm, field) do {                        \
     (elm)->field.le_prev = (listelm)->field.le_prev;                         \
     (elm)->field.le_next = (listelm);                                        \
@@ -201,6 +210,10 @@
 #define QLIST_IS_INSERTED(elm, field) ((elm)->field.le_prev != NULL)
 #define QLIST_FOREACH(var, head, field)                                      \
     for ((var) = (head)->lh_first; (var); (var) = (var)->field.le_next)
+/* Walk while others insert at the head; nobody may remove. */
+#define QLIST_FOREACH_ATOMIC(var, head, field)                               \
+    for ((var) = qatomic_load_acquire(&(head)->lh_first); (var);             \
+         (var) = (var)->field.le_next)
 #define QLIST_FOREACH_SAFE(var, head, field, tvar)                           \
     for ((var) = (head)->lh_first;                                           \
          (var) && ((tvar) = (var)->field.le_next, 1);                        \
