@@ -5,7 +5,9 @@
  */
 #include "qemu/osdep.h"
 #include "aio-engines.h"
+#include "block/io_uring.h"
 #include "qapi/error.h"
+#include "qemu/aio-uring.h"
 
 static void aio_free_linux_io_uring(Notifier *notifier, void *opaque)
 {
@@ -20,11 +22,14 @@ static void aio_free_linux_io_uring(Notifier *notifier, void *opaque)
 static void aio_make_linux_io_uring(AioContext *ctx)
 {
     AioEngineRefusal *refusal = &ctx->linux_io_uring_refusal;
+    struct io_uring *ring;
 
     if (aio_engine_is_refused(refusal)) {
         return;
     }
-    ctx->linux_io_uring = luring_init(&refusal->error);
+    ring = aio_uring_share(ctx);
+    ctx->linux_io_uring = ring ? luring_init_shared(ring) :
+                          luring_init(&refusal->error);
     if (!ctx->linux_io_uring) {
         aio_engine_refused(refusal);
         return;

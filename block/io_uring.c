@@ -21,6 +21,7 @@
 #include "block/raw-aio.h"
 #include "block/io_uring.h"
 #include "qapi/error.h"
+#include "qemu/aio-uring.h"
 #include "qemu/coroutine.h"
 #include "qemu/coroutine-tls.h"
 #include "qemu/defer-call.h"
@@ -30,7 +31,6 @@
 #include "qemu/timer.h"
 #include "trace/trace-block.h"
 
-#include <liburing.h>
 
 /* On the stack of the coroutine that waits for it. */
 typedef struct LuringRequest {
@@ -51,13 +51,20 @@ typedef struct LuringRequest {
 /* All fields belong to the home thread. */
 struct LuringState {
     AioContext *aio_context;
-    struct io_uring ring;
+    struct io_uring *ring;      /* own_ring, or the fd monitor's */
+    struct io_uring own_ring;
+    bool shared;
     bool has_read;              /* the kernel (5.6) reads without an iovec */
 
     /* Not in the submission queue yet. */
     QSIMPLEQ_HEAD(, LuringRequest) pending;
     unsigned in_queue;          /* length of pending */
-    unsigned in_flight;         /* accepted by the kernel, not yet reaped */
+    unsigned in_flight;         /* in the SQ or the kernel, not yet reaped */
+    unsigned sq_end;            /* position behind the last one in the SQ */
+    uint64_t sq_bytes;          /* of the requests there */
+    bool left;                  /* the next aio_poll() submits the SQ */
+    bool sync;                  /* requests seem to complete within the call */
+    unsigned left_in_a_row;     /* batches */
     bool blocked;               /* wait for a completion or the retry timer */
 
     QEMUBH *completion_bh;
@@ -85,13 +92,33 @@ static void luring_deferred_fn(void *opaque);
 /* Does the kernel have completions that it only shows to who calls it? */
 static bool luring_needs_enter(LuringState *s)
 {
-    return qatomic_read(s->ring.sq.kflags) &
+    return qatomic_read(s->ring->sq.kflags) &
            (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+}
+
+/* Hand over the monitor's completions before the first of a request. */
+static bool luring_skip_others(LuringState *s)
+{
+    struct io_uring_cqe *cqe;
+
+    while (io_uring_cq_ready(s->ring) &&
+           io_uring_peek_cqe(s->ring, &cqe) == 0) {
+        uint64_t user_data = cqe->user_data;
+        int res = cqe->res;
+
+        if (!aio_uring_is_own(cqe)) {
+            return true;
+        }
+        io_uring_cqe_seen(s->ring, cqe);
+        aio_uring_process(s->aio_context, user_data, res);
+    }
+    return false;
 }
 
 static bool luring_has_events(LuringState *s)
 {
-    return io_uring_cq_ready(&s->ring);
+    return io_uring_cq_ready(s->ring) &&
+           (!s->shared || luring_skip_others(s));
 }
 
 /* Take one event off the ring; false if there is none. */
@@ -99,22 +126,43 @@ static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
 {
     struct io_uring_cqe *cqe;
 
-    if (!luring_has_events(s) || io_uring_peek_cqe(&s->ring, &cqe) < 0) {
+    if (!luring_has_events(s) || io_uring_peek_cqe(s->ring, &cqe) < 0) {
         return false;
     }
     *req = io_uring_cqe_get_data(cqe);
     *res = cqe->res;
-    io_uring_cqe_seen(&s->ring, cqe);
+    io_uring_cqe_seen(s->ring, cqe);
     s->in_flight--;
     /* Before any callback runs: a nested event loop may depend on it. */
     s->blocked = false;
     return true;
 }
 
-/* Requests that wait to be taken by the kernel, prepared or not. */
+/*
+ * Requests in the submission queue.  Entries of the monitor behind them do not
+ * count; those between them do, which are there only after a refusal.
+ */
+static unsigned luring_in_sq(LuringState *s)
+{
+    unsigned khead = s->ring->sq.sqe_tail - io_uring_sq_ready(s->ring);
+    int n = s->sq_end - khead;
+
+    return MIN(MAX(n, 0), (int)s->in_flight);
+}
+
+/*
+ * Requests that wait for luring_submit(), prepared or not.  What is left to the
+ * next aio_poll() does not.
+ */
 static bool luring_has_pending(LuringState *s)
 {
-    return s->in_queue || io_uring_sq_ready(&s->ring);
+    return s->in_queue || (!s->left && luring_in_sq(s));
+}
+
+/* Will there be a completion? */
+static bool luring_kernel_has_some(LuringState *s)
+{
+    return s->in_flight > luring_in_sq(s);
 }
 
 /* --- the budget of a dispatch (L8) --- */
@@ -181,11 +229,15 @@ static void luring_update_bh(LuringState *s)
     s->bh_scheduled = wanted;
 }
 
-/* Before a callback, which may run a nested event loop: leave that a way in. */
-static void luring_offer_bh(LuringState *s)
+/*
+ * Before a callback, which may run a nested event loop: leave that a way in
+ * (L4).  It asks luring_poll_cb().  Where there is no nested loop this costs
+ * nothing, as a BH would, for which the next turn of the loop does not wait.
+ */
+static void luring_offer(LuringState *s)
 {
-    if (!s->bh_scheduled) {
-        luring_update_bh(s);
+    if (luring_has_work(s)) {
+        aio_look_next(s->aio_context);
     }
 }
 
@@ -234,16 +286,20 @@ static ssize_t luring_no_progress(LuringRequest *req)
 
 static void luring_arm_retry(LuringState *s);
 
+/* Submit no more until a completion, or the timer if none will come (L6). */
+static void luring_block(LuringState *s)
+{
+    s->blocked = true;
+    if (!luring_kernel_has_some(s) && !s->retry_armed) {
+        luring_arm_retry(s);
+    }
+}
+
 /* The kernel could not do it now: wait as if it had not taken it (L6). */
 static void luring_try_later(LuringRequest *req)
 {
-    LuringState *s = req->s;
-
     luring_queue(req);
-    s->blocked = true;
-    if (!s->in_flight && !s->retry_armed) {
-        luring_arm_retry(s);
-    }
+    luring_block(req->s);
 }
 
 /* The kernel is done with @req: complete it, or queue it, or its tail. */
@@ -281,7 +337,7 @@ static unsigned luring_reap_events(LuringState *s)
             s->retry_delay_ns = 0;
             s->retries = 0;
         }
-        luring_offer_bh(s);
+        luring_offer(s);
         luring_process_result(req, res);
     }
     return events;
@@ -315,7 +371,7 @@ static void luring_dispatch(LuringState *s)
 {
     luring_budget_begin(s);
     if (luring_needs_enter(s)) {
-        io_uring_get_events(&s->ring);
+        io_uring_get_events(s->ring);
     }
     luring_reap(s);
     /* Where this is within another section, its end did not submit. */
@@ -348,7 +404,7 @@ static bool luring_poll_cb(void *opaque)
 {
     LuringState *s = opaque;
 
-    return luring_has_events(s) || luring_needs_enter(s);
+    return luring_has_work(s) || luring_needs_enter(s);
 }
 
 /* --- submission --- */
@@ -411,55 +467,59 @@ static void luring_prep(LuringRequest *req, struct io_uring_sqe *sqe)
 
 /*
  * Pending requests go to the submission queue, as far as there is room, and,
- * where requests take their time within the call, not too many bytes.
+ * where requests may take their time within the call, not too many bytes.
  */
-static void luring_fill_sq(LuringState *s)
+static void luring_fill_sq(LuringState *s, bool bounded)
 {
-    unsigned room = LURING_MAX_EVENTS - s->in_flight;
-    uint64_t bytes = 0;
-
+    if (!luring_in_sq(s)) {
+        s->sq_bytes = 0;
+    }
     while (!QSIMPLEQ_EMPTY(&s->pending) &&
-           io_uring_sq_ready(&s->ring) < room &&
-           (!s->deadline_ns || bytes < LURING_SYNC_BYTES)) {
+           s->in_flight < LURING_MAX_EVENTS &&
+           (!bounded || s->sq_bytes < LURING_SYNC_BYTES)) {
         LuringRequest *req = QSIMPLEQ_FIRST(&s->pending);
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+        struct io_uring_sqe *sqe = io_uring_get_sqe(s->ring);
 
         if (!sqe) {
             break;
         }
         QSIMPLEQ_REMOVE_HEAD(&s->pending, next);
         s->in_queue--;
-        bytes += req->qiov ? req->qiov->size : 0;
+        s->in_flight++;
+        s->sq_bytes += req->qiov ? req->qiov->size : 0;
         luring_prep(req, sqe);
+        s->sq_end = s->ring->sq.sqe_tail;
     }
 }
 
 /* Give the kernel all that it takes.  No coroutine runs. */
 static void luring_submit_pending(LuringState *s, unsigned depth)
 {
+    s->left = false;
     while (luring_has_pending(s) && !s->time_over) {
+        bool had_events = luring_has_events(s) || luring_needs_enter(s);
         unsigned count;
         int ret = -EBUSY;
 
-        luring_fill_sq(s);
-        count = io_uring_sq_ready(&s->ring);
+        /* It is not known how a call of the event loop ended. */
+        luring_fill_sq(s, s->deadline_ns || s->shared);
+        count = io_uring_sq_ready(s->ring);
         if (count) {
             do {
-                ret = io_uring_submit(&s->ring);
+                ret = io_uring_submit(s->ring);
             } while (ret == -EINTR);
             trace_luring_submit(s, count, ret, depth);
         }
         if (ret <= 0) {
             /* Whatever the reason is, the requests stay where they are. */
-            s->blocked = true;
-            if (!s->in_flight && !s->retry_armed) {
-                luring_arm_retry(s);
-            }
+            luring_block(s);
             return;
         }
-        s->in_flight += ret;
         if (luring_has_events(s)) {
             luring_charge_time(s);
+        }
+        if (!had_events) {
+            s->sync = luring_has_events(s);
         }
     }
 }
@@ -482,11 +542,33 @@ static void luring_submit(LuringState *s)
     luring_update_bh(s);
 }
 
+/*
+ * Let the next aio_poll() submit with the system call that waits, if this is
+ * all that there is.  Not where requests complete within the call: there a
+ * dispatch goes on with what they have caused.  Now and then a batch is
+ * submitted to see whether they do.
+ */
+static bool luring_leave_pending(LuringState *s)
+{
+    if (!s->shared || s->sync || !aio_uring_can_leave(s->aio_context) ||
+        ++s->left_in_a_row % LURING_LEFT_MAX == 0) {
+        return false;
+    }
+    luring_fill_sq(s, true);
+    if (s->in_queue) {
+        return false;
+    }
+    s->left = true;
+    aio_uring_leave(s->aio_context);
+    luring_update_bh(s);
+    return true;
+}
+
 static void luring_deferred_fn(void *opaque)
 {
     LuringState *s = opaque;
 
-    if (luring_has_pending(s) && !s->blocked) {
+    if (luring_has_pending(s) && !s->blocked && !luring_leave_pending(s)) {
         luring_submit(s);
     }
 }
@@ -516,7 +598,7 @@ static void luring_do_submit(LuringRequest *req)
          * The end of the section submits it; but a nested event loop within
          * the section would wait for that for ever (L4).
          */
-        luring_offer_bh(s);
+        luring_offer(s);
     }
 }
 
@@ -554,8 +636,10 @@ int coroutine_fn luring_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
 void luring_get_info(LuringState *s, LuringInfo *info)
 {
     *info = (LuringInfo) {
-        .pending = s->in_queue + io_uring_sq_ready(&s->ring),
-        .in_flight = s->in_flight,
+        .pending = s->in_queue + luring_in_sq(s),
+        .in_flight = s->in_flight - luring_in_sq(s),
+        .left = s->left,
+        .offered = s->aio_context->look_next && luring_has_work(s),
         .blocked = s->blocked,
         .bh_scheduled = s->bh_scheduled,
         .retry_armed = s->retry_armed,
@@ -564,13 +648,38 @@ void luring_get_info(LuringState *s, LuringInfo *info)
     };
 }
 
+/*
+ * While requests are blocked only a completion or the timer changes that; the
+ * monitor's own need not wait for it.
+ */
+static bool luring_may_submit(void *opaque)
+{
+    LuringState *s = opaque;
+
+    return !s->blocked || !luring_in_sq(s);
+}
+
+/* The event loop tries it again when luring_may_submit() (L6). */
+static void luring_left_refused(void *opaque)
+{
+    luring_block(opaque);
+}
+
+static const AioUringClient luring_client = {
+    .may_submit = luring_may_submit,
+    .refused = luring_left_refused,
+};
+
 void luring_detach_aio_context(LuringState *s, AioContext *old_context)
 {
     assert(s->aio_context == old_context);
     assert(!luring_has_pending(s) && !s->in_flight);
 
-    aio_set_fd_handler(old_context, s->ring.ring_fd, NULL, NULL, NULL, NULL,
+    aio_set_fd_handler(old_context, s->ring->ring_fd, NULL, NULL, NULL, NULL,
                        NULL);
+    if (s->shared) {
+        aio_uring_set_client(old_context, NULL, NULL);
+    }
     qemu_bh_delete(s->completion_bh);
     timer_free(s->retry_timer);
     s->bh_scheduled = s->retry_armed = false;
@@ -586,7 +695,12 @@ void luring_attach_aio_context(LuringState *s, AioContext *new_context)
     s->retry_delay_ns = 0;
     s->retries = 0;
     luring_budget_reset(s);
-    aio_set_fd_handler(new_context, s->ring.ring_fd, luring_poll_ready, NULL,
+    if (s->shared) {
+        aio_uring_set_client(new_context, &luring_client, s);
+    }
+    /* The monitor does not wait for the descriptor of its own ring. */
+    aio_set_fd_handler(new_context, s->ring->ring_fd,
+                       s->shared ? NULL : luring_poll_ready, NULL,
                        luring_poll_cb, luring_poll_ready, s);
 }
 
@@ -613,31 +727,56 @@ static int luring_init_ring(LuringState *s)
             .flags = flags[i], .cq_entries = LURING_MAX_EVENTS,
         };
 
-        ret = io_uring_queue_init_params(LURING_SQ_ENTRIES, &s->ring, &params);
+        ret = io_uring_queue_init_params(LURING_SQ_ENTRIES, s->ring, &params);
     }
-    /* Came with IORING_OP_READ. */
-    s->has_read = ret == 0 && (s->ring.features & IORING_FEAT_RW_CUR_POS);
     return ret;
+}
+
+static LuringState *luring_new(struct io_uring *shared)
+{
+    LuringState *s = g_new0(LuringState, 1);
+
+    QSIMPLEQ_INIT(&s->pending);
+    s->shared = shared;
+    s->ring = shared ? shared : &s->own_ring;
+    s->sync = true;
+    return s;
+}
+
+/* Came with IORING_OP_READ. */
+static void luring_look_for_read(LuringState *s)
+{
+    s->has_read = s->ring->features & IORING_FEAT_RW_CUR_POS;
+}
+
+LuringState *luring_init_shared(struct io_uring *ring)
+{
+    LuringState *s = luring_new(ring);
+
+    s->sq_end = ring->sq.sqe_tail - io_uring_sq_ready(ring);
+    luring_look_for_read(s);
+    return s;
 }
 
 LuringState *luring_init(Error **errp)
 {
-    LuringState *s = g_new0(LuringState, 1);
-    int ret;
+    LuringState *s = luring_new(NULL);
+    int ret = luring_init_ring(s);
 
-    QSIMPLEQ_INIT(&s->pending);
-    ret = luring_init_ring(s);
     if (ret < 0) {
         luring_explain_setup(-ret, errp);
         g_free(s);
         return NULL;
     }
+    luring_look_for_read(s);
     return s;
 }
 
 void luring_cleanup(LuringState *s)
 {
     assert(!s->aio_context);
-    io_uring_queue_exit(&s->ring);
+    if (!s->shared) {
+        io_uring_queue_exit(s->ring);
+    }
     g_free(s);
 }

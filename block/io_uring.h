@@ -13,6 +13,9 @@
 /* Requests that wait for the end of a section, unless aio-max-batch says. */
 #define LURING_DEFAULT_MAX_BATCH 32
 
+/* So many batches in a row are left to the event loop, less one. */
+#define LURING_LEFT_MAX 64
+
 /*
  * L1: how many luring_submit() calls of one thread may be active at a time.
  * The last one submits but does not reap.
@@ -44,9 +47,18 @@ typedef struct LuringInfo {
     bool bh_scheduled;
     bool retry_armed;
     bool ring_empty;
+    bool offered;               /* the next aio_poll() asks the engine */
+    bool left;                  /* the SQ is left to the next aio_poll() */
     unsigned depth;             /* active luring_submit() of this thread */
 } LuringInfo;
 void luring_get_info(LuringState *s, LuringInfo *info);
+
+/*
+ * An engine on the ring of its context's fd monitor, which lives longer than
+ * the engine: see qemu/aio-uring.h.
+ */
+struct io_uring;
+LuringState *luring_init_shared(struct io_uring *ring);
 
 /* io_uring_setup(2) has failed with errno @error: set @errp.  Any thread. */
 void luring_explain_setup(int error, Error **errp);

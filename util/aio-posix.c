@@ -228,8 +228,7 @@ static bool aio_dispatch_ready(AioContext *ctx, AioHandlerList *ready)
 
 /* --- busy polling --- */
 
-/* Ask the io_poll callbacks once; true if one has something to do. */
-static bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready)
+bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready)
 {
     AioHandler *node;
     bool found = false;
@@ -426,7 +425,9 @@ bool aio_poll(AioContext *ctx, bool blocking)
     }
     aio_notify_accept(ctx);
 
+    ctx->dispatching++;
     progress = aio_run_callbacks(ctx, &ready);
+    ctx->dispatching--;
     aio_walk_end(ctx);
     return progress;
 }

@@ -65,6 +65,9 @@ extern const FDMonOps fdmon_io_uring_ops;
 void aio_add_ready_handler(AioHandlerList *ready, AioHandler *node,
                            short revents);
 
+/* Ask the io_poll callbacks once; true if one has something to do. */
+bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready);
+
 /*
  * Go over to epoll, for good; false (and the monitor stays) if it fails.  From
  * io_uring only where @force.

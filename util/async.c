@@ -435,6 +435,8 @@ static GSourceFuncs aio_source_funcs = {
 
 GSource *aio_get_g_source(AioContext *ctx)
 {
+    /* Not io_uring: its descriptor is not readable when it has something. */
+    ctx->fdmon_wanted = AIO_FDMON_EPOLL;
     if (fdmon_epoll_upgrade(ctx, true)) {
         g_source_add_unix_fd(&ctx->source, ctx->epollfd,
                              G_IO_IN | G_IO_ERR | G_IO_HUP);

@@ -83,6 +83,8 @@ bool fdmon_epoll_upgrade(AioContext *ctx, bool force)
     if (ctx->fdmon_ops == &fdmon_epoll_ops) {
         return true;
     }
+    /* An engine cannot do without the ring that it shares. */
+    assert(!ctx->linux_io_uring || !force);
     if (ctx->epoll_failed ||
         (ctx->fdmon_ops != &fdmon_ppoll_ops && !force)) {
         return false;

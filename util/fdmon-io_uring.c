@@ -26,9 +26,10 @@
  * Locking.  list_lock protects polls, their lists and poll->node.
  */
 #include "qemu/osdep.h"
-#include <liburing.h>
 #include "aio-posix.h"
+#include "qemu/aio-uring.h"
 
+/* For the requests of an engine, too: see LURING_SQ_ENTRIES and its kin. */
 #define FDMON_URING_SQ 256
 #define FDMON_URING_CQ 4096
 /* After a refusal the kernel is asked again that much later. */
@@ -55,6 +56,8 @@ typedef struct {
     bool dirty;                 /* atomic: changed is not empty */
     bool found;                 /* home thread: some poll has revents */
     bool submit;                /* home thread: wait() submits what is there */
+    const AioUringClient *client;       /* home thread: uses the ring, too */
+    void *client_opaque;
 } FDMonUring;
 
 static uint64_t fdmon_uring_poll_data(FDMonPoll *poll)
@@ -204,14 +207,18 @@ static void fdmon_uring_reap(AioContext *ctx, FDMonUring *m)
     struct io_uring_cqe *cqe;
 
     while (io_uring_cq_ready(&m->ring) &&
-           io_uring_peek_cqe(&m->ring, &cqe) == 0 &&
-           cqe->user_data & FDMON_URING_TAG) {
+           io_uring_peek_cqe(&m->ring, &cqe) == 0 && aio_uring_is_own(cqe)) {
         uint64_t user_data = cqe->user_data;
         int res = cqe->res;
 
         io_uring_cqe_seen(&m->ring, cqe);
         fdmon_uring_process(ctx, m, user_data, res);
     }
+}
+
+void aio_uring_process(AioContext *ctx, uint64_t user_data, int res)
+{
+    fdmon_uring_process(ctx, ctx->fdmon_opaque, user_data, res);
 }
 
 /* Put the handlers whose polls have found something on @ready. */
@@ -268,10 +275,29 @@ static void fdmon_uring_update(AioContext *ctx, AioHandler *node, int fd,
     }
 }
 
+/* Is there something that wait() is to submit, and may? */
+static bool fdmon_uring_wants_submit(FDMonUring *m)
+{
+    return m->submit && io_uring_sq_ready(&m->ring) &&
+           (!m->client || m->client->may_submit(m->client_opaque));
+}
+
+/* The kernel takes nothing now.  Others need not wait for that. */
+static void fdmon_uring_refused(FDMonUring *m, int64_t timeout)
+{
+    if (m->client) {
+        m->client->refused(m->client_opaque);
+    } else {
+        fdmon_uring_enter(m, false, timeout != 0,
+                          qemu_soonest_timeout(timeout, FDMON_URING_RETRY_NS));
+    }
+}
+
 static void fdmon_uring_wait(AioContext *ctx, AioHandlerList *ready,
                              int64_t timeout)
 {
     FDMonUring *m = ctx->fdmon_opaque;
+    bool submit;
     int ret;
 
     if (qatomic_read(&m->dirty)) {
@@ -280,19 +306,20 @@ static void fdmon_uring_wait(AioContext *ctx, AioHandlerList *ready,
     if (m->found || io_uring_cq_ready(&m->ring)) {
         timeout = 0;
     }
-    if (timeout || m->submit ||
+    submit = fdmon_uring_wants_submit(m);
+    if (timeout || submit ||
         qatomic_read(m->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW |
                                            IORING_SQ_TASKRUN)) {
-        ret = fdmon_uring_enter(m, m->submit, timeout != 0, timeout);
-        if (m->submit && ret < 0 && ret != -EINTR && ret != -ETIME) {
-            /* Refused: others need not wait for that, nor try without end. */
-            fdmon_uring_enter(m, false, timeout != 0,
-                              qemu_soonest_timeout(timeout,
-                                                   FDMON_URING_RETRY_NS));
+        ret = fdmon_uring_enter(m, submit, timeout != 0, timeout);
+        if (submit && ret < 0 && ret != -EINTR && ret != -ETIME) {
+            fdmon_uring_refused(m, timeout);
         }
         m->submit = io_uring_sq_ready(&m->ring);
     }
     fdmon_uring_reap(ctx, m);
+    if (m->client && io_uring_cq_ready(&m->ring)) {
+        aio_ask_poll_handlers(ctx, ready);
+    }
     if (m->found) {
         fdmon_uring_deliver(ctx, m, ready);
     }
@@ -302,7 +329,7 @@ static bool fdmon_uring_need_wait(AioContext *ctx)
 {
     FDMonUring *m = ctx->fdmon_opaque;
 
-    return m->found || m->submit;
+    return m->found || fdmon_uring_wants_submit(m);
 }
 
 static void fdmon_uring_destroy(AioContext *ctx)
@@ -366,6 +393,7 @@ int fdmon_io_uring_upgrade(AioContext *ctx)
     int ret;
 
     assert(in_aio_context_home_thread(ctx));
+    ctx->fdmon_chosen = true;
     if (ctx->fdmon_ops == &fdmon_io_uring_ops) {
         return 0;
     }
@@ -389,4 +417,33 @@ int fdmon_io_uring_upgrade(AioContext *ctx)
     }
     qemu_rec_mutex_unlock(&ctx->list_lock);
     return 0;
+}
+
+struct io_uring *aio_uring_share(AioContext *ctx)
+{
+    FDMonUring *m;
+
+    if (ctx->fdmon_wanted == AIO_FDMON_PPOLL ||
+        ctx->fdmon_wanted == AIO_FDMON_EPOLL ||
+        fdmon_io_uring_upgrade(ctx) < 0) {
+        return NULL;
+    }
+    m = ctx->fdmon_opaque;
+    return &m->ring;
+}
+
+void aio_uring_set_client(AioContext *ctx, const AioUringClient *client,
+                          void *opaque)
+{
+    FDMonUring *m = ctx->fdmon_opaque;
+
+    m->client = client;
+    m->client_opaque = opaque;
+}
+
+void aio_uring_leave(AioContext *ctx)
+{
+    FDMonUring *m = ctx->fdmon_opaque;
+
+    m->submit = true;
 }

@@ -112,6 +112,7 @@ struct AioContext {
     } nonblocking_look;
     int64_t nonblocking_since;  /* first such iteration after a look, in ns */
     bool look_next;             /* aio_look_next() */
+    unsigned dispatching;       /* aio_poll() frames that run callbacks */
 
     int64_t aio_max_batch;      /* requests per io_submit; 0: the default */
 

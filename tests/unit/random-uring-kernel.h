@@ -6,7 +6,8 @@
  * It may refuse calls (EINTR, EAGAIN, EBUSY), take a part of what it is given,
  * complete a request within the call, later, or only when it is called again
  * (as with task work), transfer a part of it, or fail it; time may pass in each
- * of them.
+ * of them.  The ring is the engine's own, or the fd monitor's, which the engine
+ * shares: then it also polls descriptors, and waits.
  */
 #ifndef RANDOM_URING_KERNEL_H
 #define RANDOM_URING_KERNEL_H
@@ -14,6 +15,7 @@
 #include "prng.h"
 
 #include <liburing.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
@@ -21,18 +23,22 @@
 #define UK_REGION 512           /* bytes of the disk for each of them */
 #define UK_FD 1000              /* of the first owner's file */
 #define UK_MAX_LATE (LURING_MAX_EVENTS + LURING_SQ_ENTRIES)
+/* The ring of the fd monitor. */
+#define UK_SHARED_SQ 256
+#define UK_SHARED_CQ 4096
+#define UK_MAX_POLLS 16
 /* A large request: so many times the region of its owner, and no data. */
 #define UK_LARGE_NIOV 4096
 #define UK_LARGE_BYTES (UK_LARGE_NIOV * UK_REGION)
 
 enum {
     UK_SYNC, UK_LATER, UK_TASKRUN, UK_SHORT, UK_FAIL, UK_AGAIN, UK_INTR,
-    UK_REFUSE, UK_PARTIAL, UK_SLOW, UK_NEST, UK_STRICT, UK_FEATURES,
+    UK_REFUSE, UK_PARTIAL, UK_SLOW, UK_NEST, UK_STRICT, UK_SHARED, UK_FEATURES,
 };
 
 static const char *const uk_features[] = {
     "sync", "later", "taskrun", "short", "fail", "again", "intr", "refuse",
-    "partial", "slow", "nest", "strict",
+    "partial", "slow", "nest", "strict", "shared",
 };
 
 /* What the request of an owner must end with. */
@@ -51,11 +57,17 @@ static struct {
     unsigned odds[UK_FEATURES];
     int64_t clock_ns;
     bool live;                  /* a ring is set up */
+    bool shared;                /* and is the fd monitor's */
+    unsigned sq_entries, cq_entries;
     bool large;                 /* all requests are */
     bool had_sync;              /* a call has completed requests itself */
     unsigned khead, sq_ktail, kflags, cq_khead, cq_ktail;
-    struct io_uring_sqe sqes[LURING_SQ_ENTRIES];
-    struct io_uring_cqe cqes[LURING_MAX_EVENTS];
+    unsigned array[UK_SHARED_SQ];
+    struct io_uring_sqe sqes[UK_SHARED_SQ];
+    struct io_uring_cqe cqes[UK_SHARED_CQ];
+    struct io_uring_sqe polls[UK_MAX_POLLS];
+    unsigned nb_polls;
+    int64_t waited_ns;          /* within calls, as the process wanted */
     int ring_fd;
     bool readable;              /* what ring_fd is */
     struct io_uring *ring;
@@ -114,8 +126,10 @@ static void uk_reset(uint64_t seed)
     if (uk.odds[UK_INTR] && uk_below(8) == 0) {
         uk.odds[UK_INTR] = 250;
     }
+    uk.shared = uk.odds[UK_SHARED];
     uk.large = uk.had_sync = false;
     uk.clock_ns = NANOSECONDS_PER_SECOND;
+    uk.waited_ns = 0;
     uk.calls = uk.refused_in_a_row = 0;
     uk.refused_ns = uk.again_ns = 0;
     uk.stack_low = UINTPTR_MAX;
@@ -150,6 +164,84 @@ static void uk_sync_fd(void)
         g_assert_cmpint(read(uk.ring_fd, &value, 8), ==, 8);
     }
     uk.readable = want;
+}
+
+/* --- polls of the fd monitor --- */
+
+static void uk_post(uint64_t user_data, int res)
+{
+    struct io_uring_cqe *cqe = &uk.cqes[uk.cq_ktail % uk.cq_entries];
+
+    g_assert_cmpuint(uk.cq_ktail - uk.cq_khead, <, uk.cq_entries);
+    cqe->user_data = user_data;
+    cqe->res = res;
+    uk.cq_ktail++;
+}
+
+/* Completions of requests that are on the ring. */
+static unsigned uk_completed(void)
+{
+    unsigned i, n = 0;
+
+    for (i = uk.cq_khead; i != uk.cq_ktail; i++) {
+        n += !(uk.cqes[i % uk.cq_entries].user_data & 1);
+    }
+    return n;
+}
+
+/* The descriptors that are ready; @post: tell them, as a call does. */
+static bool uk_run_polls(bool post)
+{
+    bool found = false;
+    unsigned i = 0;
+
+    while (i < uk.nb_polls) {
+        struct pollfd pfd = {
+            .fd = uk.polls[i].fd, .events = uk.polls[i].poll32_events,
+        };
+
+        if (poll(&pfd, 1, 0) > 0) {
+            found = true;
+            if (post) {
+                uk_post(uk.polls[i].user_data, pfd.revents);
+                uk.polls[i] = uk.polls[--uk.nb_polls];
+                continue;
+            }
+        }
+        i++;
+    }
+    return found;
+}
+
+static void uk_cancel_poll(const struct io_uring_sqe *sqe)
+{
+    int res = -ENOENT;
+    unsigned i;
+
+    for (i = 0; i < uk.nb_polls; i++) {
+        if (uk.polls[i].user_data == sqe->addr) {
+            uk_post(sqe->addr, -ECANCELED);
+            uk.polls[i] = uk.polls[--uk.nb_polls];
+            res = 0;
+            break;
+        }
+    }
+    uk_post(sqe->user_data, res);
+}
+
+/* True if @sqe is the monitor's. */
+static bool uk_take_monitors(const struct io_uring_sqe *sqe)
+{
+    if (sqe->opcode == IORING_OP_POLL_ADD) {
+        g_assert(uk.shared && uk.nb_polls < UK_MAX_POLLS);
+        uk.polls[uk.nb_polls++] = *sqe;
+    } else if (sqe->opcode == IORING_OP_POLL_REMOVE) {
+        g_assert(uk.shared);
+        uk_cancel_poll(sqe);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /* --- one request --- */
@@ -234,16 +326,13 @@ static int uk_execute(const struct io_uring_sqe *sqe)
 
 static void uk_complete(const struct io_uring_sqe *sqe)
 {
-    struct io_uring_cqe *cqe = &uk.cqes[uk.cq_ktail % LURING_MAX_EVENTS];
+    int res = uk_execute(sqe);
 
-    g_assert_cmpuint(uk.cq_ktail - uk.cq_khead, <, LURING_MAX_EVENTS);
-    cqe->user_data = sqe->user_data;
-    cqe->res = uk_execute(sqe);
-    uk.again_ns = cqe->res == -EAGAIN ? uk.clock_ns : 0;
+    uk.again_ns = res == -EAGAIN ? uk.clock_ns : 0;
     if (uk_chance(UK_SLOW)) {
         uk.clock_ns += 2000000;
     }
-    uk.cq_ktail++;
+    uk_post(sqe->user_data, res);
     uk.refused_in_a_row = 0;
 }
 
@@ -270,6 +359,7 @@ static void uk_run_tasks(void)
             i++;
         }
     }
+    uk_run_polls(true);
 }
 
 /*
@@ -293,6 +383,9 @@ static void uk_tick(void)
             uk_complete_late(i);
         }
     }
+    if (uk_run_polls(false)) {
+        uk.kflags |= IORING_SQ_TASKRUN;
+    }
     uk_sync_fd();
 }
 
@@ -302,14 +395,17 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
                                struct io_uring_params *p)
 {
     g_assert(!uk.live);
-    g_assert_cmpuint(entries, ==, LURING_SQ_ENTRIES);
-    if (p->flags & IORING_SETUP_SINGLE_ISSUER && uk_below(2)) {
+    uk.sq_entries = uk.shared ? UK_SHARED_SQ : LURING_SQ_ENTRIES;
+    uk.cq_entries = uk.shared ? UK_SHARED_CQ : LURING_MAX_EVENTS;
+    g_assert_cmpuint(entries, ==, uk.sq_entries);
+    g_assert(!!(p->flags & IORING_SETUP_DEFER_TASKRUN) == uk.shared);
+    if (!uk.shared && p->flags & IORING_SETUP_SINGLE_ISSUER && uk_below(2)) {
         return -EINVAL;         /* an older kernel */
     }
-    g_assert_cmpuint(p->cq_entries, ==, LURING_MAX_EVENTS);
+    g_assert_cmpuint(p->cq_entries, ==, uk.cq_entries);
     memset(ring, 0, sizeof(*ring));
     uk.khead = uk.sq_ktail = uk.kflags = uk.cq_khead = uk.cq_ktail = 0;
-    uk.nb_late = 0;
+    uk.nb_late = uk.nb_polls = 0;
     uk.ring_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     uk.readable = false;
     uk.live = true;
@@ -318,15 +414,16 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
     ring->sq.ktail = &uk.sq_ktail;
     ring->sq.kflags = &uk.kflags;
     ring->sq.sqes = uk.sqes;
-    ring->sq.ring_entries = LURING_SQ_ENTRIES;
-    ring->sq.ring_mask = LURING_SQ_ENTRIES - 1;
+    ring->sq.array = uk.array;
+    ring->sq.ring_entries = uk.sq_entries;
+    ring->sq.ring_mask = uk.sq_entries - 1;
     ring->cq.khead = &uk.cq_khead;
     ring->cq.ktail = &uk.cq_ktail;
     ring->cq.cqes = uk.cqes;
-    ring->cq.ring_entries = LURING_MAX_EVENTS;
-    ring->cq.ring_mask = LURING_MAX_EVENTS - 1;
+    ring->cq.ring_entries = uk.cq_entries;
+    ring->cq.ring_mask = uk.cq_entries - 1;
     ring->ring_fd = uk.ring_fd;
-    ring->features = IORING_FEAT_EXT_ARG |
+    ring->features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP |
                      (uk_below(2) ? IORING_FEAT_RW_CUR_POS : 0);
     return 0;
 }
@@ -334,6 +431,7 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
 void io_uring_queue_exit(struct io_uring *ring)
 {
     g_assert(uk.live && ring == uk.ring && !uk.nb_late);
+    uk.nb_polls = 0;
     close(uk.ring_fd);
     uk.live = false;
 }
@@ -348,14 +446,25 @@ static void uk_note_stack(void)
     }
 }
 
+/* How many of the next @count entries are not the monitor's. */
+static unsigned uk_requests(unsigned count)
+{
+    unsigned i, n = 0;
+
+    for (i = uk.khead; i != uk.khead + count; i++) {
+        n += !(uk.sqes[i % uk.sq_entries].user_data & 1);
+    }
+    return n;
+}
+
 /* A call is refused; with nothing in flight not at once again (L6). */
-static int uk_refuse(void)
+static int uk_refuse(unsigned requests)
 {
     static const int errors[] = { -EAGAIN, -EBUSY, -EINTR };
     int error = errors[uk_below(ARRAY_SIZE(errors))];
 
     if (error != -EINTR) {
-        if (!uk.nb_late && uk.cq_khead == uk.cq_ktail) {
+        if (!uk.nb_late && !uk_completed() && requests) {
             g_assert(uk.clock_ns - uk.refused_ns >= LURING_RETRY_MIN_NS);
             uk.refused_ns = uk.clock_ns;
         }
@@ -370,35 +479,39 @@ static int uk_refuse(void)
  */
 static void uk_check_bytes(unsigned count)
 {
-    if (uk.large && uk.had_sync) {
+    if (uk.large && uk.had_sync && count) {
         g_assert_cmpuint((count - 1) * (uint64_t)UK_LARGE_BYTES, <,
                          LURING_SYNC_BYTES);
     }
 }
 
-int io_uring_submit(struct io_uring *ring)
+/* The kernel is given @count entries. */
+static int uk_submit(unsigned count)
 {
-    unsigned count = ring->sq.sqe_tail - uk.khead, i;
+    unsigned i;
 
-    g_assert(uk.live && ring == uk.ring);
     g_assert_cmpuint(count, >, 0);
-    g_assert_cmpuint(count, <=, LURING_SQ_ENTRIES);
+    g_assert_cmpuint(count, <=, uk.sq_entries);
     uk_note_stack();
-    uk_check_bytes(count);
+    uk_check_bytes(uk_requests(count));
     uk.calls++;
-    if (uk.again_ns && !uk.nb_late && uk.cq_khead == uk.cq_ktail) {
+    if (uk.again_ns && !uk.nb_late && !uk_completed() &&
+        uk_requests(count)) {
         g_assert(uk.clock_ns - uk.again_ns >= LURING_RETRY_MIN_NS);     /* L6 */
     }
     uk_run_tasks();
     if (uk_chance(UK_REFUSE)) {
-        return uk_refuse();
+        return uk_refuse(uk_requests(count));
     }
     if (uk_chance(UK_PARTIAL)) {
         count = 1 + uk_below(count);
     }
     for (i = 0; i < count; i++) {
-        struct io_uring_sqe *sqe = &uk.sqes[uk.khead++ % LURING_SQ_ENTRIES];
+        struct io_uring_sqe *sqe = &uk.sqes[uk.khead++ % uk.sq_entries];
 
+        if (uk_take_monitors(sqe)) {
+            continue;
+        }
         if (uk_chance(UK_SYNC)) {
             uk.had_sync = true;
             uk_complete(sqe);
@@ -410,6 +523,65 @@ int io_uring_submit(struct io_uring *ring)
     }
     uk_sync_fd();
     return count;
+}
+
+int io_uring_submit(struct io_uring *ring)
+{
+    g_assert(uk.live && ring == uk.ring);
+    return uk_submit(ring->sq.sqe_tail - uk.khead);
+}
+
+/*
+ * Wait for a completion until @end (0: for ever).  Where none will ever come
+ * the process hangs.
+ */
+static int uk_wait(int64_t end)
+{
+    while (uk.cq_khead == uk.cq_ktail) {
+        int64_t step = uk.nb_late ? 1 + uk_below(300000) : end - uk.clock_ns;
+
+        g_assert(uk.nb_late || end);
+        if (end && uk.clock_ns + step >= end) {
+            uk.waited_ns += end - uk.clock_ns;
+            uk.clock_ns = end;
+            return -ETIME;
+        }
+        uk.waited_ns += step;
+        uk.clock_ns += step;
+        uk_tick();
+        uk_run_tasks();
+    }
+    return 0;
+}
+
+/* Submits and waits, for the fd monitor. */
+int io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
+                    unsigned flags, sigset_t *sig, size_t sz)
+{
+    struct io_uring_getevents_arg *arg = (void *)sig;
+    struct __kernel_timespec *ts = (void *)(uintptr_t)arg->ts;
+    int ret = 0, wait_ret = 0;
+    int64_t end = 0;
+
+    g_assert(uk.live && uk.shared && (int)fd == uk.ring_fd);
+    g_assert(flags & IORING_ENTER_GETEVENTS && flags & IORING_ENTER_EXT_ARG);
+    if (to_submit) {
+        g_assert_cmpuint(to_submit, ==, uk.sq_ktail - uk.khead);
+        ret = uk_submit(to_submit);
+        if (ret != (int)to_submit) {
+            return ret;
+        }
+    }
+    uk_run_tasks();
+    if (min_complete) {
+        if (ts) {
+            end = uk.clock_ns + ts->tv_sec * NANOSECONDS_PER_SECOND +
+                  ts->tv_nsec;
+        }
+        wait_ret = uk_wait(end);
+    }
+    uk_sync_fd();
+    return ret ? ret : wait_ret;
 }
 
 int io_uring_get_events(struct io_uring *ring)
