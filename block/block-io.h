@@ -26,15 +26,20 @@ static inline void tracked_request_begin(BdrvTrackedRequest *req,
     qemu_co_queue_init(&req->wait_queue);
 
     qemu_spin_lock(&bs->reqs_lock);
+    req->ticket = bs->next_ticket++;
     QLIST_INSERT_HEAD(&bs->tracked_requests, req, list);
     qemu_spin_unlock(&bs->reqs_lock);
 }
+
+/* Under reqs_lock: those that wait for @req are going to look again. */
+void bdrv_tracked_request_ended_locked(BdrvTrackedRequest *req);
 
 /* Take it off and wake those that wait for it. */
 static inline void coroutine_fn
 tracked_request_end(BdrvTrackedRequest *req)
 {
     BlockDriverState *bs = req->bs;
+    bool has_waiters;
 
     qemu_spin_lock(&bs->reqs_lock);
     if (unlikely(req->serialising)) {
@@ -42,10 +47,14 @@ tracked_request_end(BdrvTrackedRequest *req)
         qatomic_dec(&bs->serialising_in_flight);
     }
     QLIST_REMOVE(req, list);
+    has_waiters = !qemu_co_queue_empty(&req->wait_queue);
+    if (unlikely(has_waiters)) {
+        bdrv_tracked_request_ended_locked(req);
+    }
     qemu_spin_unlock(&bs->reqs_lock);
 
     /* Off the list: nobody can start to wait for it any more. */
-    if (!qemu_co_queue_empty(&req->wait_queue)) {
+    if (unlikely(has_waiters)) {
         qemu_co_queue_restart_all(&req->wait_queue);
     }
 }

@@ -6,20 +6,51 @@
  *
  * The lists are under bs->reqs_lock.  Serialising requests are on one of their
  * own, too: any other request looks for conflicts only there, since they are
- * few and it may be one of thousands.  A request waits for one other at a time;
- * it does not wait for one that itself waits, since that one will look again,
- * and find this one, when it wakes up.
+ * few and it may be one of thousands.
+ *
+ * First come, first served.  A request waits for one other at a time.  It waits
+ * for each one that is being carried out; for one that itself waits, if that
+ * came before, so that a coroutine with one serialising request after the other
+ * does not keep others away for ever.  The one exception is a request that
+ * waits, perhaps through others, for this one: it will look again, and find
+ * this one, when it wakes up.  So there are no circles, and no deadlock.
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
+
+/* What a request "waits for" from the end of that one until it runs again. */
+static BdrvTrackedRequest woken;
+
+void bdrv_tracked_request_ended_locked(BdrvTrackedRequest *ended)
+{
+    BdrvTrackedRequest *req;
+
+    QLIST_FOREACH(req, &ended->bs->tracked_requests, list) {
+        if (req->waiting_for == ended) {
+            req->waiting_for = &woken;
+        }
+    }
+}
+
+static bool tracked_request_waits_for(const BdrvTrackedRequest *req,
+                                      const BdrvTrackedRequest *other)
+{
+    while (req && req != other) {
+        req = req->waiting_for;
+    }
+    return req;
+}
 
 /* Must @self wait for @req?  One of them is serialising. */
 static bool tracked_request_conflicts(const BdrvTrackedRequest *req,
                                       const BdrvTrackedRequest *self)
 {
-    return !req->waiting_for &&
-           self->overlap_offset < req->overlap_offset + req->overlap_bytes &&
-           req->overlap_offset < self->overlap_offset + self->overlap_bytes;
+    if (self->overlap_offset >= req->overlap_offset + req->overlap_bytes ||
+        req->overlap_offset >= self->overlap_offset + self->overlap_bytes) {
+        return false;
+    }
+    return !req->waiting_for || (req->ticket < self->ticket &&
+                                 !tracked_request_waits_for(req, self));
 }
 
 static BdrvTrackedRequest *

@@ -351,6 +351,7 @@ typedef struct BdrvTrackedRequest {
     QLIST_ENTRY(BdrvTrackedRequest) serialising_list;
     CoQueue wait_queue;
     struct BdrvTrackedRequest *waiting_for;
+    uint64_t ticket;            /* the order in which they came */
 } BdrvTrackedRequest;
 
 typedef struct AioContextNotifier AioContextNotifier;
@@ -414,6 +415,7 @@ struct BlockDriverState {
     QemuSpin reqs_lock;
     QLIST_HEAD(, BdrvTrackedRequest) tracked_requests;
     QLIST_HEAD(, BdrvTrackedRequest) serialising_requests;  /* some of them */
+    uint64_t next_ticket;       /* of the next request */
     int quiesce_counter;        /* main thread only */
     unsigned drain_all_count;   /* drain_all sections in quiesce_counter */
     bool driver_drained;        /* the driver's drain_begin was called */
