@@ -96,13 +96,19 @@ static bool luring_needs_enter(LuringState *s)
            (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
-/* Hand over the monitor's completions before the first of a request. */
-static bool luring_skip_others(LuringState *s)
+/* The first completion on the ring, which is not empty. */
+static inline struct io_uring_cqe *luring_first_cqe(LuringState *s)
 {
-    struct io_uring_cqe *cqe;
+    const struct io_uring_cq *cq = &s->ring->cq;
 
-    while (io_uring_cq_ready(s->ring) &&
-           io_uring_peek_cqe(s->ring, &cqe) == 0) {
+    return &cq->cqes[*cq->khead & cq->ring_mask];
+}
+
+/* Hand over the monitor's completions before the first of a request. */
+static bool __attribute__((noinline)) luring_skip_others(LuringState *s)
+{
+    while (io_uring_cq_ready(s->ring)) {
+        struct io_uring_cqe *cqe = luring_first_cqe(s);
         uint64_t user_data = cqe->user_data;
         int res = cqe->res;
 
@@ -115,10 +121,14 @@ static bool luring_skip_others(LuringState *s)
     return false;
 }
 
-static bool luring_has_events(LuringState *s)
+/* (On a ring of the engine's own there are no others.) */
+static inline bool luring_has_events(LuringState *s)
 {
-    return io_uring_cq_ready(s->ring) &&
-           (!s->shared || luring_skip_others(s));
+    if (!io_uring_cq_ready(s->ring)) {
+        return false;
+    }
+    return likely(!aio_uring_is_own(luring_first_cqe(s))) ||
+           luring_skip_others(s);
 }
 
 /* Take one event off the ring; false if there is none. */
@@ -126,9 +136,10 @@ static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
 {
     struct io_uring_cqe *cqe;
 
-    if (!luring_has_events(s) || io_uring_peek_cqe(s->ring, &cqe) < 0) {
+    if (!luring_has_events(s)) {
         return false;
     }
+    cqe = luring_first_cqe(s);
     *req = io_uring_cqe_get_data(cqe);
     *res = cqe->res;
     io_uring_cqe_seen(s->ring, cqe);
@@ -236,7 +247,7 @@ static void luring_update_bh(LuringState *s)
  */
 static void luring_offer(LuringState *s)
 {
-    if (luring_has_work(s)) {
+    if (!s->aio_context->look_next && luring_has_work(s)) {
         aio_look_next(s->aio_context);
     }
 }
@@ -471,6 +482,8 @@ static void luring_prep(LuringRequest *req, struct io_uring_sqe *sqe)
  */
 static void luring_fill_sq(LuringState *s, bool bounded)
 {
+    unsigned queued = s->in_queue;
+
     if (!luring_in_sq(s)) {
         s->sq_bytes = 0;
     }
@@ -488,6 +501,8 @@ static void luring_fill_sq(LuringState *s, bool bounded)
         s->in_flight++;
         s->sq_bytes += req->qiov ? req->qiov->size : 0;
         luring_prep(req, sqe);
+    }
+    if (s->in_queue != queued) {
         s->sq_end = s->ring->sq.sqe_tail;
     }
 }
