@@ -479,6 +479,10 @@ void aio_context_setup(AioContext *ctx)
             ctx->fdmon_wanted = AIO_FDMON_PPOLL + i;
         }
     }
+    if (monitor && ctx->fdmon_wanted == AIO_FDMON_AUTO) {
+        warn_report_once("AIO_FD_MONITOR: '%s' is none of ppoll, epoll and "
+                         "io_uring", monitor);
+    }
     ctx->fdmon_ops = &fdmon_ppoll_ops;
     ctx->epollfd = -1;
 }
