@@ -9,8 +9,10 @@
 #include "qemu/thread-pool.h"
 
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <limits.h>
 #include <sys/uio.h>
 
@@ -245,16 +247,17 @@ static int handle_aiocb_copy_range(void *opaque)
     return 0;
 }
 
-/* --- what is in the page cache --- */
+/* --- what is in memory --- */
 
 /*
- * A read of what is cached is a copy, which is done sooner than a worker
- * thread is woken.  Longer ones are better done by several threads.
+ * A read of what the page cache has is a copy, and so is any read or write of
+ * a file in a tmpfs: that is done sooner than a worker thread is woken.  Longer
+ * ones are better done by several threads.
  */
 #define CACHED_MAX_BYTES (64 * KiB)
 /*
- * A coroutine that finds all it wants in the cache would never let others run
- * in its thread: each of so many reads goes to a worker thread all the same.
+ * A coroutine all of whose requests are copies would never let others run in
+ * its thread: each of so many goes to a worker thread all the same.
  */
 #define CACHED_IN_A_ROW 32
 /* After misses so many reads do not try, at most. */
@@ -262,18 +265,35 @@ static int handle_aiocb_copy_range(void *opaque)
 
 QEMU_DEFINE_STATIC_CO_TLS(unsigned, cached_in_a_row)
 
-/* Whether it is worth trying: not direct, not long, few misses before. */
-static bool may_be_cached(BDRVFileState *s, int64_t bytes, int niov, int type)
+void file_threads_look(BDRVFileState *s)
 {
-    unsigned row = get_cached_in_a_row();
+    struct statfs st;
+
+    qatomic_set(&s->has_nowait, !(s->open_flags & O_DIRECT));
+    /* A tmpfs does not know RWF_NOWAIT.  The nodes of devices are in one. */
+    qatomic_set(&s->in_memory, !s->is_device && fstatfs(s->fd, &st) == 0 &&
+                st.f_type == TMPFS_MAGIC);
+}
+
+/* Whether a thread is to do this one in any case. */
+static bool thread_has_its_turn(int64_t bytes, int niov)
+{
+    if (bytes > CACHED_MAX_BYTES || niov > IOV_MAX) {
+        return true;
+    }
+    if (get_cached_in_a_row() == CACHED_IN_A_ROW) {
+        set_cached_in_a_row(0);
+        return true;
+    }
+    return false;
+}
+
+/* Whether it is worth trying: not direct, few misses before. */
+static bool may_be_cached(BDRVFileState *s)
+{
     unsigned pause = qatomic_read(&s->cached_pause);
 
-    if (type != QEMU_AIO_READ || !qatomic_read(&s->has_nowait)
-        || bytes > CACHED_MAX_BYTES || niov > IOV_MAX) {
-        return false;
-    }
-    if (row == CACHED_IN_A_ROW) {
-        set_cached_in_a_row(0);
+    if (!qatomic_read(&s->has_nowait)) {
         return false;
     }
     if (pause) {
@@ -284,17 +304,16 @@ static bool may_be_cached(BDRVFileState *s, int64_t bytes, int niov, int type)
 }
 
 /* 0 if the page cache has all of it; -EAGAIN for a thread; or -errno. */
-static int read_cached(BDRVFileState *s, int64_t offset, int64_t bytes,
-                        QEMUIOVector *qiov, int type)
+static int read_cached(BDRVFileState *s, const FilePosixAIOData *a)
 {
     unsigned miss;
     ssize_t n;
 
-    if (!may_be_cached(s, bytes, qiov->niov, type)) {
+    if (!may_be_cached(s)) {
         return -EAGAIN;
     }
-    n = preadv2(s->fd, qiov->iov, qiov->niov, offset, RWF_NOWAIT);
-    if (n == bytes) {
+    n = preadv2(a->fd, a->iov, a->niov, a->offset, RWF_NOWAIT);
+    if (n == a->bytes) {
         qatomic_set(&s->cached_miss, 0);
         set_cached_in_a_row(get_cached_in_a_row() + 1);
         return 0;
@@ -308,6 +327,22 @@ static int read_cached(BDRVFileState *s, int64_t offset, int64_t bytes,
     qatomic_set(&s->cached_miss, miss);
     qatomic_set(&s->cached_pause, miss);
     return -EAGAIN;
+}
+
+/* Without a thread, where nothing has to be waited for; else -EAGAIN. */
+static int rw_at_once(BDRVFileState *s, FilePosixAIOData *a)
+{
+    bool in_memory = qatomic_read(&s->in_memory);
+
+    if ((!in_memory && a->type != QEMU_AIO_READ) || a->fua ||
+        thread_has_its_turn(a->bytes, a->niov)) {
+        return -EAGAIN;
+    }
+    if (in_memory) {
+        set_cached_in_a_row(get_cached_in_a_row() + 1);
+        return handle_aiocb_rw(a);
+    }
+    return read_cached(s, a);
 }
 
 /* --- in coroutines --- */
@@ -327,7 +362,7 @@ static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
         .niov = qiov->niov,
         .fua = flags & BDRV_REQ_FUA,
     };
-    int ret = read_cached(s, offset, bytes, qiov, type);
+    int ret = rw_at_once(s, &a);
 
     if (ret != -EAGAIN) {
         return ret;

@@ -191,7 +191,7 @@ static int file_open_common(BlockDriverState *bs,
     }
     s->needs_alignment = s->open_flags & O_DIRECT;
     s->has_discard = true;
-    s->has_nowait = !(s->open_flags & O_DIRECT);
+    file_threads_look(s);
     bs->supported_write_flags |= BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
     if (!s->is_device) {
@@ -336,7 +336,7 @@ static void file_reopen_commit(BDRVReopenState *state)
         s->fd = rs->fd;
         s->open_flags = rs->open_flags;
         s->needs_alignment = s->open_flags & O_DIRECT;
-        qatomic_set(&s->has_nowait, !(s->open_flags & O_DIRECT));
+        file_threads_look(s);
     }
     s->aio_max_batch = rs->aio_max_batch;
     s->new_perm_fd = -1;

@@ -61,6 +61,7 @@ typedef struct BDRVFileState {
     bool has_nowait;            /* with a page cache, and not refused */
     unsigned cached_miss;       /* how long to pause after the next miss */
     unsigned cached_pause;      /* reads that are still not to be tried */
+    bool in_memory;             /* the file is: reads and writes are copies */
 
     bool use_lock;
     uint64_t locked_perm;       /* of our locks on fd */
@@ -85,6 +86,9 @@ typedef struct FilePosixAIOData {
     PreallocMode prealloc;
     Error **errp;
 } FilePosixAIOData;
+
+/* file-posix-threads.c: note what the engine may do without a thread. */
+void file_threads_look(BDRVFileState *s);
 
 /* file-posix-io.c */
 /* Flush by the engine, and note a failure. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The engine "threads" where the page cache has what is read: no thread is
- * waited for, but now and then one, and errors are told.
+ * The engine "threads" where the page cache has what is read, or the file is in
+ * memory: no thread is waited for, but now and then one, and errors are told.
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
@@ -12,7 +12,9 @@
 
 #include <dlfcn.h>
 #include <glib/gstdio.h>
+#include <linux/magic.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #define BYTES (4 * MiB)
 #define BLOCK 4096
@@ -199,6 +201,105 @@ static void test_end(void)
     blk_unref(blk);
 }
 
+typedef struct {
+    BlockBackend *blk;
+    int64_t offset;
+    int64_t bytes;
+    uint8_t *buf;
+    BdrvRequestFlags flags;
+    int ret;
+    bool done;
+} Write;
+
+static void coroutine_fn write_entry(void *opaque)
+{
+    Write *w = opaque;
+
+    w->ret = blk_co_pwrite(w->blk, w->offset, w->bytes, w->buf, w->flags);
+    w->done = true;
+}
+
+/* As read_at_once(), of the same content at another place. */
+static bool write_at_once(BlockBackend *blk, int64_t offset, int64_t bytes,
+                          BdrvRequestFlags flags, int *ret)
+{
+    Write w = { .blk = blk, .offset = offset, .bytes = bytes,
+                .buf = content + offset, .flags = flags };
+    bool at_once;
+
+    qemu_coroutine_enter(qemu_coroutine_create(write_entry, &w));
+    at_once = w.done;
+    while (!w.done) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    *ret = w.ret;
+    return at_once;
+}
+
+/* @flags: of the open. */
+static void check_in_memory(int flags)
+{
+    BlockBackend *blk = open_file(BDRV_O_RDWR | flags);
+    int i, ret, at_once = 0, in_a_row = 0;
+
+    for (i = 0; i < 1000; i++) {
+        int64_t offset = g_test_rand_int_range(0, BYTES / BLOCK) * BLOCK;
+        bool now;
+
+        if (i % 2) {
+            now = read_at_once(blk, offset, BLOCK, &ret);
+        } else {
+            memset(content + offset, i, BLOCK);
+            now = write_at_once(blk, offset, BLOCK, 0, &ret);
+        }
+        g_assert_cmpint(ret, ==, 0);
+        in_a_row = now ? in_a_row + 1 : 0;
+        at_once += now;
+        g_assert_cmpint(in_a_row, <=, 32);
+    }
+    g_assert_cmpint(at_once, >, 900);
+    /* Long ones, and those that flush, are for threads. */
+    g_assert_false(read_at_once(blk, 0, MiB, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_false(write_at_once(blk, 0, MiB, 0, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_false(write_at_once(blk, 0, BLOCK, BDRV_REQ_FUA, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    blk_unref(blk);
+}
+
+static bool is_tmpfs(const char *name)
+{
+    struct statfs st;
+
+    return statfs(name, &st) == 0 && st.f_type == TMPFS_MAGIC;
+}
+
+static void test_in_memory(void)
+{
+    g_autofree char *saved = path;
+    int fd;
+
+    path = g_strdup("/dev/shm/test-file-posix-cached-XXXXXX");
+    fd = is_tmpfs("/dev/shm") ? g_mkstemp(path) : -1;
+    if (fd < 0) {
+        g_test_skip("/dev/shm is no tmpfs, or cannot be written to");
+    } else {
+        g_assert_cmpint(write(fd, content, BYTES), ==, BYTES);
+        close(fd);
+        check_in_memory(0);
+        /* Linux 6.6 */
+        fd = open(path, O_RDONLY | O_DIRECT);
+        if (fd >= 0) {
+            close(fd);
+            check_in_memory(BDRV_O_NOCACHE);
+        }
+        g_unlink(path);
+    }
+    g_free(path);
+    path = g_steal_pointer(&saved);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -210,6 +311,7 @@ int main(int argc, char **argv)
     g_test_add_func("/file-posix-cached/cached", test_cached);
     g_test_add_func("/file-posix-cached/errors", test_errors);
     g_test_add_func("/file-posix-cached/end", test_end);
+    g_test_add_func("/file-posix-cached/in-memory", test_in_memory);
     ret = g_test_run();
     g_unlink(path);
     g_free(path);
