@@ -10,6 +10,7 @@
 #include "block/block_int.h"
 #include "block/block-copy.h"
 #include "block/buffer-pool.h"
+#include "block/copy-window.h"
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "qemu/ratelimit.h"
@@ -62,6 +63,7 @@ struct BlockCopyCallState {
     int64_t offset;
     int64_t bytes;
     int max_workers;
+    bool background;            /* nobody waits for it */
     int64_t max_chunk;
     bool any_chunk;             /* the caller sets no limit */
     bool ignore_ratelimit;
@@ -71,6 +73,7 @@ struct BlockCopyCallState {
 
     /* The coroutine's, and its tasks', which run in one context. */
     int running;                /* tasks */
+    CopyWindow window;          /* of a call in the background */
     bool waiting;               /* the coroutine, for a task to end */
     QemuCoSleep sleep;
     int ret;
@@ -408,9 +411,12 @@ static void coroutine_fn block_copy_task_entry(void *opaque)
     int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
     int64_t offset = task->offset;
     bool error_is_read = false;
+    CopyMark mark;
     int ret;
 
+    copy_window_begin(&mark);
     ret = block_copy_do(task, &error_is_read);
+    copy_window_end(&call->window, &mark);
     if (ret < 0 && call->ret == 0) {
         call->ret = ret;
         call->error_is_read = error_is_read;
@@ -432,11 +438,22 @@ static void coroutine_fn block_copy_task_entry(void *opaque)
     }
 }
 
-/* Until fewer than @limit tasks run. */
-static void coroutine_fn block_copy_wait_tasks(BlockCopyCallState *call,
-                                               int limit)
+/* Until one more task may run. */
+static void coroutine_fn block_copy_wait_worker(BlockCopyCallState *call)
 {
-    while (call->running >= limit) {
+    while (call->running >= (call->background ?
+                             copy_window_size(&call->window,
+                                              call->max_workers) :
+                             call->max_workers)) {
+        call->waiting = true;
+        qemu_coroutine_yield();
+    }
+}
+
+/* Until no task runs. */
+static void coroutine_fn block_copy_wait_all(BlockCopyCallState *call)
+{
+    while (call->running) {
         call->waiting = true;
         qemu_coroutine_yield();
     }
@@ -560,9 +577,9 @@ static int coroutine_fn block_copy_dirty_clusters(BlockCopyCallState *call)
             qemu_coroutine_enter(qemu_coroutine_create(block_copy_task_entry,
                                                        task));
         }
-        block_copy_wait_tasks(call, call->max_workers);
+        block_copy_wait_worker(call);
     }
-    block_copy_wait_tasks(call, 1);
+    block_copy_wait_all(call);
     return call->ret < 0 ? call->ret : found;
 }
 
@@ -604,6 +621,8 @@ BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
     call->offset = offset;
     call->bytes = bytes;
     call->max_workers = max_workers;
+    call->background = true;
+    copy_window_init(&call->window);
     call->any_chunk = !max_chunk;
     call->max_chunk = max_chunk ? MIN(max_chunk, BLOCK_COPY_MAX_CHUNK) :
                       qatomic_read(&s->use_copy_range) ?

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How many copies a job in the background has in flight.
+ *
+ * Several copies at once keep a disk busy while the thread waits.  Where the
+ * thread itself does the copying, as with Linux AIO on a tmpfs or in a page
+ * cache, more of them are only a longer queue, in which the requests of others
+ * wait.  The window tells these cases apart: the thread has not slept from the
+ * beginning of a copy to its end if it had work all that time, and then fewer
+ * copies are enough; else more may help.
+ *
+ * All of it belongs to the coroutines of one job, in one AioContext at a time.
+ */
+#ifndef BLOCK_COPY_WINDOW_H
+#define BLOCK_COPY_WINDOW_H
+
+#include "qemu/aio.h"
+
+/* The fewest: one is read while the other one is written. */
+#define COPY_WINDOW_MIN 2
+#define COPY_WINDOW_MAX 1024
+
+typedef struct CopyWindow {
+    int size;
+} CopyWindow;
+
+/* The beginning of one copy. */
+typedef struct CopyMark {
+    AioContext *ctx;
+    long sleeps;                /* of the thread, until then */
+} CopyMark;
+
+/* A job begins with the fewest. */
+static inline void copy_window_init(CopyWindow *w)
+{
+    w->size = COPY_WINDOW_MIN;
+}
+
+/* Copies that may be in flight, of @max that the user allows. */
+static inline int copy_window_size(const CopyWindow *w, int max)
+{
+    return MIN(w->size, max);
+}
+
+/* One copy begins, and ends. */
+void copy_window_begin(CopyMark *mark);
+void copy_window_end(CopyWindow *w, const CopyMark *mark);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How many copies a job has in flight: few where the thread does the copying,
+ * many where it waits for the disk.
+ */
+#include "qemu/osdep.h"
+#include "block/backup.h"
+#include "block/block_int.h"
+#include "block/blockjob.h"
+#include "block/mirror.h"
+#include "qemu/main-loop.h"
+
+#define DISK_SIZE (256 * MiB)
+
+static bool sleeps;             /* the disk; else it keeps the thread busy */
+static int in_flight, most;     /* most: since the first reads */
+static int64_t bytes_read;
+static int result;
+
+static int disk_open(BlockDriverState *bs, QOpts *options, int flags,
+                     Error **errp)
+{
+    return 0;
+}
+
+static int64_t coroutine_fn disk_co_getlength(BlockDriverState *bs)
+{
+    return DISK_SIZE;
+}
+
+static int coroutine_fn disk_co_preadv_part(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            QEMUIOVector *qiov,
+                                            size_t qiov_offset,
+                                            BdrvRequestFlags flags)
+{
+    int i;
+
+    in_flight++;
+    bytes_read += bytes;
+    if (bytes_read > DISK_SIZE / 2) {
+        most = MAX(most, in_flight);
+    }
+    if (sleeps) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
+    } else {
+        for (i = 0; i < 3; i++) {
+            aio_co_schedule(qemu_get_current_aio_context(),
+                            qemu_coroutine_self());
+            qemu_coroutine_yield();
+        }
+    }
+    in_flight--;
+    return 0;
+}
+
+static BlockDriver bdrv_disk = {
+    .format_name = "disk",
+    .protocol_name = "disk",
+    .bdrv_open = disk_open,
+    .bdrv_co_getlength = disk_co_getlength,
+    .bdrv_co_preadv_part = disk_co_preadv_part,
+};
+
+static BlockDriverState *open_node(const char *options)
+{
+    return bdrv_open(NULL, NULL, qopts_parse(options, NULL, &error_abort),
+                     BDRV_O_RDWR, &error_abort);
+}
+
+static void job_over(void *opaque, int ret)
+{
+    result = ret;
+}
+
+static BlockJob *new_job(bool mirror, BlockDriverState *source,
+                         BlockDriverState *target, int64_t max_workers)
+{
+    BackupJobOptions backup_options = {
+        .job_id = "job", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+        .max_workers = max_workers,
+    };
+    MirrorJobOptions mirror_options = {
+        .job_id = "job", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+        .buf_size = 64 * MiB,
+    };
+
+    return mirror ? mirror_job_create(source, target, &mirror_options,
+                                      &error_abort) :
+           backup_job_create(source, target, &backup_options, &error_abort);
+}
+
+/* How many reads of the job were in flight. */
+static int run_job(bool mirror, int64_t max_workers)
+{
+    BlockDriverState *source = open_node("driver=disk,node-name=source,"
+                                         "read-only=on");
+    BlockDriverState *target = open_node("driver=null-co,node-name=target,"
+                                         "size=256M");
+    BlockJob *job = new_job(mirror, source, target, max_workers);
+
+    most = 0;
+    bytes_read = 0;
+    result = 1;
+    job_start(&job->job);
+    while (result == 1) {
+        aio_poll(qemu_get_aio_context(), true);
+        if (mirror && job_is_ready(&job->job) &&
+            !job_cancel_requested(&job->job)) {
+            job_lock();
+            job_cancel_locked(&job->job, false);
+            job_unlock();
+        }
+    }
+    g_assert_cmpint(result, ==, 0);
+    g_assert_cmpint(in_flight, ==, 0);
+    g_assert_cmpint(bytes_read, ==, DISK_SIZE);
+    bdrv_unref(source);
+    bdrv_unref(target);
+    return most;
+}
+
+static void test_busy(const void *opaque)
+{
+    sleeps = false;
+    g_assert_cmpint(run_job(GPOINTER_TO_INT(opaque), 0), <=, 4);
+}
+
+static void test_sleeps(const void *opaque)
+{
+    sleeps = true;
+    g_assert_cmpint(run_job(GPOINTER_TO_INT(opaque), 0), >=, 12);
+}
+
+/* What the user allows is the most. */
+static void test_max(void)
+{
+    sleeps = true;
+    g_assert_cmpint(run_job(false, 3), ==, 3);
+    sleeps = false;
+    g_assert_cmpint(run_job(false, 1), ==, 1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    bdrv_register(&bdrv_disk);
+    g_test_add_data_func("/copy-window/backup/busy", NULL, test_busy);
+    g_test_add_data_func("/copy-window/backup/sleeps", NULL, test_sleeps);
+    g_test_add_func("/copy-window/backup/max", test_max);
+    g_test_add_data_func("/copy-window/mirror/busy", GINT_TO_POINTER(1),
+                         test_busy);
+    g_test_add_data_func("/copy-window/mirror/sleeps", GINT_TO_POINTER(1),
+                         test_sleeps);
+    return g_test_run();
+}
