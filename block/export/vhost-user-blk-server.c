@@ -15,6 +15,8 @@
 /* Of refused messages of a client, that are told. */
 #define MAX_REPORTS 8
 #define ACCEPT_RETRY_NS (NANOSECONDS_PER_SECOND / 2)
+/* A message that has begun has to end within that, or an answer to be read. */
+#define MESSAGE_MAX_SECONDS 10
 
 static void server_watch(VuBlkExport *exp, bool watch);
 
@@ -29,8 +31,24 @@ static void client_ready(void *opaque)
     aio_co_wake(g_steal_pointer(&c->waiting));
 }
 
-static void coroutine_fn client_wait(VuBlkClient *c, bool write)
+static void client_too_late(void *opaque)
 {
+    VuBlkClient *c = opaque;
+
+    c->late = true;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+/*
+ * @due: not for ever.  A client may be silent between two messages as long as
+ * it likes; but one that stops within a message has the socket for nothing.
+ */
+static void coroutine_fn client_wait(VuBlkClient *c, bool write, bool due)
+{
+    if (due && !timer_pending(c->timer)) {
+        timer_mod(c->timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                  MESSAGE_MAX_SECONDS * NANOSECONDS_PER_SECOND);
+    }
     c->waiting = qemu_coroutine_self();
     aio_set_fd_handler(qemu_get_aio_context(), c->fd,
                        write ? NULL : client_ready,
@@ -66,11 +84,11 @@ static bool take_fds(struct msghdr *mh, VuMsg *msg)
 }
 
 /*
- * @len bytes; descriptors may come with any of them.  0: as wanted; 1: the
- * client has gone before the first byte; -errno.
+ * @len bytes, of a message that has @begun; descriptors may come with any of
+ * them.  0: as wanted; 1: the client has gone before the first byte; -errno.
  */
 static int coroutine_fn client_read(VuBlkClient *c, VuMsg *msg, void *buf,
-                                    size_t len)
+                                    size_t len, bool begun)
 {
     size_t done = 0;
 
@@ -96,7 +114,7 @@ static int coroutine_fn client_read(VuBlkClient *c, VuMsg *msg, void *buf,
         } else if (n == 0 || c->closing) {
             return done ? -EPIPE : 1;
         } else if (errno == EAGAIN) {
-            client_wait(c, false);
+            client_wait(c, false, begun || done);
         } else if (errno != EINTR) {
             return -errno;
         }
@@ -123,7 +141,7 @@ static int coroutine_fn read_message(VuBlkClient *c, VuMsg *msg, Error **errp)
 
     memset(&msg->u, 0, sizeof(msg->u));
     msg->n_fds = 0;
-    ret = client_read(c, msg, header, sizeof(header));
+    ret = client_read(c, msg, header, sizeof(header), false);
     if (ret) {
         goto out;
     }
@@ -136,11 +154,12 @@ static int coroutine_fn read_message(VuBlkClient *c, VuMsg *msg, Error **errp)
                    "the protocol", msg->flags, msg->size);
         return -EINVAL;
     }
-    ret = client_read(c, msg, &msg->u, msg->size);
+    ret = client_read(c, msg, &msg->u, msg->size, true);
     if (ret > 0) {
         ret = -EPIPE;
     }
 out:
+    timer_del(c->timer);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "cannot read a message");
     }
@@ -174,10 +193,11 @@ static bool coroutine_fn send_message(VuBlkClient *c, VuMsg *msg)
 
         /* So small a message is sent as a whole, or not. */
         if (n >= 0) {
+            timer_del(c->timer);
             return (size_t)n == left;
         }
         if (errno == EAGAIN && !c->closing) {
-            client_wait(c, true);
+            client_wait(c, true, true);
         } else if (errno != EINTR) {
             return false;
         }
@@ -250,6 +270,13 @@ static void coroutine_fn client_entry(void *opaque)
     }
     close_fds(msg);
     g_free(msg);
+    if (exp->client.late) {
+        error_free(err);
+        err = NULL;
+        error_setg(&err, "for %d seconds it has not sent the rest of a "
+                   "message, or not read an answer", MESSAGE_MAX_SECONDS);
+    }
+    timer_free(exp->client.timer);
     if (err && !exp->client.closing) {
         error_reportf_err(err, "export '%s': the client is disconnected: ",
                           exp->common.id);
@@ -269,6 +296,8 @@ void vu_blk_client_start(VuBlkExport *exp, int fd)
 
     assert(c->fd < 0);
     *c = (VuBlkClient) { .fd = fd, .backend_fd = -1 };
+    c->timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
+                             SCALE_NS, client_too_late, c);
     server_watch(exp, false);
     blk_exp_ref(&exp->common);
     qemu_coroutine_enter(qemu_coroutine_create(client_entry, exp));

@@ -77,6 +77,8 @@ typedef struct VuBlkQueue {
 typedef struct VuBlkClient {
     int fd;                     /* -1: there is none */
     bool closing;
+    bool late;                  /* the time for a message was over */
+    QEMUTimer *timer;           /* pending: a message, or an answer, is due */
     unsigned errors;            /* messages that were refused */
     Coroutine *waiting;         /* for the socket */
     uint64_t features;

@@ -410,6 +410,92 @@ def test_many(world):
     world.check_all()
 
 
+class Silent:
+    """Clients that stop in the midst of a message, while others have tests."""
+
+    HALF = {
+        'half a header': struct.pack('<II', 1, 1),
+        'no payload': struct.pack('<III', 2, 1, 8),
+        'half a payload': struct.pack('<IIII', 2, 1, 8, 0),
+    }
+
+    def __init__(self):
+        folder = path('silent.d')
+        os.mkdir(folder)
+        self.sockets = {}
+        self.daemon = Daemon(DAEMON, folder)
+        with open(path('silent'), 'wb') as file:
+            file.truncate(SIZE)
+        self.daemon.cmd('blockdev-add', {
+            'driver': 'file', 'node-name': 'disk', 'filename': path('silent')})
+        self.start = time.monotonic()
+        for what in (*self.HALF, 'reads nothing', 'idle', 'nothing'):
+            name = what.replace(' ', '-')
+            self.daemon.cmd('block-export-add', {
+                'type': 'vhost-user-blk', 'id': name, 'node-name': 'disk',
+                'addr': {'type': 'unix', 'path': path(name)}})
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(path(name))
+            self.sockets[what] = client
+            client.sendall(self.HALF.get(what, b''))
+        self.ask(self.sockets['idle'])
+        flood = self.sockets['reads nothing']
+        flood.settimeout(0.5)
+        try:
+            while True:
+                flood.send(struct.pack('<III', 1, 1, 0) * 100)
+        except socket.timeout:
+            pass
+
+    @staticmethod
+    def ask(client):
+        client.settimeout(5)
+        client.sendall(struct.pack('<III', 1, 1, 0))
+        check('an answer', len(client.recv(20, socket.MSG_WAITALL)) == 20)
+
+    def gone(self, client):
+        """It is disconnected, in the time for it."""
+        client.settimeout(max(1, self.start + 15 - time.monotonic()))
+        try:
+            while client.recv(65536):
+                pass
+        except ConnectionResetError:
+            pass
+
+    def end(self):
+        text = 'has not sent the rest of a message, or not read an answer'
+        self.ask(self.sockets['idle'])
+        self.ask(self.sockets['nothing'])
+        for what in (*self.HALF, 'reads nothing'):
+            # The answers that were sent are still there to be read.
+            if what == 'reads nothing':
+                time.sleep(max(0, self.start + 12 - time.monotonic()))
+            self.gone(self.sockets[what])
+            with socket.socket(socket.AF_UNIX) as other:
+                other.connect(path(what.replace(' ', '-')))
+                self.ask(other)
+        check('not too early', time.monotonic() - self.start > 9)
+        for what in ('idle', 'nothing'):
+            self.ask(self.sockets[what])
+        status = self.daemon.quit()
+        output = self.daemon.output()
+        check('exit status %d: %s' % (status, output[-400:]), status == 0)
+        check(output, output.count(text) == 4)
+
+
+def test_silent(silent):
+    try:
+        silent.end()
+    except Exception as error:
+        print('FAIL silent clients\n   ', '%s: %s' % (
+            type(error).__name__, str(error)[:500]), flush=True)
+        return True
+    finally:
+        silent.daemon.cleanup()
+    print('ok silent clients', flush=True)
+    return False
+
+
 def run(name, function):
     world = None
     try:
@@ -432,6 +518,7 @@ def run(name, function):
 
 def main():
     failed = False
+    silent = Silent()
     for name, function in (
             ('split rings', test_split), ('packed rings', test_packed),
             ('changing rings', test_changing), ('memory', test_memory),
@@ -439,6 +526,7 @@ def main():
             ('descriptors', test_descriptors), ('random', test_random),
             ('many connections', test_many)):
         failed |= run(name, function)
+    failed |= test_silent(silent)
     sys.exit(failed)
 
 
