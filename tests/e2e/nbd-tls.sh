@@ -73,6 +73,23 @@ echo "qemu:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" > psk/keys.ps
 echo "qemu:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" \
     > other-psk/keys.psk
 
+# --- records and negotiations that are wrong, meanwhile ---
+
+certificates=$work
+records()
+{
+    python_test 150 "$here/nbd-tls-records.py" "$IO" "$certificates"
+}
+
+hostile()
+{
+    python_test 150 "$here/nbd-tls-hostile.py" "$QSD" "$work" "$certificates" \
+        1000
+}
+
+part records records
+part hostile hostile
+
 # --- the servers ---
 
 free_port()
@@ -361,4 +378,5 @@ if command -v openssl > /dev/null; then
     refused 'no IV' "$IMG" info "$@" --object \
         "secret,id=pass,keyid=master,format=base64,file=secret.b64" disk.raw
 fi
+parts_end
 summary
