@@ -22,6 +22,8 @@ DAEMON, IMG, FOLDER = (os.path.abspath(a) for a in sys.argv[1:4])
 MIB = 1 << 20
 SIZE = 16 * MIB
 STOCK_IMG = os.environ.get('ORACLE_IMG_PROG', '/usr/bin/qemu-img')
+# The first failure is enough.
+FIRST = os.environ.get('LAIO_FUSE_FIRST') == '1'
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64,
@@ -296,6 +298,8 @@ def main():
             print('FAIL', name)
             print('   ', '%s: %s' % (type(error).__name__, str(error)[:500]))
             traceback.print_exc(limit=-2, file=sys.stdout)
+            if FIRST:
+                break
         finally:
             for daemon in daemons:
                 daemon.cleanup()
