@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-from qsd import Daemon, run
+from qsd import Daemon, QmpError, run
 from guest_vm import Guest, Missing, find_kernel
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -28,7 +28,9 @@ MIB = 64
 # From the first frame that calls io_submit() to the last, of each thread.
 MAX_STACK = 16384
 BAD_SECTOR = 8000
+# "a" is a disk over vhost-user, "b" one over NBD.
 FORMATS = {'a': 'raw', 'b': 'vmdk'}
+SWAPPED = {'a': 'vmdk', 'b': 'raw'}
 
 # One after the other, files that are written, and read back from the disk.
 LOAD = r'''
@@ -66,13 +68,16 @@ class Machine:
     """The daemon, and the guest on it; for "with"."""
 
     def __init__(self, queues=1, packed=False, direct=False, aio='native',
-                 program=None, env=None, errors=False, fragmented=False):
+                 program=None, env=None, errors=False, fragmented=False,
+                 formats=None):
         self.queues, self.packed = queues, packed
         self.direct, self.aio = direct, aio
         self.program, self.env = program or DAEMON, env
         self.errors = errors
         self.fragmented = fragmented
-        self.formats = {'a': 'vmdk', 'b': 'vmdk'} if fragmented else FORMATS
+        self.formats = formats or FORMATS
+        if fragmented:
+            self.formats = {'a': 'vmdk', 'b': 'vmdk'}
         self.daemon = self.guest = None
 
     def __enter__(self):
@@ -194,7 +199,7 @@ def backup_both(machine):
     files = machine.stop_load()
     for name, fmt in targets.items():
         cmd('blockdev-del', node_name='backup-' + name)
-        run(IMG, 'compare', '-q', '-f', FORMATS[name], '-F', fmt,
+        run(IMG, 'compare', '-q', '-f', machine.formats[name], '-F', fmt,
             path(name + '.then'), path(name + '.backup'))
     return files
 
@@ -204,12 +209,13 @@ def trim(machine):
     sh = machine.guest.sh
     sh('for d in a b; do dd if=/dev/urandom of=/disk/$d/big bs=1M count=12; '
        'done; sync')
-    before = [os.stat(path(n)).st_blocks for n in FORMATS]
-    sh('rm /disk/?/big /disk/?/load*; sync; fstrim /disk/a; fstrim /disk/b')
-    after = [os.stat(path(n)).st_blocks for n in FORMATS]
     # A grain of a VMDK stays where it is.
-    if before[0] - after[0] < 8 * 2048:
-        raise RuntimeError('fstrim: %s blocks, then %s' % (before, after))
+    raw = path(next(n for n, fmt in machine.formats.items() if fmt == 'raw'))
+    before = os.stat(raw).st_blocks
+    sh('rm /disk/?/big /disk/?/load*; sync; fstrim /disk/a; fstrim /disk/b')
+    after = os.stat(raw).st_blocks
+    if before - after < 8 * 2048:
+        raise RuntimeError('fstrim: %d blocks, then %d' % (before, after))
 
 
 def resize(machine):
@@ -220,13 +226,14 @@ def resize(machine):
                      % (sectors, sectors))
 
 
-def check_images():
+def check_images(formats):
     """After the end."""
-    run('/sbin/e2fsck', '-fn', path('a'))
-    run(IMG, 'check', '-q', '-f', 'vmdk', path('b'))
-    run(IMG, 'convert', '-f', 'vmdk', '-O', 'raw', path('b'), path('b.raw'))
-    run('/sbin/e2fsck', '-fn', path('b.raw'))
-    os.unlink(path('b.raw'))
+    for name, fmt in formats.items():
+        if fmt == 'vmdk':
+            run(IMG, 'check', '-q', '-f', 'vmdk', path(name))
+        run(IMG, 'convert', '-f', fmt, '-O', 'raw', path(name), path('raw'))
+        run('/sbin/e2fsck', '-fn', path('raw'))
+        os.unlink(path('raw'))
 
 
 def everything(**options):
@@ -237,9 +244,10 @@ def everything(**options):
         trim(machine)
         if machine.sums() != sums:
             raise RuntimeError('a file has changed')
-        resize(machine)
+        if machine.formats['a'] == 'raw':
+            resize(machine)
         machine.quit()
-    check_images()
+    check_images(machine.formats)
     return '%d files' % files
 
 
@@ -270,7 +278,7 @@ def killed(**options):
         if machine.sums() != sums:
             raise RuntimeError('a file has changed')
         machine.quit()
-    check_images()
+    check_images(machine.formats)
     return '%d files' % files
 
 
@@ -292,34 +300,38 @@ def errors():
     return None
 
 
-def full_disk():
+def full_disk(name, formats):
     """A file system that is full, and then larger."""
     os.mkdir(path('small'))
     run('mount', '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', path('small'))
     try:
-        if os.path.exists(path('a')):
-            os.unlink(path('a'))
-        os.symlink(path('small/a'), path('a'))
-        with Machine() as machine:
+        if os.path.exists(path(name)):
+            os.unlink(path(name))
+        os.symlink(path('small/disk'), path(name))
+        with Machine(formats=formats) as machine:
             sh = machine.guest.sh
+            disk = '/dev/vd' + name
             write = ('dd if=/dev/zero bs=1M count=32 2> /dev/null | '
-                     'tr "\\0" x | dd of=/dev/vda bs=64k iflag=fullblock '
-                     'oflag=direct 2>&1')
+                     'tr "\\0" x | dd of=%s bs=64k iflag=fullblock '
+                     'oflag=direct 2>&1' % disk)
             try:
                 sh(write)
                 raise AssertionError('the disk is not full')
             except RuntimeError:
                 pass
-            sh('dd if=/dev/vda of=/dev/null bs=1M iflag=direct')
+            sh('dd if=%s of=/dev/null bs=1M iflag=direct' % disk)
             run('mount', '-o', 'remount,size=80m', path('small'))
             sh(write)
-            sh('[ $(dd if=/dev/vda bs=1M count=32 iflag=direct 2> /dev/null |'
-               ' tr -d x | wc -c) = 0 ]')
+            sh('[ $(dd if=%s bs=1M count=32 iflag=direct 2> /dev/null |'
+               ' tr -d x | wc -c) = 0 ]' % disk)
             machine.guest.power_off()
             machine.daemon.quit()
+        if formats[name] == 'vmdk':
+            run(IMG, 'check', '-q', '-f', 'vmdk', path(name))
     finally:
-        os.unlink(path('a'))
+        os.unlink(path(name))
         run('umount', path('small'))
+        os.rmdir(path('small'))
 
 
 def backup_plain(machine):
@@ -385,26 +397,53 @@ def report(name, function, *arguments, **options):
     return False
 
 
+def has_engine(aio):
+    with open(path('probe'), 'wb') as file:
+        file.truncate(1 << 20)
+    daemon = Daemon(DAEMON, FOLDER)
+    try:
+        daemon.cmd('blockdev-add', node('probe', 'raw', 'probe', False, aio))
+        return True
+    except QmpError as error:
+        print('skip aio=%s: %s' % (aio, error))
+        return False
+    finally:
+        daemon.cleanup()
+
+
 def long_form(bench):
     failed = False
-    for queues, packed, direct, aio in (
-            (4, False, False, 'native'), (4, True, True, 'native'),
-            (1, True, False, 'native'), (4, False, True, 'threads')):
-        name = '%d queues, %s, cache.direct=%s, aio=%s' % (
-            queues, 'packed' if packed else 'split',
+    uring = has_engine('io_uring')
+    for queues, packed, direct, aio, formats in (
+            (4, False, False, 'native', FORMATS),
+            (4, True, True, 'native', SWAPPED),
+            (1, True, False, 'native', SWAPPED),
+            (1, False, True, 'native', FORMATS),
+            (4, False, True, 'threads', FORMATS),
+            (1, False, False, 'threads', SWAPPED),
+            (4, False, True, 'io_uring', SWAPPED),
+            (1, True, False, 'io_uring', FORMATS)):
+        name = '%s over vhost-user, %d queues, %s, cache.direct=%s, aio=%s' % (
+            formats['a'], queues, 'packed' if packed else 'split',
             'on' if direct else 'off', aio)
+        options = {'queues': queues, 'packed': packed, 'direct': direct,
+                   'formats': formats}
+        if aio == 'io_uring' and not uring:
+            continue
         if aio == 'native' and bench.library:
-            failed |= report(name, stack, bench, queues=queues, packed=packed,
-                             direct=direct)
+            failed |= report(name, stack, bench, **options)
         else:
-            failed |= report(name, everything, queues=queues, packed=packed,
-                             direct=direct, aio=aio)
+            failed |= report(name, everything, aio=aio, **options)
     for packed in (False, True):
         failed |= report('the daemon is killed, %s' % (
-            'packed' if packed else 'split'), killed, packed=packed, queues=2)
+            'packed' if packed else 'split'), killed, packed=packed, queues=2,
+            formats=SWAPPED if packed else FORMATS)
     failed |= report('errors', errors)
     if os.geteuid() == 0:
-        failed |= report('a full disk', full_disk)
+        for name, formats in (('a', FORMATS), ('b', SWAPPED), ('b', FORMATS)):
+            failed |= report('a full disk, %s over %s' % (
+                formats[name], 'vhost-user' if name == 'a' else 'NBD'),
+                full_disk, name, formats)
     if PLANTED:
         failed |= report('160 KiB of stack', planted, DAEMON, 0)
         failed |= report('the planted recursion dies of that', planted,

@@ -34,7 +34,7 @@ long=
 seconds=150
 if [ "${LAIO_GUEST:-short}" = long ]; then
     long=long
-    seconds=560
+    seconds=900
 fi
 python_test $seconds "$here/guest.py" "$QSD" "$IMG" "$work" $long $planted
 [ "$python_status" != 77 ] || skip_all "$(sed -n 's/^SKIP: //p' "$work/log")"
