@@ -133,13 +133,10 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     MirrorBlockJob *s = op->s;
     int64_t bytes = MIN(op->bytes, s->len - op->offset);
     bool is_read = false;
-    CopyMark mark;
     int ret;
 
-    copy_window_begin(&mark);
     ret = op->zeroes ? mirror_copy_zeroes(op, bytes) :
           mirror_copy_data(op, bytes, &is_read);
-    copy_window_end(&s->window, &mark);
     if (ret < 0) {
         mirror_set_dirty(s, op->offset, bytes);
         mirror_error(s, is_read, ret);
@@ -333,8 +330,7 @@ static int coroutine_fn mirror_loop(MirrorBlockJob *s)
                 job_sleep_ns(job, MIRROR_SLICE_NS);
             }
         } else if (bdrv_get_dirty_count(s->dirty_bitmap)) {
-            mirror_wait_for_io(s, copy_window_size(&s->window,
-                                                   s->max_in_flight) - 1);
+            mirror_wait_for_io(s, s->max_in_flight - 1);
             mirror_iteration(s);
             block_job_ratelimit_sleep(&s->common);
         } else {

@@ -7,7 +7,6 @@
 #include "block/backup.h"
 #include "block/block_int.h"
 #include "block/blockjob.h"
-#include "block/mirror.h"
 #include "qemu/main-loop.h"
 
 #define DISK_SIZE (256 * MiB)
@@ -73,31 +72,25 @@ static void job_over(void *opaque, int ret)
     result = ret;
 }
 
-static BlockJob *new_job(bool mirror, BlockDriverState *source,
-                         BlockDriverState *target, int64_t max_workers)
+static BlockJob *new_job(BlockDriverState *source, BlockDriverState *target,
+                         int64_t max_workers)
 {
-    BackupJobOptions backup_options = {
+    BackupJobOptions options = {
         .job_id = "job", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
         .max_workers = max_workers,
     };
-    MirrorJobOptions mirror_options = {
-        .job_id = "job", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
-        .buf_size = 64 * MiB,
-    };
 
-    return mirror ? mirror_job_create(source, target, &mirror_options,
-                                      &error_abort) :
-           backup_job_create(source, target, &backup_options, &error_abort);
+    return backup_job_create(source, target, &options, &error_abort);
 }
 
 /* How many reads of the job were in flight. */
-static int run_job(bool mirror, int64_t max_workers)
+static int run_job(int64_t max_workers)
 {
     BlockDriverState *source = open_node("driver=disk,node-name=source,"
                                          "read-only=on");
     BlockDriverState *target = open_node("driver=null-co,node-name=target,"
                                          "size=256M");
-    BlockJob *job = new_job(mirror, source, target, max_workers);
+    BlockJob *job = new_job(source, target, max_workers);
 
     most = 0;
     bytes_read = 0;
@@ -105,12 +98,6 @@ static int run_job(bool mirror, int64_t max_workers)
     job_start(&job->job);
     while (result == 1) {
         aio_poll(qemu_get_aio_context(), true);
-        if (mirror && job_is_ready(&job->job) &&
-            !job_cancel_requested(&job->job)) {
-            job_lock();
-            job_cancel_locked(&job->job, false);
-            job_unlock();
-        }
     }
     g_assert_cmpint(result, ==, 0);
     g_assert_cmpint(in_flight, ==, 0);
@@ -120,25 +107,25 @@ static int run_job(bool mirror, int64_t max_workers)
     return most;
 }
 
-static void test_busy(const void *opaque)
+static void test_busy(void)
 {
     sleeps = false;
-    g_assert_cmpint(run_job(GPOINTER_TO_INT(opaque), 0), <=, 4);
+    g_assert_cmpint(run_job(0), <=, 4);
 }
 
-static void test_sleeps(const void *opaque)
+static void test_sleeps(void)
 {
     sleeps = true;
-    g_assert_cmpint(run_job(GPOINTER_TO_INT(opaque), 0), >=, 12);
+    g_assert_cmpint(run_job(0), >=, 12);
 }
 
 /* What the user allows is the most. */
 static void test_max(void)
 {
     sleeps = true;
-    g_assert_cmpint(run_job(false, 3), ==, 3);
+    g_assert_cmpint(run_job(3), ==, 3);
     sleeps = false;
-    g_assert_cmpint(run_job(false, 1), ==, 1);
+    g_assert_cmpint(run_job(1), ==, 1);
 }
 
 int main(int argc, char **argv)
@@ -147,12 +134,8 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     bdrv_register(&bdrv_disk);
-    g_test_add_data_func("/copy-window/backup/busy", NULL, test_busy);
-    g_test_add_data_func("/copy-window/backup/sleeps", NULL, test_sleeps);
-    g_test_add_func("/copy-window/backup/max", test_max);
-    g_test_add_data_func("/copy-window/mirror/busy", GINT_TO_POINTER(1),
-                         test_busy);
-    g_test_add_data_func("/copy-window/mirror/sleeps", GINT_TO_POINTER(1),
-                         test_sleeps);
+    g_test_add_func("/copy-window/busy", test_busy);
+    g_test_add_func("/copy-window/sleeps", test_sleeps);
+    g_test_add_func("/copy-window/max", test_max);
     return g_test_run();
 }
