@@ -52,7 +52,9 @@ class World:
             file.write(self.data)
         self.daemon = Daemon(DAEMON, FOLDER, (
             '--object', 'tls-creds-x509,id=tls,endpoint=server,dir=' +
-            os.path.join(CERTIFICATES, 'server')))
+            os.path.join(CERTIFICATES, 'server')),
+            # Otherwise AddressSanitizer keeps what has been freed.
+            env=dict(os.environ, ASAN_OPTIONS='quarantine_size_mb=1'))
         with socket.socket() as sock:
             sock.bind(('127.0.0.1', 0))
             self.port = sock.getsockname()[1]
