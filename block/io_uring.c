@@ -131,6 +131,16 @@ static inline bool luring_has_events(LuringState *s)
            luring_skip_others(s);
 }
 
+/* Requests may be submitted again.  The timer is of the next refusal, then. */
+static void luring_unblock(LuringState *s)
+{
+    s->blocked = false;
+    if (s->retry_armed) {
+        s->retry_armed = false;
+        timer_del(s->retry_timer);
+    }
+}
+
 /* Take one event off the ring; false if there is none. */
 static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
 {
@@ -145,7 +155,9 @@ static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
     io_uring_cqe_seen(s->ring, cqe);
     s->in_flight--;
     /* Before any callback runs: a nested event loop may depend on it. */
-    s->blocked = false;
+    if (unlikely(s->blocked)) {
+        luring_unblock(s);
+    }
     return true;
 }
 
@@ -440,8 +452,7 @@ static void luring_retry_cb(void *opaque)
 {
     LuringState *s = opaque;
 
-    s->retry_armed = false;
-    s->blocked = false;
+    luring_unblock(s);
     luring_dispatch(s);
 }
 
