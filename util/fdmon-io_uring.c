@@ -332,11 +332,18 @@ static bool fdmon_uring_need_wait(AioContext *ctx)
     return m->found || fdmon_uring_wants_submit(m);
 }
 
+/*
+ * A ring may get the memory of one that another thread has given back.  The
+ * kernel orders that; this says so to ThreadSanitizer, which does not see it.
+ */
+static unsigned fdmon_uring_changes;
+
 static void fdmon_uring_destroy(AioContext *ctx)
 {
     FDMonUring *m = ctx->fdmon_opaque;
     FDMonPoll *poll;
 
+    qatomic_inc(&fdmon_uring_changes);
     io_uring_queue_exit(&m->ring);
     while ((poll = QLIST_FIRST(&m->all))) {
         if (poll->node) {
@@ -379,6 +386,7 @@ static int fdmon_uring_init_ring(struct io_uring *ring)
         io_uring_queue_exit(ring);
         return -ENOTSUP;
     }
+    qatomic_inc(&fdmon_uring_changes);
     /* In their order, which fdmon_uring_enter() relies on. */
     for (i = 0; i < ring->sq.ring_entries; i++) {
         ring->sq.array[i] = i;

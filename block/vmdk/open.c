@@ -535,8 +535,9 @@ void vmdk_close(BlockDriverState *bs)
 
     ret = vmdk_finish(bs);
     if (ret < 0) {
-        error_report("Could not finish writing '%s': %s", bs->filename,
-                     strerror(-ret));
+        /* The data are safe: it is a redundant copy, or the end marker. */
+        warn_report("Could not finish writing '%s': %s", bs->filename,
+                    strerror(-ret));
     }
     for (i = 0; i < s->nb_extents; i++) {
         vmdk_sparse_free(&s->extents[i]);

@@ -25,6 +25,19 @@ static int coroutine_fn finish_copies_entry(void *opaque)
     return vmdk_copies_finish(opaque);
 }
 
+static int finish_extent(BlockDriverState *bs, VmdkExtent *e)
+{
+    bool copies = e->copies_behind && e->copies_behind->len;
+    bool changed = copies || e->grown;
+    int ret = vmdk_stream_finish(e);
+
+    if (ret == 0 && copies) {
+        ret = bdrv_run_co(bdrv_get_aio_context(bs), finish_copies_entry, e);
+    }
+    vmdk_trim(e);
+    return ret == 0 && changed ? bdrv_flush(e->file->bs) : ret;
+}
+
 int vmdk_finish(BlockDriverState *bs)
 {
     BDRVVmdkState *s = bs->opaque;
@@ -32,14 +45,8 @@ int vmdk_finish(BlockDriverState *bs)
     int i;
 
     for (i = 0; i < s->nb_extents; i++) {
-        VmdkExtent *e = &s->extents[i];
-        int err = vmdk_stream_finish(e);
+        int err = finish_extent(bs, &s->extents[i]);
 
-        if (err == 0 && e->copies_behind && e->copies_behind->len) {
-            err = bdrv_run_co(bdrv_get_aio_context(bs), finish_copies_entry,
-                              e);
-        }
-        vmdk_trim(e);
         ret = ret < 0 ? ret : err;
     }
     return ret;
@@ -70,15 +77,18 @@ static int vmdk_inactivate(BlockDriverState *bs, Error **errp)
     return finish_files(bs, errp);
 }
 
+/* As all requests, in the node's home. */
 static int coroutine_fn vmdk_co_flush_to_os(BlockDriverState *bs)
 {
     BDRVVmdkState *s = bs->opaque;
+    AioContext *old_ctx = bdrv_co_enter(bs);
     int ret = 0;
     int i;
 
     for (i = 0; ret == 0 && i < s->nb_extents; i++) {
         ret = vmdk_copies_flush(&s->extents[i]);
     }
+    bdrv_co_leave(bs, old_ctx);
     return ret;
 }
 

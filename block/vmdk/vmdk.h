@@ -483,7 +483,7 @@ void vmdk_copies_free(VmdkExtent *e);
 void vmdk_copies_changed(VmdkExtent *e, uint32_t index);
 /* Write the copies of tables that were flushed, then flush.  0 or -errno. */
 int coroutine_fn vmdk_copies_flush(VmdkExtent *e);
-/* There are no more writes: all copies.  0 or -errno. */
+/* There are no more writes: all copies, not flushed.  0 or -errno. */
 int coroutine_fn vmdk_copies_finish(VmdkExtent *e);
 
 /* grow.c */

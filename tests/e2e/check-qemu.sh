@@ -52,7 +52,6 @@ eintr-fails note interrupted-once
 none-taken-spins note took-none
 unaligned-tail note unaligned-tail
 yield-without-timer note deaf
-depth-leak note nesting
 shared-depth note nesting
 cancelled-early note own-signal'
 

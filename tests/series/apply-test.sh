@@ -103,7 +103,7 @@ cases_in()
 # The cases that commit $2 of tree $1 brings must fail on the engine before it.
 new_cases()
 {
-    local made=$work/before case i bad=0
+    local made=$work/before-step case i bad=0
     local cases=() pids=()
 
     check_out "$1" "$2^" "$made"
