@@ -31,7 +31,6 @@
 #include "qemu/timer.h"
 #include "trace/trace-block.h"
 
-
 /* On the stack of the coroutine that waits for it. */
 typedef struct LuringRequest {
     LuringState *s;
@@ -730,34 +729,6 @@ void luring_attach_aio_context(LuringState *s, AioContext *new_context)
                        luring_poll_cb, luring_poll_ready, s);
 }
 
-/* The ring, with as much of what helps as the kernel has; 0 or -errno. */
-static int luring_init_ring(LuringState *s)
-{
-    /*
-     * One thread submits, and the kernel need not interrupt it: it comes by in
-     * each iteration of the event loop.  SUBMIT_ALL: an entry that is refused
-     * does not keep the others.
-     */
-    static const unsigned flags[] = {
-        IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-        IORING_SETUP_SINGLE_ISSUER,                             /* 6.0 */
-        IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL,          /* 5.18 */
-        IORING_SETUP_CQSIZE,
-    };
-    int ret = -EINVAL;
-    size_t i;
-
-    for (i = 0; i < ARRAY_SIZE(flags) && ret == -EINVAL; i++) {
-        struct io_uring_params params = {
-            .flags = flags[i], .cq_entries = LURING_MAX_EVENTS,
-        };
-
-        ret = io_uring_queue_init_params(LURING_SQ_ENTRIES, s->ring, &params);
-    }
-    return ret;
-}
-
 static LuringState *luring_new(struct io_uring *shared)
 {
     LuringState *s = g_new0(LuringState, 1);
@@ -787,7 +758,7 @@ LuringState *luring_init_shared(struct io_uring *ring)
 LuringState *luring_init(Error **errp)
 {
     LuringState *s = luring_new(NULL);
-    int ret = luring_init_ring(s);
+    int ret = luring_init_ring(s->ring);
 
     if (ret < 0) {
         luring_explain_setup(-ret, errp);

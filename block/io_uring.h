@@ -60,6 +60,8 @@ void luring_get_info(LuringState *s, LuringInfo *info);
 struct io_uring;
 LuringState *luring_init_shared(struct io_uring *ring);
 
+/* A ring with as much of what helps as the kernel has; 0 or -errno. */
+int luring_init_ring(struct io_uring *ring);
 /* io_uring_setup(2) has failed with errno @error: set @errp.  Any thread. */
 void luring_explain_setup(int error, Error **errp);
 
