@@ -28,14 +28,14 @@ static int coroutine_fn finish_copies_entry(void *opaque)
 static int finish_extent(BlockDriverState *bs, VmdkExtent *e)
 {
     bool copies = e->copies_behind && e->copies_behind->len;
-    bool changed = copies || e->grown;
     int ret = vmdk_stream_finish(e);
 
     if (ret == 0 && copies) {
         ret = bdrv_run_co(bdrv_get_aio_context(bs), finish_copies_entry, e);
     }
     vmdk_trim(e);
-    return ret == 0 && changed ? bdrv_flush(e->file->bs) : ret;
+    /* Whether the file stays too long does not matter. */
+    return ret == 0 && copies ? bdrv_flush(e->file->bs) : ret;
 }
 
 int vmdk_finish(BlockDriverState *bs)
@@ -52,29 +52,17 @@ int vmdk_finish(BlockDriverState *bs)
     return ret;
 }
 
-static int finish_files(BlockDriverState *bs, Error **errp)
+static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
 {
-    int ret = vmdk_finish(bs);
+    int ret = vmdk_finish(state->bs);
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not finish writing '%s'",
-                         bs->filename);
+                         state->bs->filename);
+        return ret;
     }
-    return ret;
-}
-
-static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
-{
-    int ret = finish_files(state->bs, errp);
-
-    return ret < 0 ? ret
-           : vmdk_check_writable(state->bs,
-                                 state->flags & ~BDRV_O_AUTO_RDONLY, errp);
-}
-
-static int vmdk_inactivate(BlockDriverState *bs, Error **errp)
-{
-    return finish_files(bs, errp);
+    return vmdk_check_writable(state->bs, state->flags & ~BDRV_O_AUTO_RDONLY,
+                               errp);
 }
 
 /* As all requests, in the node's home. */
@@ -108,7 +96,6 @@ BlockDriver bdrv_vmdk = {
     .bdrv_open = vmdk_open,
     .bdrv_close = vmdk_close,
     .bdrv_reopen_prepare = vmdk_reopen_prepare,
-    .bdrv_inactivate = vmdk_inactivate,
     .bdrv_co_create = vmdk_co_create,
     .bdrv_co_create_opts = vmdk_co_create_opts,
     .bdrv_co_preadv_part = vmdk_co_preadv_part,
