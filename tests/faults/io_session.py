@@ -394,6 +394,9 @@ class Judge:
         # An image is opened to read what there is, with a warning.
         if WORDS_TABLES in self.parts[i] or WORDS_FINISH in self.parts[i]:
             return
+        # What a close flushes for itself.
+        if self.any_status and WORDS_LOST in self.parts[i]:
+            return
         # A close need not repeat what commands have said of the file.
         if verb == 'close' and self.told:
             return
