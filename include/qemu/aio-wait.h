@@ -38,6 +38,8 @@ extern AioWait global_aio_wait;
                 waited_ = true;                                         \
             }                                                           \
             qatomic_dec(&global_aio_wait.num_waiters);                  \
+            /* What was written before the condition changed is seen. */ \
+            smp_rmb();                                                  \
         }                                                               \
         waited_; })
 

@@ -111,7 +111,7 @@ static void run_all(bool move)
         aio_co_schedule(loops[i % N_THREADS].ctx,
                         qemu_coroutine_create(reader, GUINT_TO_POINTER(i)));
     }
-    AIO_WAIT_WHILE(NULL, qatomic_read(&running) > 0);
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&running) > 0);
     g_assert_cmpuint(deepest, <=, IOQ_SUBMIT_MAX_DEPTH);
     g_assert_cmpuint(submitted, ==, (unsigned long)n * N_REQUESTS);
 }
