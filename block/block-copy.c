@@ -414,9 +414,13 @@ static void coroutine_fn block_copy_task_entry(void *opaque)
     CopyMark mark;
     int ret;
 
-    copy_window_begin(&mark);
+    if (call->background) {
+        copy_window_begin(&mark);
+    }
     ret = block_copy_do(task, &error_is_read);
-    copy_window_end(&call->window, &mark);
+    if (call->background) {
+        copy_window_end(&call->window, &mark);
+    }
     if (ret < 0 && call->ret == 0) {
         call->ret = ret;
         call->error_is_read = error_is_read;

@@ -18,7 +18,7 @@
 #include "qemu/osdep.h"
 #include "block-io.h"
 
-/* What a request "waits for" from the end of that one until it runs again. */
+/* A request "waits for" this one when the other has ended, until it runs. */
 static BdrvTrackedRequest woken;
 
 void bdrv_tracked_request_ended_locked(BdrvTrackedRequest *ended)

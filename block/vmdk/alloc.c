@@ -145,9 +145,9 @@ static int coroutine_fn write_next_free(VmdkExtent *e)
                           &sector, 0);
 }
 
-/* Write the entries [@from, @to) of e->scratch to the table at @sector. */
-static int coroutine_fn write_table(VmdkExtent *e, uint32_t sector,
-                                    uint32_t from, uint32_t to)
+int coroutine_fn vmdk_table_write(VmdkExtent *e, uint32_t sector,
+                                  const uint32_t *entries, uint32_t from,
+                                  uint32_t to)
 {
     const uint32_t per_sector = BDRV_SECTOR_SIZE / sizeof(uint32_t);
     int64_t start;
@@ -163,7 +163,7 @@ static int coroutine_fn write_table(VmdkExtent *e, uint32_t sector,
     BLKDBG_EVENT(e->file, BLKDBG_L2_UPDATE);
     return bdrv_co_pwrite(e->file,
                           ((int64_t)sector << BDRV_SECTOR_BITS) + start,
-                          bytes, e->scratch + from, 0);
+                          bytes, entries + from, 0);
 }
 
 /* Put the entries of @a into the table copy @entries. */
@@ -204,7 +204,7 @@ static int coroutine_fn commit_queue(VmdkExtent *e, uint32_t index,
     }
     ret = write_next_free(e);
     if (ret == 0) {
-        ret = write_table(e, e->gd[index], from, to);
+        ret = vmdk_table_write(e, e->gd[index], e->scratch, from, to);
     }
     if (ret == 0) {
         memcpy(t->entries, e->scratch, e->gt_entries * sizeof(uint32_t));

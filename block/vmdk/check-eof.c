@@ -115,7 +115,7 @@ static void coroutine_fn repair_table(VmdkCheck *c, uint32_t index)
     }
     ret = bdrv_co_pwrite(e->file, (int64_t)e->gd[index] << BDRV_SECTOR_BITS,
                          e->gt_entries * sizeof(uint32_t), c->table, 0);
-    /* What was read ahead has the old one. */
+    /* The window, which was read ahead, has the old table. */
     c->tables.end = 0;
     if (ret < 0) {
         fprintf(stderr, "ERROR: could not repair grain table %u: %s\n", index,

@@ -65,16 +65,8 @@ static int coroutine_fn write_copy(VmdkExtent *e, uint32_t index)
     VmdkTable *t;
     int ret = vmdk_table_get_locked(e, index, &t);
 
-    if (ret < 0) {
-        return ret;
-    }
-    if (!vmdk_table_in_file(e, e->rgd[index])) {
-        return -EIO;
-    }
-    BLKDBG_EVENT(e->file, BLKDBG_L2_UPDATE);
-    return bdrv_co_pwrite(e->file,
-                          (int64_t)e->rgd[index] << BDRV_SECTOR_BITS,
-                          e->gt_entries * sizeof(uint32_t), t->entries, 0);
+    return ret < 0 ? ret : vmdk_table_write(e, e->rgd[index], t->entries, 0,
+                                            e->gt_entries);
 }
 
 /* Those that are due.  With e->lock held. */
@@ -104,7 +96,7 @@ int coroutine_fn vmdk_copies_flush(VmdkExtent *e)
 {
     int ret;
 
-    if (!e->copies_behind || !e->copies_behind->len) {
+    if (!vmdk_copies_pending(e)) {
         return 0;
     }
     qemu_co_mutex_lock(&e->lock);
@@ -136,9 +128,6 @@ int coroutine_fn vmdk_copies_finish(VmdkExtent *e)
 {
     int ret = 0;
 
-    if (!e->copies_behind || !e->copies_behind->len) {
-        return 0;
-    }
     if (!all_are_due(e)) {
         ret = vmdk_copies_flush(e);
     }

@@ -27,7 +27,7 @@ static int coroutine_fn finish_copies_entry(void *opaque)
 
 static int finish_extent(BlockDriverState *bs, VmdkExtent *e)
 {
-    bool copies = e->copies_behind && e->copies_behind->len;
+    bool copies = vmdk_copies_pending(e);
     int ret = vmdk_stream_finish(e);
 
     if (ret == 0 && copies) {

@@ -470,6 +470,14 @@ bool coroutine_fn vmdk_alloc_begin(VmdkExtent *e, VmdkAlloc *a,
  * bit sector numbers are used up.  Does not wait.
  */
 int vmdk_alloc_reserve(VmdkExtent *e, VmdkAlloc *a, uint32_t sectors);
+/*
+ * Write the entries [@from, @to), and those that share sectors with them, of
+ * @entries to the table at @sector.  0 or -errno: -EIO if it is not in the
+ * file.
+ */
+int coroutine_fn vmdk_table_write(VmdkExtent *e, uint32_t sector,
+                                  const uint32_t *entries, uint32_t from,
+                                  uint32_t to);
 /* The data is in the file: make the table entries point to it. */
 int coroutine_fn vmdk_alloc_commit(VmdkExtent *e, VmdkAlloc *a);
 /* After a commit or a failure: let others at the grains. */
@@ -483,7 +491,15 @@ void vmdk_copies_free(VmdkExtent *e);
 void vmdk_copies_changed(VmdkExtent *e, uint32_t index);
 /* Write the copies of tables that were flushed, then flush.  0 or -errno. */
 int coroutine_fn vmdk_copies_flush(VmdkExtent *e);
-/* There are no more writes: all copies, not flushed.  0 or -errno. */
+/* Is any copy behind its table? */
+static inline bool vmdk_copies_pending(const VmdkExtent *e)
+{
+    return e->copies_behind && e->copies_behind->len;
+}
+/*
+ * There are no more writes: all copies, of which some are pending; they are not
+ * flushed.  0 or -errno.
+ */
 int coroutine_fn vmdk_copies_finish(VmdkExtent *e);
 
 /* grow.c */
@@ -582,7 +598,6 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
                          uint64_t *needed_bytes);
 /* The last write was done: put an end marker.  Outside coroutines. */
 int vmdk_stream_finish(VmdkExtent *e);
-
 /*
  * Pack the first whole grains of a request, for vmdk_stream_write(); *@count
  * of them.  NULL if that is not worth it, or there is no memory: then

@@ -38,7 +38,7 @@ extern AioWait global_aio_wait;
                 waited_ = true;                                         \
             }                                                           \
             qatomic_dec(&global_aio_wait.num_waiters);                  \
-            /* What was written before the condition changed is seen. */ \
+            /* The waiter sees what was written before the condition. */ \
             smp_rmb();                                                  \
         }                                                               \
         waited_; })

@@ -129,7 +129,7 @@ static int coroutine_fn power_co_pwritev_part(BlockDriverState *bs,
 
 static int coroutine_fn power_co_flush_to_disk(BlockDriverState *bs)
 {
-    /* What is written meanwhile may be on the disk or not: it is not. */
+    /* The disk need not have what is written meanwhile: here it has not. */
     note(0, 0)->flush = true;
     wait_a_turn();
     return 0;
