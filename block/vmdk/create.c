@@ -279,7 +279,7 @@ static char *descriptor_text(const VmdkCreate *c)
     uint64_t heads = ide ? 16 : 255;
     GString *text = g_string_new("# Disk DescriptorFile\nversion=1\n");
 
-    g_string_append_printf(text, "CID=%x\nparentCID=%x\n"
+    g_string_append_printf(text, "CID=%08x\nparentCID=%08x\n"
                            "createType=\"%s\"\n", vmdk_new_cid(),
                            c->parent_cid, c->subformat);
     if (c->backing) {

@@ -672,6 +672,28 @@ static void test_replace_cid(void)
 }
 
 /* The first write, and only that, changes the CID. */
+/*
+ * A text that is written over another one must not end earlier by the chance
+ * of a CID that begins with zeroes.
+ */
+static void test_cid_digits(void)
+{
+    g_autofree char *path = tmp_path("digits.vmdk");
+    g_autofree char *text = NULL;
+    uint32_t seed = 0;
+
+    do {
+        g_random_set_seed(++seed);
+    } while (g_random_int() >> 24);
+    g_random_set_seed(seed);
+    create_image(path, MiB, "subformat=twoGbMaxExtentSparse");
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_nonnull(strstr(text, "\nCID=00"));
+    g_assert_nonnull(strstr(text, "\nparentCID=ffffffff\n"));
+    g_assert_cmpuint(strcspn(strstr(text, "\nCID=") + 1, "\n"), ==,
+                     strlen("CID=") + 8);
+}
+
 static void test_cid(void)
 {
     g_autofree char *path = tmp_path("cid.vmdk");
@@ -752,6 +774,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk/damage", test_damage);
     g_test_add_func("/vmdk/replace-cid", test_replace_cid);
     g_test_add_func("/vmdk/cid", test_cid);
+    g_test_add_func("/vmdk/cid-digits", test_cid_digits);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
