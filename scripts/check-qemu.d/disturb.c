@@ -30,8 +30,8 @@
  *   together:N  requests complete when there are N of them, or no more come
  *   sync-error  the first fdatasync(), fsync() or IOCB_CMD_FDSYNC fails, as if
  *               a write-back error had been pending; later ones do not
- *   refuse-third  of three calls the first one's requests are late, the last
- *               one is refused with EIO
+ *   refuse-slow:US  a call with several requests is refused with EIO; a request
+ *               that comes alone takes US microseconds within the call
  *   eintr-once  the first request completes with EINTR
  *   took-none   all calls take no request and return 0 for LATE_US
  *   unaligned   a read that does not begin at a sector completes with EINVAL,
@@ -84,7 +84,7 @@ typedef struct {
 static const char *const names[] = {
     "watch", "refuse", "again", "again-busy", "again-long", "silent",
     "slow-silent", "cut", "late", "kick", "slow", "eintr", "none", "tail",
-    "fua", "together", "sync-error", "refuse-third", "eintr-once", "took-none",
+    "fua", "together", "sync-error", "refuse-slow", "eintr-once", "took-none",
     "unaligned", "frozen", "deaf",
 };
 
@@ -92,8 +92,6 @@ static Report dummy;
 Report *report = &dummy;
 int mode;
 static unsigned long parameter;
-
-static unsigned late_us = LATE_US;
 
 /* How far a mode has come: which request it is, or which step. */
 static uint64_t step;
@@ -259,7 +257,7 @@ static void *late_thread(void *opaque)
 {
     Held *held = opaque;
 
-    sleep_us(late_us);
+    sleep_us(LATE_US);
     if (call_next(held->ctx, 1, &held->cb) != 1) {
         add(&report->failed, 1);
     }
@@ -458,19 +456,6 @@ static int submit_again_long(void *ctx, long nr, struct iocb **iocbs)
     return call_next(ctx, nr, iocbs);
 }
 
-static int submit_refuse_third(void *ctx, long nr, struct iocb **iocbs)
-{
-    late_us = 3000;
-    switch (step++ % 3) {
-    case 0:
-        return submit_late(ctx, iocbs[0]);
-    case 1:
-        return call_next(ctx, nr, iocbs);
-    default:
-        return -EIO;
-    }
-}
-
 static int submit_took_none(void *ctx, long nr, struct iocb **iocbs)
 {
     static uint64_t first;
@@ -589,8 +574,6 @@ static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
     case SLOW_SILENT:
     case DEAF:
         return submit_silent(ctx, nr, iocbs);
-    case REFUSE_THIRD:
-        return submit_refuse_third(ctx, nr, iocbs);
     case TOOK_NONE:
         return submit_took_none(ctx, nr, iocbs);
     case UNALIGNED:
@@ -632,6 +615,11 @@ static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
             return submit_late(ctx, iocbs[0]);
         }
         break;
+    case REFUSE_SLOW:
+        if (nr > 1) {
+            return -EIO;
+        }
+        /* fall through */
     case SLOW:
         ret = call_next(ctx, nr, iocbs);
         if (ret > 0) {

@@ -170,8 +170,10 @@ def nesting(bench):
     """The count that bounds the nesting must not be lost."""
     bench.need_library()
     image = bench.vmdk('nest.vmdk', 2)
-    run = bench.io(image, ['read 0 1M'] * 30, 'refuse-third', 'vmdk',
-                   seconds=SECONDS, trace='laio_submit')
+    # Each round: some are refused, and the last one uses the time up.
+    run = bench.io(image, (['aio_read 0 1M'] * 4 + ['aio_flush']) * 6,
+                   'refuse-slow:2000', 'vmdk', seconds=SECONDS,
+                   trace='laio_submit')
     bad = run.ended_badly()
     if bad:
         return FAULT, bad

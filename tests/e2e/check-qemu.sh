@@ -53,6 +53,7 @@ none-taken-spins note took-none
 unaligned-tail note unaligned-tail
 yield-without-timer note deaf
 shared-depth note nesting
+depth-leak note nesting
 cancelled-early note own-signal'
 
 # doctor STATUS OPTION...: run it; its JSON is in $work/json.
