@@ -38,8 +38,6 @@ static const struct {
     { "bochs", { MAGIC(0, "Bochs Virtual HD Image\0"),
                  MAGIC(32, "Redolog\0"), MAGIC(48, "Growing\0") } },
     { "cloop", { MAGIC(0, "#!/bin/sh\n#V2.0 Format\n") } },
-    /* An extent of a VMDK of ESXi; its layout is not published. */
-    { "seSparse", { MAGIC(0, "\xbe\xba\xfe\xca\0\0\0\0") } },
 };
 
 static bool magic_matches(const Magic *m, const uint8_t *buf, size_t size)

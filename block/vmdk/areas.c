@@ -43,7 +43,10 @@ GArray *vmdk_areas_new(const VmdkExtent *e)
 
     add_area(areas, 0, 1);
     add_area(areas, e->desc_sector, e->desc_sectors);
-    if (e->gd) {
+    if (e->type == VMDK_SESPARSE) {
+        /* All of it comes before the grains. */
+        add_area(areas, 1, e->overhead - 1);
+    } else if (e->gd) {
         add_directory(e, areas, e->gd_offset, e->gd, NULL);
     }
     if (e->rgd) {

@@ -345,7 +345,8 @@ int coroutine_fn vmdk_co_check(BlockDriverState *bs, BdrvCheckResult *result,
 
         if (c.e->file && vmdk_extent_is_sparse(c.e)) {
             qemu_co_mutex_lock(&c.e->lock);
-            ret = check_extent(&c);
+            ret = c.e->type == VMDK_SESPARSE ? vmdk_se_check(c.e, result)
+                                             : check_extent(&c);
             qemu_co_mutex_unlock(&c.e->lock);
         }
     }

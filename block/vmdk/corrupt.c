@@ -33,7 +33,7 @@ static char *find_corruption(VmdkExtent *e, uint64_t grain, int64_t *offset,
 {
     uint32_t index = grain / e->gt_entries;
     VmdkTable *t = e->tables[index];
-    uint32_t gte;
+    uint64_t gte;
 
     if (!t) {
         *offset = (int64_t)e->gd[index] << BDRV_SECTOR_BITS;
@@ -42,19 +42,20 @@ static char *find_corruption(VmdkExtent *e, uint64_t grain, int64_t *offset,
                g_strdup_printf("the grain table at sector %u is not in the "
                                "file", e->gd[index]);
     }
-    gte = GUINT32_FROM_LE(t->entries[grain % e->gt_entries]);
+    gte = vmdk_table_entry(e, t, grain % e->gt_entries);
     *offset = (int64_t)gte << BDRV_SECTOR_BITS;
     *size = e->grain_bytes;
     if (vmdk_grain_end(e, grain, gte) > (uint64_t)e->file_bytes) {
-        return g_strdup_printf("the grain at sector %u is not in the file",
-                               gte);
+        return g_strdup_printf("the grain at sector %" PRIu64
+                               " is not in the file", gte);
     }
     if (!vmdk_grain_is_free(e, grain, gte)) {
-        return g_strdup_printf("the grain at sector %u is where the metadata "
-                               "is", gte);
+        return g_strdup_printf("the grain at sector %" PRIu64
+                               " is where the metadata is", gte);
     }
     return vmdk_grain_is_shared(e, gte) ?
-           g_strdup_printf("the grain at sector %u is used twice", gte) : NULL;
+           g_strdup_printf("the grain at sector %" PRIu64 " is used twice",
+                           gte) : NULL;
 }
 
 int coroutine_fn vmdk_map_checked(BlockDriverState *bs, VmdkExtent *e,

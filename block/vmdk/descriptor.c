@@ -24,6 +24,7 @@ const char *const vmdk_type_names[VMDK_TYPE__MAX] = {
     [VMDK_ZERO] = "ZERO",
     [VMDK_VMFS] = "VMFS",
     [VMDK_VMFSSPARSE] = "VMFSSPARSE",
+    [VMDK_SESPARSE] = "SESPARSE",
 };
 
 static const char *const access_names[] = {
@@ -136,15 +137,6 @@ static bool has_odd_quotes(const char *text)
     return odd;
 }
 
-/* Of the types that are known by name, but cannot be read. */
-static const char *type_hint(const char *word, size_t len)
-{
-    static const char *const names[] = { "SESPARSE" };
-
-    return find_name(names, 1, word, len) < 0 ? ""
-           : ": seSparse snapshots of ESXi are not supported";
-}
-
 static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
                          const char *text, Error **errp)
 {
@@ -159,8 +151,8 @@ static bool parse_extent(DescParser *d, VmdkAccess access, const char *p,
     len = next_word(&p, &word);
     type = find_name(vmdk_type_names, VMDK_TYPE__MAX, word, len);
     if (type < 0) {
-        error_setg(errp, "Unsupported extent type '%.*s' in '%s'%s",
-                   (int)MIN(len, 100), word, d->name, type_hint(word, len));
+        error_setg(errp, "Unsupported extent type '%.*s' in '%s'",
+                   (int)MIN(len, 100), word, d->name);
         return false;
     }
     line.type = type;
@@ -342,7 +334,7 @@ static bool parse_assignment(DescParser *d, char *line, char *equals,
 static bool may_be_extent(const char *line)
 {
     static const char *const others[] = {
-        "SESPARSE", "VMFSRAW", "VMFSRDM", "VMFSRDMP",
+        "VMFSRAW", "VMFSRDM", "VMFSRDMP",
     };
     const char *p = line;
     const char *word;

@@ -65,9 +65,12 @@ void vmdk_no_descriptor(BlockDriverState *bs, Error **errp)
 /* The kind of content of @buf, in words; NULL if it is not known. */
 static const char *content_hint(const char *buf, size_t size)
 {
-    if (size >= 8 && !memcmp(buf, "\xbe\xba\xfe\xca\0\0\0\0", 8)) {
-        return "it is an extent of the type SESPARSE, of a snapshot of ESXi,"
-               " which is not supported";
+    uint64_t magic = 0;
+
+    memcpy(&magic, buf, MIN(size, sizeof(magic)));
+    if (GUINT64_FROM_LE(magic) == VMDK_SESPARSE_MAGIC) {
+        return "it is an extent of the type SESPARSE: open the descriptor"
+               " that names it";
     }
     if (size >= 263 && !memcmp(buf + 257, "ustar", 5)) {
         return "it is an archive, as OVA files are: unpack the disk";

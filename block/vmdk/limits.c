@@ -24,7 +24,7 @@ bool vmdk_limit_directories(BDRVVmdkState *s, uint64_t entries,
 
 static uint64_t cache_bytes(const VmdkExtent *e)
 {
-    return (uint64_t)e->max_cached * e->gt_entries * sizeof(uint32_t);
+    return e->max_cached * vmdk_table_bytes(e);
 }
 
 uint64_t vmdk_extent_cache(const BDRVVmdkState *s)

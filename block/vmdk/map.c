@@ -31,15 +31,15 @@ uint32_t vmdk_count_tables(const VmdkExtent *e, uint32_t index, uint32_t max)
 }
 
 /* How long a compressed grain is, its data tell. */
-uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain, uint32_t sector)
+uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain, uint64_t sector)
 {
     int64_t in_extent = e->bytes - grain * e->grain_bytes;
 
-    return ((uint64_t)sector << BDRV_SECTOR_BITS)
+    return (sector << BDRV_SECTOR_BITS)
            + (e->compressed ? 1 : MIN(e->grain_bytes, in_extent));
 }
 
-bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain, uint32_t sector)
+bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain, uint64_t sector)
 {
     return vmdk_grain_end(e, grain, sector)
            <= MIN(vmdk_areas_free_until(e, sector),
@@ -49,7 +49,7 @@ bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain, uint32_t sector)
 int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
                                  uint32_t *entries)
 {
-    uint64_t bytes = e->gt_entries * sizeof(uint32_t);
+    uint64_t bytes = vmdk_table_bytes(e);
 
     if (!vmdk_table_in_file(e, sector)) {
         return -EIO;
@@ -80,7 +80,7 @@ static uint32_t find_slot(VmdkExtent *e)
 
 static VmdkTable *table_new(const VmdkExtent *e)
 {
-    return g_try_malloc(sizeof(VmdkTable) + e->gt_entries * sizeof(uint32_t));
+    return g_try_malloc(sizeof(VmdkTable) + vmdk_table_bytes(e));
 }
 
 static void table_insert(VmdkExtent *e, VmdkTable *t, uint32_t index, bool used)
@@ -129,8 +129,7 @@ static void coroutine_fn read_ahead(VmdkExtent *e, uint32_t index, uint32_t n)
             if (!t) {
                 break;
             }
-            memcpy(t->entries, buf + i * bytes,
-                   e->gt_entries * sizeof(uint32_t));
+            memcpy(t->entries, buf + i * bytes, vmdk_table_bytes(e));
             table_insert(e, t, index + i, i == 0);
         }
     }
@@ -180,7 +179,7 @@ static int coroutine_fn load_table(VmdkExtent *e, uint32_t index)
     return ret;
 }
 
-static inline VmdkGrainKind classify(const VmdkExtent *e, uint32_t gte)
+static inline VmdkGrainKind classify(const VmdkExtent *e, uint64_t gte)
 {
     if (!gte) {
         return VMDK_GRAIN_UNALLOCATED;
@@ -192,7 +191,7 @@ static inline VmdkGrainKind classify(const VmdkExtent *e, uint32_t gte)
 }
 
 /* Whether the whole grain is there, and nothing else. */
-static bool grain_is_whole(const VmdkExtent *e, uint64_t grain, uint32_t gte)
+static bool grain_is_whole(const VmdkExtent *e, uint64_t grain, uint64_t gte)
 {
     return vmdk_grain_end(e, grain, gte) <= (uint64_t)e->file_bytes
            && vmdk_grain_is_free(e, grain, gte)
@@ -210,7 +209,7 @@ static uint32_t count_run(const VmdkExtent *e, const VmdkTable *t, uint32_t n,
 
     max = MIN(max, e->gt_entries - n);
     while (count < max) {
-        uint32_t gte = GUINT32_FROM_LE(t->entries[n + count]);
+        uint64_t gte = vmdk_table_entry(e, t, n + count);
 
         if (classify(e, gte) != kind) {
             break;
@@ -264,7 +263,7 @@ int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
     int64_t in_grain = offset % e->grain_bytes;
     int64_t max = DIV_ROUND_UP(in_grain + bytes, e->grain_bytes);
     uint32_t index = grain / e->gt_entries;
-    uint32_t gte = 0;
+    uint64_t gte = 0;
     int64_t count;
     int ret;
 
@@ -275,8 +274,7 @@ int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
         }
     }
     if (e->tables[index]) {
-        gte = e->tables[index]->entries[grain % e->gt_entries];
-        gte = GUINT32_FROM_LE(gte);
+        gte = vmdk_table_entry(e, e->tables[index], grain % e->gt_entries);
     }
     run->kind = classify(e, gte);
     run->file_offset = (int64_t)gte << BDRV_SECTOR_BITS;

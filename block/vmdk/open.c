@@ -14,7 +14,7 @@
  */
 static const char *const text_create_types[] = {
     "monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse", "vmfs",
-    "vmfsSparse", "monolithicSparse", "streamOptimized", "custom",
+    "vmfsSparse", "seSparse", "monolithicSparse", "streamOptimized", "custom",
 };
 
 /* The text at @s->desc_offset, terminated; NULL with @errp set. */
@@ -133,8 +133,12 @@ static int init_sparse_extent(BDRVVmdkState *s, VmdkExtent *e,
     VmdkHeader h;
     uint32_t magic = e->type == VMDK_SPARSE ? VMDK_KDMV_MAGIC
                                             : VMDK_COWD_MAGIC;
-    int ret = vmdk_header_read(e->file, &h, errp);
+    int ret;
 
+    if (e->type == VMDK_SESPARSE) {
+        return vmdk_se_init(s, e, errp);
+    }
+    ret = vmdk_header_read(e->file, &h, errp);
     if (ret < 0) {
         return ret;
     }
@@ -411,6 +415,9 @@ static char *read_only_reason(BDRVVmdkState *s, bool check)
     for (i = 0; i < s->nb_extents; i++) {
         VmdkExtent *e = &s->extents[i];
 
+        if (e->type == VMDK_SESPARSE) {
+            return g_strdup("No write support for seSparse images available");
+        }
         if (e->tracked) {
             return g_strdup("VMDK version 3 must be read only: its changed"
                             " block tracking would not note what is written");

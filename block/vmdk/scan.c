@@ -57,7 +57,7 @@ static uint64_t place_of(const VmdkExtent *e, uint64_t sector)
     return e->compressed ? sector : sector / e->grain_sectors;
 }
 
-bool vmdk_grain_is_shared(const VmdkExtent *e, uint32_t sector)
+bool vmdk_grain_is_shared(const VmdkExtent *e, uint64_t sector)
 {
     uint64_t place = place_of(e, sector);
 

@@ -416,11 +416,13 @@ static int read_directories(VmdkExtent *e, Error **errp)
     return 0;
 }
 
-static int init_cache(VmdkExtent *e, uint64_t cache_bytes, Error **errp)
+int vmdk_tables_init(VmdkExtent *e, uint64_t cache_bytes, Error **errp)
 {
-    size_t table_bytes = e->gt_entries * sizeof(uint32_t);
-
-    e->max_cached = MIN(e->gd_entries, MAX(cache_bytes / table_bytes, 1));
+    e->max_cached = MIN(e->gd_entries,
+                        MAX(cache_bytes / vmdk_table_bytes(e), 1));
+    qemu_co_mutex_init(&e->lock);
+    QLIST_INIT(&e->allocs);
+    QSIMPLEQ_INIT(&e->pending);
     e->scratch = qemu_try_blockalign(e->file->bs, vmdk_table_sectors(e)
                                                   * BDRV_SECTOR_SIZE);
     e->tables = g_try_new0(VmdkTable *, e->gd_entries);
@@ -431,6 +433,7 @@ static int init_cache(VmdkExtent *e, uint64_t cache_bytes, Error **errp)
                    e->file->bs->filename);
         return -ENOMEM;
     }
+    vmdk_areas_init(e);
     return 0;
 }
 
@@ -494,15 +497,11 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
     e->safe_bytes = length;
     qemu_co_mutex_init(&e->grow_lock);
     e->file_bytes = e->compressed ? length : ROUND_DOWN(length, 512);
-    qemu_co_mutex_init(&e->lock);
-    QLIST_INIT(&e->allocs);
-    QSIMPLEQ_INIT(&e->pending);
     ret = read_directories(e, errp);
     if (ret == 0) {
-        ret = init_cache(e, cache_bytes, errp);
+        ret = vmdk_tables_init(e, cache_bytes, errp);
     }
     if (ret == 0) {
-        vmdk_areas_init(e);
         vmdk_scan_at_open(e);
     }
     return ret;

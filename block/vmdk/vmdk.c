@@ -7,14 +7,17 @@
 
 static int vmdk_probe(const uint8_t *buf, int buf_size, const char *filename)
 {
-    uint32_t magic;
+    uint64_t magic;
 
     if (buf_size < (int)sizeof(magic)) {
         return 0;
     }
     memcpy(&magic, buf, sizeof(magic));
-    magic = GUINT32_FROM_LE(magic);
-    if (magic == VMDK_KDMV_MAGIC || magic == VMDK_COWD_MAGIC) {
+    magic = GUINT64_FROM_LE(magic);
+    /* The last one is a part of a disk, which opening it says. */
+    if ((uint32_t)magic == VMDK_KDMV_MAGIC
+        || (uint32_t)magic == VMDK_COWD_MAGIC
+        || magic == VMDK_SESPARSE_MAGIC) {
         return 100;
     }
     return vmdk_desc_probe((const char *)buf, buf_size);

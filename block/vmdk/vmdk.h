@@ -71,6 +71,7 @@ typedef enum VmdkExtentType {
     VMDK_ZERO,
     VMDK_VMFS,
     VMDK_VMFSSPARSE,
+    VMDK_SESPARSE,
     VMDK_TYPE__MAX,
 } VmdkExtentType;
 
@@ -125,7 +126,7 @@ typedef enum VmdkGrainKind {
 typedef struct VmdkTable {
     uint32_t index;             /* in the grain directory */
     bool used;                  /* looked up since the cache's hand passed */
-    uint32_t entries[];         /* little-endian */
+    uint32_t entries[];         /* little-endian; seSparse: of 64 bits */
 } VmdkTable;
 
 /*
@@ -252,10 +253,15 @@ static inline bool vmdk_type_is_flat(VmdkExtentType type)
     return type == VMDK_FLAT || type == VMDK_VMFS;
 }
 
+static inline uint64_t vmdk_table_bytes(const VmdkExtent *e)
+{
+    return (uint64_t)e->gt_entries * (e->type == VMDK_SESPARSE
+                                      ? sizeof(uint64_t) : sizeof(uint32_t));
+}
+
 static inline uint32_t vmdk_table_sectors(const VmdkExtent *e)
 {
-    return DIV_ROUND_UP((uint64_t)e->gt_entries * sizeof(uint32_t),
-                        BDRV_SECTOR_SIZE);
+    return DIV_ROUND_UP(vmdk_table_bytes(e), BDRV_SECTOR_SIZE);
 }
 
 /* A row of bits, all clear; NULL without memory. */
@@ -282,7 +288,8 @@ static inline bool vmdk_line_has_file(const VmdkExtentLine *line)
 
 static inline bool vmdk_extent_is_sparse(const VmdkExtent *e)
 {
-    return e->type == VMDK_SPARSE || e->type == VMDK_VMFSSPARSE;
+    return e->type == VMDK_SPARSE || e->type == VMDK_VMFSSPARSE
+           || e->type == VMDK_SESPARSE;
 }
 
 /* descriptor.c: no I/O, any thread. */
@@ -332,7 +339,26 @@ int vmdk_header_read(BdrvChild *file, VmdkHeader *h, Error **errp);
 /* Make @e a sparse extent over e->file as described by the checked @h. */
 int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
                      Error **errp);
+/* The directory was read: what lookups need.  As vmdk_sparse_init(). */
+int vmdk_tables_init(VmdkExtent *e, uint64_t cache_bytes, Error **errp);
 void vmdk_sparse_free(VmdkExtent *e);
+
+/* sesparse.c */
+
+/* What such an extent begins with: 64 bit, little-endian. */
+#define VMDK_SESPARSE_MAGIC 0x00000000cafebabeull
+/* As vmdk_sparse_init(), with the header. */
+int vmdk_se_init(BDRVVmdkState *s, VmdkExtent *e, Error **errp);
+/*
+ * Where entry @n of @t leads, as an entry of other extents would tell it; to a
+ * sector that no file has if it makes no sense.
+ */
+uint64_t vmdk_se_entry(const VmdkExtent *e, const VmdkTable *t, uint32_t n);
+/*
+ * Every grain is in the file, and used once.  0 or -errno, -EINTR if a signal
+ * has ended it.  With e->lock held.
+ */
+int coroutine_fn vmdk_se_check(VmdkExtent *e, BdrvCheckResult *result);
 
 /* limits.c: no I/O. */
 
@@ -373,7 +399,7 @@ void vmdk_scan_at_open(VmdkExtent *e);
 /* Before each write: 0 if the extent is known to be whole, or -errno. */
 int coroutine_fn vmdk_scan_for_write(BlockDriverState *bs, VmdkExtent *e);
 /* Whether more than one grain is in this place, as far as was scanned. */
-bool vmdk_grain_is_shared(const VmdkExtent *e, uint32_t sector);
+bool vmdk_grain_is_shared(const VmdkExtent *e, uint64_t sector);
 
 /* backing.c: main thread. */
 
@@ -446,10 +472,17 @@ bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector);
 uint32_t vmdk_count_tables(const VmdkExtent *e, uint32_t index, uint32_t max);
 /* The byte of the file at which the grain number @grain has to end. */
 uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain,
-                        uint32_t sector);
+                        uint64_t sector);
 /* Whether the grain is clear of all metadata. */
 bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain,
-                        uint32_t sector);
+                        uint64_t sector);
+/* The sector that entry @n of @t leads to, 0 or VMDK_GTE_ZERO. */
+static inline uint64_t vmdk_table_entry(const VmdkExtent *e,
+                                        const VmdkTable *t, uint32_t n)
+{
+    return unlikely(e->type == VMDK_SESPARSE)
+           ? vmdk_se_entry(e, t, n) : GUINT32_FROM_LE(t->entries[n]);
+}
 /* Read table @index at @sector into @entries, without the cache. */
 int coroutine_fn vmdk_table_read(VmdkExtent *e, uint32_t sector,
                                  uint32_t *entries);

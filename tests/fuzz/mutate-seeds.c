@@ -93,6 +93,34 @@ static void make_vmfs_sparse(const char *options)
     write_image(false);
 }
 
+/* The other sparse extent of ESX, which is only read: two grains of a table. */
+static void make_se_sparse(const char *options)
+{
+    static const char text[] =
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n"
+        "createType=\"seSparse\"\nRW 10240 SESPARSE \"x-sesparse.vmdk\"\n";
+    g_autofree uint8_t *image = g_malloc0(88 * SECTOR);
+    static const struct {
+        int sector;
+        int at;
+        uint64_t value;
+    } fields[] = {
+        { 0, 0, 0xcafebabe }, { 0, 8, 0x200000001 }, { 0, 16, 10240 },
+        { 0, 24, 8 }, { 0, 32, 64 }, { 0, 80, 1 }, { 0, 128, 2 },
+        { 0, 136, 1 }, { 0, 144, 8 }, { 0, 152, 64 }, { 0, 192, 72 },
+        { 1, 0, 0xcafecafe }, { 2, 0, 1ull << 60 }, { 8, 0, 3ull << 60 },
+        { 8, 8, 2ull << 60 }, { 8, 16, 3ull << 60 | 1ull << 48 },
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(fields); i++) {
+        put_le(image + fields[i].sector * SECTOR + fields[i].at,
+               fields[i].value, 8);
+    }
+    fuzz_put(IMAGE, text, strlen(text));
+    fuzz_put("x-sesparse.vmdk", image, 88 * SECTOR);
+}
+
 /* One extent of each type. */
 static void make_custom(const char *options)
 {
@@ -152,6 +180,7 @@ static const struct {
     { "twoGbMaxExtentFlat", make_image,
       "size=2049M,subformat=twoGbMaxExtentFlat" },
     { "vmfsSparse", make_vmfs_sparse, NULL },
+    { "seSparse", make_se_sparse, NULL },
     { "custom", make_custom, NULL },
 };
 
@@ -196,6 +225,7 @@ Seed *seed_new(size_t n)
     static const char *const names[] = {
         IMAGE, "x-s001.vmdk", "x-s002.vmdk", "x-f001.vmdk", "x-f002.vmdk",
         "x-flat.vmdk", "x-delta.vmdk", "x-f.vmdk", "x-s.vmdk", "x-v.vmdk",
+        "x-sesparse.vmdk",
     };
     Seed *seed = g_new0(Seed, 1);
     size_t i;
@@ -283,7 +313,8 @@ static bool is_sparse(const SeedFile *file)
 {
     return file->content->len >= SECTOR &&
            (!memcmp(file->content->data, "KDMV", 4) ||
-            !memcmp(file->content->data, "COWD", 4));
+            !memcmp(file->content->data, "COWD", 4) ||
+            vmdk_is_sesparse(file->content));
 }
 
 /* The descriptor in a hosted extent keeps its place. */

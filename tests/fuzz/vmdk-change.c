@@ -67,9 +67,30 @@ static void change_entry(GByteArray *file, GRand *rand)
     put_value(file, sector * 512 + entry * 4, pick_value(rand, file->len), 4);
 }
 
+bool vmdk_is_sesparse(const GByteArray *file)
+{
+    return file->len >= 8 && !memcmp(file->data, "\xbe\xba\xfe\xca\0\0\0", 8);
+}
+
+/* One of the first numbers of a sector; more often of the header. */
+static void change_number(GByteArray *file, GRand *rand)
+{
+    size_t sector = g_rand_boolean(rand) ? 0 :
+                    g_rand_int_range(rand, 0, file->len / 512);
+    uint64_t value = pick_value(rand, file->len);
+
+    if (sector && g_rand_boolean(rand)) {
+        /* With a kind in its highest bits. */
+        value = value >> 4 | (uint64_t)g_rand_int_range(rand, 0, 16) << 60;
+    }
+    put_value(file, sector * 512 + g_rand_int_range(rand, 0, 26) * 8, value, 8);
+}
+
 void vmdk_change_file(GByteArray *file, GRand *rand)
 {
-    if (g_rand_boolean(rand)) {
+    if (vmdk_is_sesparse(file)) {
+        change_number(file, rand);
+    } else if (g_rand_boolean(rand)) {
         change_field(file, rand);
     } else {
         change_entry(file, rand);

@@ -7,6 +7,9 @@
 
 #include "qemu/osdep.h"
 
+/* Whether it begins as a seSparse extent does: all numbers have 64 bits. */
+bool vmdk_is_sesparse(const GByteArray *file);
+
 /*
  * Change one field of the header or of the footer of @file, or four bytes
  * where an entry of a table or of a marker may be.  @file has at least a

@@ -470,7 +470,7 @@ static const struct {
     { DESC("RW -8 FLAT \"flat\" 0"), "Invalid extent line" },
     { DESC("RW 99999999999999999999 FLAT \"flat\" 0"), "Invalid extent" },
     { DESC("RW 8 SPARSE \"flat\" 0"), "Invalid extent line" },
-    { DESC("RW 8 SESPARSE \"flat\""), "snapshots of ESXi" },
+    { DESC("RW 8 SESPARSE \"flat\""), "Bad const header" },
     { DESC("RW 9 FLAT \"flat\" 0"), "too small" },
     { DESC("RW 8 FLAT \"flat\" 1"), "too small" },
     { DESC("RW 8 SPARSE \"flat\""), "not in VMDK format" },
