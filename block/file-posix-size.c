@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Protocol driver "file": create, truncate, length, block status.
+ * Protocol driver "file": create, truncate, length.
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
@@ -276,88 +276,6 @@ int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs)
     struct stat st;
 
     return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
-}
-
-/* --- block status --- */
-
-/*
- * Where is @start: *@data and *@hole are the next data and hole from there,
- * one of them equal to @start.  -ENXIO: a hole up to the end of the file.
- */
-static int file_find_allocation(int fd, off_t start, off_t *data, off_t *hole)
-{
-    off_t offs = lseek(fd, start, SEEK_DATA);
-
-    if (offs < 0) {
-        return -errno;
-    }
-    if (offs < start) {
-        return -EIO;
-    }
-    if (offs > start) {
-        *hole = start;
-        *data = offs;
-        return 0;
-    }
-    offs = lseek(fd, start, SEEK_HOLE);
-    if (offs < 0) {
-        return -errno;
-    }
-    if (offs <= start) {
-        /* The file has changed in between. */
-        return -EIO;
-    }
-    *data = start;
-    *hole = offs;
-    return 0;
-}
-
-typedef struct {
-    int fd;
-    int64_t offset;
-    off_t data;
-    off_t hole;
-} FileStatus;
-
-static int handle_block_status(void *opaque)
-{
-    FileStatus *fs = opaque;
-
-    return file_find_allocation(fs->fd, fs->offset, &fs->data, &fs->hole);
-}
-
-/* lseek() may wait for the file system: a worker thread does that. */
-int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
-                                      int64_t offset, int64_t bytes,
-                                      int64_t *pnum, int64_t *map,
-                                      BlockDriverState **file)
-{
-    BDRVFileState *s = bs->opaque;
-    FileStatus fs = { .fd = s->fd, .offset = offset };
-    int ret;
-
-    *map = offset;
-    *file = bs;
-    *pnum = bytes;
-    if (!want_zero || s->is_device) {
-        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
-    }
-    ret = thread_pool_submit_co(handle_block_status, &fs);
-    if (ret == -ENXIO) {
-        return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
-    }
-    if (ret < 0) {
-        /* Not told is "data". */
-        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
-    }
-    if (fs.data == offset) {
-        /* The block that the end of the file is in counts as data. */
-        *pnum = QEMU_ALIGN_UP((int64_t)fs.hole - offset,
-                              (int64_t)bs->bl.request_alignment);
-        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
-    }
-    *pnum = (int64_t)fs.data - offset;
-    return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
 }
 
 /* --- create --- */

@@ -166,6 +166,7 @@ static int file_open_common(BlockDriverState *bs,
 
     s->fd = -1;
     s->new_perm_fd = -1;
+    qemu_spin_init(&s->areas_lock);
     if (!o->filename) {
         error_setg(errp, "The 'file' block driver requires a file name");
         return -EINVAL;
@@ -227,6 +228,7 @@ static void file_close(BlockDriverState *bs)
         close(s->fd);
         s->fd = -1;
     }
+    file_forget_areas(s);
 }
 
 /* --- limits --- */
@@ -340,6 +342,7 @@ static void file_reopen_commit(BDRVReopenState *state)
     }
     s->aio_max_batch = rs->aio_max_batch;
     s->new_perm_fd = -1;
+    file_forget_areas(s);
     g_free(rs);
     state->opaque = NULL;
 }

@@ -13,6 +13,7 @@
 
 #include "block/block_int.h"
 #include "block/raw-aio.h"
+#include "qemu/thread.h"
 
 /*
  * How reads, writes and flushes get to the kernel.  In coroutines of any
@@ -45,6 +46,8 @@ const FileEngine *file_find_engine(const char *name);
  */
 void file_tell_fallback(BlockDriverState *bs, const char *engine, Error *err);
 
+typedef struct FileAreas FileAreas;
+
 typedef struct BDRVFileState {
     int fd;
     int open_flags;             /* of open(2) */
@@ -68,6 +71,9 @@ typedef struct BDRVFileState {
     uint64_t locked_shared_perm;
     int new_perm_fd;            /* while a reopen changes fd; -1 otherwise */
     uint32_t new_align;         /* request_alignment of new_perm_fd */
+
+    QemuSpin areas_lock;
+    FileAreas *areas;           /* see file-posix-status.c */
 } BDRVFileState;
 
 /* Work for a worker thread. */
@@ -134,12 +140,17 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
                                   BdrvRequestFlags flags, Error **errp);
 int64_t coroutine_fn file_co_getlength(BlockDriverState *bs);
 int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs);
+
+/* Strip "file:" and the like. */
+const char *file_strip_prefix(const char *filename);
+
+/* file-posix-status.c */
 int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
                                       int64_t offset, int64_t bytes,
                                       int64_t *pnum, int64_t *map,
                                       BlockDriverState **file);
-/* Strip "file:" and the like. */
-const char *file_strip_prefix(const char *filename);
+/* Somebody may write from now on.  No request is running. */
+void file_forget_areas(BDRVFileState *s);
 
 /* file-posix-lock.c */
 /* Whether there are locks for the file that @fd is. */

@@ -16,6 +16,7 @@
 
 /* Tables are read in pieces of at most so many bytes. */
 #define PIECE_BYTES MiB
+#define MIN_READ_BYTES (64 * KiB)
 /* Tables are read at open up to this size, in so many pieces at most. */
 #define EAGER_BYTES (64 * MiB)
 #define EAGER_PIECES 4096
@@ -219,18 +220,26 @@ static uint32_t skip_missing(VmdkScan *s, uint32_t index)
 }
 
 /*
- * How many of the @n tables from @index on are known to be empty, since they
- * are a hole of the file: most tables of a large and sparse disk are.
+ * The tables from @index on that are to be read next; or, with *@empty, those
+ * that need not be, since they are a hole of the file: most tables of a large
+ * and sparse disk are.
  */
-static uint32_t count_holes(const VmdkExtent *e, uint32_t index, uint32_t n)
+static uint32_t next_tables(const VmdkExtent *e, uint32_t index, bool *empty)
 {
     int64_t table_bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
-    int64_t bytes = 0;
+    uint32_t n = count_tables(e, index);
+    int64_t bytes = n * table_bytes;
     int ret = bdrv_block_status(e->file->bs,
                                 (int64_t)e->gd[index] << BDRV_SECTOR_BITS,
-                                n * table_bytes, &bytes, NULL, NULL);
+                                bytes, &bytes, NULL, NULL);
 
-    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) ? bytes / table_bytes : 0;
+    *empty = ret >= 0 && (ret & BDRV_BLOCK_ZERO) && bytes >= table_bytes;
+    if (*empty) {
+        return bytes / table_bytes;
+    }
+    /* A few holes are read faster than looked at. */
+    return ret < 0 ? n : MIN(n, DIV_ROUND_UP(MAX(bytes, MIN_READ_BYTES),
+                                             table_bytes));
 }
 
 /* The @n tables from @index on, which follow each other in the file. */
@@ -257,13 +266,10 @@ static int scan_tables(VmdkScan *s, uint8_t *buf)
     uint32_t index = skip_missing(s, 0);
 
     while (index < e->gd_entries) {
-        uint32_t n = count_tables(e, index);
-        uint32_t holes = count_holes(e, index, n);
-        int ret = 0;
+        bool empty;
+        uint32_t n = next_tables(e, index, &empty);
+        int ret = empty ? 0 : scan_piece(s, index, n, buf);
 
-        if (holes < n) {
-            ret = scan_piece(s, index + holes, n - holes, buf);
-        }
         if (ret < 0) {
             return ret;
         }

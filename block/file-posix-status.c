@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Protocol driver "file": block status.
+ *
+ * lseek() may wait for the file system, so a worker thread does that.  Who goes
+ * through a file that is only read gets more than was asked for: the worker
+ * looks on for a short time, and what it has found answers the next questions
+ * without a thread.  It is soon forgotten, since another program may write.
+ */
+#include "qemu/osdep.h"
+#include "file-posix.h"
+#include "qemu/thread-pool.h"
+#include "qemu/timer.h"
+
+/* How many data areas and holes, and for how long, a worker looks at. */
+#define AHEAD_MAX 64
+#define AHEAD_NS (200 * SCALE_US)
+/* What has been found is true for that long. */
+#define AHEAD_VALID_NS (20 * SCALE_MS)
+
+/* Data, or a hole, from @start to @end. */
+typedef struct FileArea {
+    int64_t start;
+    int64_t end;
+    bool data;
+} FileArea;
+
+struct FileAreas {
+    int64_t found_ns;
+    int64_t end;                /* of the area that was asked for last */
+    unsigned count;
+    FileArea areas[AHEAD_MAX];  /* next to each other */
+};
+
+typedef struct FileStatus {
+    int fd;
+    int64_t offset;
+    unsigned max;
+    unsigned count;
+    FileArea areas[AHEAD_MAX];
+} FileStatus;
+
+/* The area that begins at @start.  -ENXIO: a hole up to the end of the file. */
+static int find_area(int fd, off_t start, FileArea *area)
+{
+    off_t end = lseek(fd, start, SEEK_DATA);
+    bool data = end == start;
+
+    if (data) {
+        end = lseek(fd, start, SEEK_HOLE);
+    }
+    if (end < 0) {
+        return -errno;
+    }
+    if (end <= start) {
+        /* The file has changed in between. */
+        return -EIO;
+    }
+    *area = (FileArea) { .start = start, .end = end, .data = data };
+    return 0;
+}
+
+static int handle_block_status(void *opaque)
+{
+    FileStatus *fs = opaque;
+    int64_t until = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + AHEAD_NS;
+    int64_t offset = fs->offset;
+    int ret;
+
+    do {
+        ret = find_area(fs->fd, offset, &fs->areas[fs->count]);
+        if (ret < 0) {
+            return fs->count ? 0 : ret;
+        }
+        offset = fs->areas[fs->count++].end;
+    } while (fs->count < fs->max &&
+             qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < until);
+    return 0;
+}
+
+/* Whether the area at @offset is known from before; else how far to look. */
+static bool find_known(BDRVFileState *s, int64_t offset, FileArea *area,
+                       unsigned *max)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    FileAreas *known;
+    bool found = false;
+    unsigned i;
+
+    *max = 1;
+    qemu_spin_lock(&s->areas_lock);
+    known = s->areas;
+    if (known) {
+        *max = offset >= known->end ? AHEAD_MAX : 1;
+        if (now - known->found_ns > AHEAD_VALID_NS) {
+            known->count = 0;
+        }
+        for (i = 0; i < known->count && !found; i++) {
+            found = offset >= known->areas[i].start &&
+                    offset < known->areas[i].end;
+            *area = known->areas[i];
+        }
+        known->end = found ? area->end : known->end;
+    }
+    qemu_spin_unlock(&s->areas_lock);
+    return found;
+}
+
+static void remember(BDRVFileState *s, const FileStatus *fs)
+{
+    FileAreas *old = NULL;
+    FileAreas *found = g_try_new(FileAreas, 1);
+
+    if (found) {
+        found->found_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+        found->end = fs->areas[0].end;
+        found->count = fs->count;
+        memcpy(found->areas, fs->areas, fs->count * sizeof(*fs->areas));
+        qemu_spin_lock(&s->areas_lock);
+        old = s->areas;
+        s->areas = found;
+        qemu_spin_unlock(&s->areas_lock);
+    }
+    g_free(old);
+}
+
+void file_forget_areas(BDRVFileState *s)
+{
+    FileAreas *old;
+
+    qemu_spin_lock(&s->areas_lock);
+    old = s->areas;
+    s->areas = NULL;
+    qemu_spin_unlock(&s->areas_lock);
+    g_free(old);
+}
+
+/* The area at @offset.  0 or -errno. */
+static int coroutine_fn get_area(BlockDriverState *bs, int64_t offset,
+                                 FileArea *area)
+{
+    BDRVFileState *s = bs->opaque;
+    /* Where others may write there is something new at any time. */
+    bool only_read = bdrv_is_read_only(bs) && !bs->force_share;
+    FileStatus fs = { .fd = s->fd, .offset = offset, .max = 1 };
+    int ret;
+
+    if (only_read && find_known(s, offset, area, &fs.max)) {
+        return 0;
+    }
+    ret = thread_pool_submit_co(handle_block_status, &fs);
+    if (ret == 0) {
+        *area = fs.areas[0];
+        if (only_read) {
+            remember(s, &fs);
+        }
+    }
+    return ret;
+}
+
+int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
+                                      int64_t offset, int64_t bytes,
+                                      int64_t *pnum, int64_t *map,
+                                      BlockDriverState **file)
+{
+    BDRVFileState *s = bs->opaque;
+    FileArea area;
+    int ret;
+
+    *map = offset;
+    *file = bs;
+    *pnum = bytes;
+    if (!want_zero || s->is_device) {
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    }
+    ret = get_area(bs, offset, &area);
+    if (ret == -ENXIO) {
+        return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+    }
+    if (ret < 0) {
+        /* Not told is "data". */
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    }
+    *pnum = area.end - offset;
+    if (area.data) {
+        /* The block that the end of the file is in counts as data. */
+        *pnum = QEMU_ALIGN_UP(*pnum, (int64_t)bs->bl.request_alignment);
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    }
+    return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+}
