@@ -20,6 +20,9 @@ static void add_directory(const VmdkExtent *e, GArray *areas, int64_t offset,
     uint64_t bytes = (uint64_t)e->gd_entries * sizeof(*gd);
     uint32_t i;
 
+    if (!gd) {
+        return;
+    }
     add_area(areas, offset >> BDRV_SECTOR_BITS,
              DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE));
     for (i = 0; i < e->gd_entries; i++) {
@@ -37,6 +40,20 @@ static int compare_areas(const void *a, const void *b)
     return area->start < other->start ? -1 : area->start > other->start;
 }
 
+/* Usually they are added in their order, and a sort takes its time. */
+static void sort_areas(GArray *areas)
+{
+    guint i;
+
+    for (i = 1; i < areas->len; i++) {
+        if (compare_areas(&g_array_index(areas, VmdkArea, i - 1),
+                          &g_array_index(areas, VmdkArea, i)) > 0) {
+            g_array_sort(areas, compare_areas);
+            return;
+        }
+    }
+}
+
 GArray *vmdk_areas_new(const VmdkExtent *e)
 {
     GArray *areas = g_array_new(false, false, sizeof(VmdkArea));
@@ -46,14 +63,15 @@ GArray *vmdk_areas_new(const VmdkExtent *e)
     if (e->type == VMDK_SESPARSE) {
         /* All of it comes before the grains. */
         add_area(areas, 1, e->overhead - 1);
-    } else if (e->gd) {
-        add_directory(e, areas, e->gd_offset, e->gd, NULL);
-    }
-    if (e->rgd) {
+    } else if (e->rgd && e->rgd_offset < e->gd_offset) {
         /* Some writers have one copy, and both directories point to it. */
+        add_directory(e, areas, e->rgd_offset, e->rgd, NULL);
+        add_directory(e, areas, e->gd_offset, e->gd, e->rgd);
+    } else {
+        add_directory(e, areas, e->gd_offset, e->gd, NULL);
         add_directory(e, areas, e->rgd_offset, e->rgd, e->gd);
     }
-    g_array_sort(areas, compare_areas);
+    sort_areas(areas);
     return areas;
 }
 
