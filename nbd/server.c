@@ -27,9 +27,13 @@ static struct {
     uint32_t handshake_max_seconds;
     uint32_t connections;
     uint64_t served;
+    QEMUTimer *accept_timer;    /* armed: accept(2) has failed */
     TLSCreds *tls_creds;        /* NULL: no TLS */
     char *tls_authz;
 } nbd_server = { .fd = -1 };
+
+/* How long a server that lacks descriptors or memory leaves its socket. */
+#define NBD_ACCEPT_RETRY_MS 500
 
 /* --- exports --- */
 
@@ -156,9 +160,13 @@ static bool nbd_export_create(BlockExport *common,
     }
     exp->size = QEMU_ALIGN_DOWN(size, BDRV_SECTOR_SIZE);
     exp->flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA |
-                 NBD_FLAG_SEND_CACHE | NBD_FLAG_CAN_MULTI_CONN |
+                 NBD_FLAG_SEND_CACHE |
                  (writable ? NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |
                   NBD_FLAG_SEND_FAST_ZERO : NBD_FLAG_READ_ONLY);
+    if (nbd_server.max_connections != 1) {
+        /* A client would wait for ever for its second connection. */
+        exp->flags |= NBD_FLAG_CAN_MULTI_CONN;
+    }
     exp->allocation_depth = o->has_allocation_depth && o->allocation_depth;
     if (!nbd_export_take_bitmaps(exp, blk_bs(common->blk), o->bitmaps, errp)) {
         nbd_export_free_bitmaps(exp);
@@ -232,6 +240,9 @@ static void nbd_client_free(NBDClient *c)
     g_free(c->bitmaps);
     nbd_client_unref(c);
     nbd_server.connections--;
+    if (nbd_server.accept_timer) {
+        timer_del(nbd_server.accept_timer);
+    }
     nbd_server_watch();
     aio_wait_kick();
 }
@@ -285,6 +296,23 @@ static void nbd_client_new(int fd)
     qemu_coroutine_enter(qemu_coroutine_create(nbd_client_entry, c));
 }
 
+/*
+ * The connection stays in the backlog, and its socket stays readable: without a
+ * pause the event loop would turn without end.  A client that goes ends the
+ * pause.
+ */
+static void nbd_accept_failed(void)
+{
+    timer_mod(nbd_server.accept_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + NBD_ACCEPT_RETRY_MS);
+    nbd_server_watch();
+}
+
+static void nbd_accept_again(void *opaque)
+{
+    nbd_server_watch();
+}
+
 static void nbd_accept(void *opaque)
 {
     int fd = accept4(nbd_server.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -292,6 +320,9 @@ static void nbd_accept(void *opaque)
     if (fd >= 0) {
         nbd_client_new(fd);
         nbd_server_watch();
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+               errno == ENOMEM) {
+        nbd_accept_failed();
     }
 }
 
@@ -302,6 +333,7 @@ static void nbd_server_watch(void)
                 nbd_server.connections < nbd_server.max_connections;
 
     if (nbd_server.fd >= 0) {
+        more &= !timer_pending(nbd_server.accept_timer);
         aio_set_fd_handler(qemu_get_aio_context(), nbd_server.fd,
                            more ? nbd_accept : NULL, NULL, NULL, NULL, NULL);
     }
@@ -372,6 +404,9 @@ bool nbd_server_start(const SocketAddress *addr, uint32_t max_connections,
         return false;
     }
     nbd_server.fd = fd;
+    nbd_server.accept_timer = aio_timer_new(qemu_get_aio_context(),
+                                            QEMU_CLOCK_REALTIME, SCALE_MS,
+                                            nbd_accept_again, NULL);
     nbd_server.addr = QAPI_CLONE(SocketAddress, addr);
     nbd_server.max_connections = max_connections;
     nbd_server.handshake_max_seconds = handshake_max_seconds;
@@ -391,6 +426,7 @@ void nbd_server_stop(void)
                        NULL, NULL);
     close(nbd_server.fd);
     nbd_server.fd = -1;
+    g_clear_pointer(&nbd_server.accept_timer, timer_free);
     socket_unlink(nbd_server.addr);
     qapi_free_SocketAddress(nbd_server.addr);
     nbd_server.addr = NULL;

@@ -6,6 +6,7 @@ usage: nbd-hostile.py DAEMON FOLDER [SEED]
 
 import os
 import random
+import resource
 import socket
 import struct
 import sys
@@ -18,6 +19,7 @@ SEED = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 31)
 MIB = 1 << 20
 SIZE = 16 * MIB
 rng = random.Random(SEED)
+daemon_pid = 0
 
 OPTS_MAGIC = 0x49484156454f5054
 GO, STRUCTURED, LIST_META, SET_META = 7, 8, 9, 10
@@ -324,6 +326,33 @@ def test_many():
         s.close()
 
 
+def processor_ticks(pid):
+    with open('/proc/%d/stat' % pid) as file:
+        return sum(map(int, file.read().rsplit(')', 1)[1].split()[11:13]))
+
+
+def test_no_descriptors():
+    """Without descriptors those who come wait, and cost nothing meanwhile."""
+    limit = resource.prlimit(daemon_pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon_pid, resource.RLIMIT_NOFILE,
+                     (descriptors(daemon_pid) + 4, limit[1]))
+    waiting = []
+    for _ in range(20):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(20)
+        s.connect(address())
+        waiting.append(s)
+    time.sleep(0.2)
+    before = processor_ticks(daemon_pid)
+    time.sleep(1)
+    used = processor_ticks(daemon_pid) - before
+    resource.prlimit(daemon_pid, resource.RLIMIT_NOFILE, limit)
+    for s in waiting:
+        assert s.recv(8) == b'NBDMAGIC'
+        s.close()
+    assert used < os.sysconf('SC_CLK_TCK') // 8, used
+
+
 def memory(pid):
     with open('/proc/%d/status' % pid) as file:
         for line in file:
@@ -337,6 +366,7 @@ def descriptors(pid):
 
 
 def main():
+    global daemon_pid
     failed = False
     with open(os.path.join(FOLDER, 'hostile.raw'), 'wb') as file:
         file.truncate(SIZE)
@@ -347,6 +377,7 @@ def main():
         'handshake-max-seconds=3' % address(),
         '--export', 'type=nbd,id=e,node-name=disk,writable=on,'
         'allocation-depth=on'])
+    daemon_pid = daemon.process.pid
     try:
         good()
         before = descriptors(daemon.process.pid)

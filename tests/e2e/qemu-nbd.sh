@@ -90,6 +90,14 @@ must 'the second client' "$IO" -f raw -c 'read 0 512' "$uri"
 must 'it has waited' test $(($(date +%s%N) - before)) -gt 300000000
 stop_server 'one client'
 
+# So a client is not told that it may have more than one.
+if command -v nbdcopy > /dev/null; then
+    serve -f raw disk.raw
+    must 'nbdcopy, one client' nbdcopy "$uri" copy.raw
+    must 'what it has read' cmp disk.raw copy.raw
+    wait "$server"
+fi
+
 # In the background, with a file that has its id.
 must '--fork' "$NBD" -t --fork --pid-file="$work/pid" -k "$work/socket" \
     -f raw disk.raw
@@ -128,12 +136,28 @@ fi
 if "$NBD" -L -k /none 2>&1 | grep -q libnbd; then
     skip 'built without libnbd: no --list'
 elif [ -x "$STOCK" ]; then
-    serve -t -e 4 -A -f raw -x name -D text disk.raw
-    must '--list' "$NBD" -L -k "$work/socket"
-    "$NBD" -L -k "$work/socket" > ours.list
-    "$STOCK" -L -k "$work/socket" > stock.list
-    must '--list of our server' cmp ours.list stock.list
-    stop_server '--list'
+    # What is said of several connections depends on -e.
+    for options in '-e 4' '-e 1' '-r' '-r -e 2'; do
+        # shellcheck disable=SC2086
+        serve -t $options -A -f raw -x name -D text disk.raw
+        must '--list' "$NBD" -L -k "$work/socket"
+        "$NBD" -L -k "$work/socket" > ours.list
+        "$STOCK" -L -k "$work/socket" > stock.list
+        must "--list of our server, $options" cmp ours.list stock.list
+        stop_server '--list'
+        rm -f socket
+        # shellcheck disable=SC2086
+        "$STOCK" -t $options -k "$work/socket" -A -f raw -x name -D text \
+            disk.raw &
+        server=$!
+        servers="$servers $server"
+        wait_for socket
+        "$STOCK" -L -k "$work/socket" > stock.list
+        must "--list as of a stock server, $options" cmp ours.list stock.list
+        kill $server
+        wait $server
+        rm -f socket
+    done
     "$STOCK" -t -r -e 4 -k "$work/socket" -f raw -x name -D text disk.raw &
     servers="$servers $!"
     wait_for socket
