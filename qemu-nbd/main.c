@@ -24,6 +24,7 @@
 #include "storage-daemon/daemon.h"
 
 #define NBD_PROGRAM_PORT "10809"
+#define SOCKET_OF_DEVICE "/var/lock/qemu-nbd-%s"
 #define SD_LISTEN_FDS_START 3
 
 enum {
@@ -95,7 +96,8 @@ static const char help_text[] =
 "Connection:\n"
 "  -p, --port=PORT           the port to listen on (default '10809')\n"
 "  -b, --bind=ADDRESS        the address to listen on (default '0.0.0.0')\n"
-"  -k, --socket=PATH         listen on a UNIX socket instead\n"
+"  -k, --socket=PATH         listen on a UNIX socket instead (with -c:\n"
+"                            default '/var/lock/qemu-nbd-DEVICE')\n"
 "  -e, --shared=NUM          serve NUM clients at once; 0: any number\n"
 "                            (default '1')\n"
 "  -t, --persistent          go on after the last client has gone\n"
@@ -122,13 +124,18 @@ static const char help_text[] =
 "      --fork                go to the background once the server listens\n"
 "      --pid-file=PATH       write the process id to a file\n"
 "\n"
+"The kernel's NBD client:\n"
+"  -c, --connect=DEV         make the image the disk DEV of this machine,\n"
+"                            until -d DEV; in the background without -v\n"
+"  -d, --disconnect          disconnect the device FILE\n"
+"\n"
 "The image:\n"
 "  -f, --format=FORMAT       its format (raw, vmdk)\n"
 "  -r, --read-only           export it read-only\n"
 "  -n, --nocache             the same as --cache=none\n"
 "      --cache=MODE          'none', 'writeback' (default), 'writethrough',\n"
 "                            'directsync' or 'unsafe'\n"
-"      --aio=MODE            'threads' (default) or 'native'\n"
+"      --aio=MODE            'threads' (default), 'native' or 'io_uring'\n"
 "      --discard=MODE        'ignore' (default) or 'unmap'\n"
 "      --detect-zeroes=MODE  'off' (default), 'on' or 'unmap'\n"
 "      --image-opts          FILE is a list of options\n"
@@ -143,7 +150,9 @@ static struct {
     const char *device;         /* of -c */
     const char *pidfile;
     const char *tls_hostname;   /* for --list */
+    bool aio_given;
     bool cache_given;
+    bool discard_given;
     bool disconnect;
     bool fork;
     bool list;
@@ -184,12 +193,17 @@ static void G_GNUC_NORETURN G_GNUC_PRINTF(1, 2) die_report(const char *fmt,
     exit(EXIT_FAILURE);
 }
 
+static void only_once(bool *given, const char *option)
+{
+    if (*given) {
+        die_report("%s can only be specified once", option);
+    }
+    *given = true;
+}
+
 static void set_cache(const char *mode)
 {
-    if (args.cache_given) {
-        die_report("-n and --cache can only be specified once");
-    }
-    args.cache_given = true;
+    only_once(&args.cache_given, "-n and --cache");
     if (bdrv_parse_cache_mode(mode, &args.nbd.flags,
                               &args.nbd.writethrough) < 0) {
         die_report("Invalid cache mode `%s'", mode);
@@ -249,11 +263,13 @@ static bool image_option(int c, const char *arg)
         set_cache(arg);
         return true;
     case OPTION_AIO:
+        only_once(&args.aio_given, "--aio");
         if (bdrv_parse_aio(arg, &nbd->flags) < 0) {
             die_report("Invalid aio mode '%s'", arg);
         }
         return true;
     case OPTION_DISCARD:
+        only_once(&args.discard_given, "--discard");
         if (bdrv_parse_discard_flags(arg, &nbd->flags) < 0) {
             die_report("Invalid discard mode `%s'", arg);
         }
@@ -389,6 +405,32 @@ static void process_option(int c, const char *arg)
     }
 }
 
+static void check_tls_options(void)
+{
+    if (!args.nbd.tls_creds && args.tls_hostname) {
+        die_report("--tls-hostname is not permitted without --tls-creds");
+    }
+    if (!args.nbd.tls_creds && args.nbd.tls_authz) {
+        die_report("--tls-authz is not permitted without --tls-creds");
+    }
+    if (args.nbd.tls_creds && args.device) {
+        die_report("TLS is not supported with a host device");
+    }
+    if (args.tls_hostname && !args.list) {
+        die_report("TLS hostname is only supported with export list");
+    }
+}
+
+/* Options of an image that --list would ignore. */
+static bool has_image_options(void)
+{
+    const NbdArgs *nbd = &args.nbd;
+
+    return nbd->format || args.cache_given || args.aio_given ||
+           args.discard_given || nbd->has_offset || nbd->allocation_depth ||
+           nbd->bitmaps || nbd->description || *nbd->export_name;
+}
+
 static void parse_options(int argc, char **argv)
 {
     int c;
@@ -397,13 +439,13 @@ static void parse_options(int argc, char **argv)
                             NULL)) != -1) {
         process_option(c, optarg);
     }
-    if (args.list && (args.device || args.disconnect || args.nbd.has_offset ||
-                      *args.nbd.export_name)) {
+    if (args.list && args.fork) {
+        die_report("List mode is incompatible with forking");
+    }
+    if (args.list && (args.device || args.disconnect || has_image_options())) {
         die_report("List mode is incompatible with per-device settings");
     }
-    if (args.tls_hostname && !args.list) {
-        die_report("--tls-hostname is only for --list");
-    }
+    check_tls_options();
     if (args.list && argc != optind) {
         die_report("List mode is incompatible with a file name");
     }
@@ -452,6 +494,9 @@ static bool socket_activated(void)
         die_report("qemu-nbd does not support socket activation with "
                    "LISTEN_FDS=%s, only with one socket", fds);
     }
+    if (args.device) {
+        die_report("-c cannot be used with socket activation");
+    }
     if (args.port || args.bind || args.socket) {
         die_report("-p, -b and -k cannot be used with socket activation");
     }
@@ -468,6 +513,11 @@ static SocketAddress *server_address(void)
     } else if (args.socket) {
         addr->type = SOCKET_ADDRESS_TYPE_UNIX;
         addr->u.q_unix.path = g_strdup(args.socket);
+    } else if (args.device && !args.bind && !args.port) {
+        g_autofree char *name = g_path_get_basename(args.device);
+
+        addr->type = SOCKET_ADDRESS_TYPE_UNIX;
+        addr->u.q_unix.path = g_strdup_printf(SOCKET_OF_DEVICE, name);
     } else {
         addr->type = SOCKET_ADDRESS_TYPE_INET;
         addr->u.inet.host = g_strdup(args.bind ? args.bind : "0.0.0.0");
@@ -503,45 +553,83 @@ static int list(int argc, char **argv)
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* The kernel's client. */
-static int use_device(const char *device)
+static int disconnect(const char *device)
 {
-    int fd = open(device, O_RDWR | O_CLOEXEC);
+    Error *err = NULL;
 
-    if (fd < 0) {
-        die_report("Failed to open %s: %s (has the kernel its module nbd "
-                   "loaded?)", device, strerror(errno));
+    if (!nbd_device_disconnect(device, &err)) {
+        error_report_err(err);
+        return EXIT_FAILURE;
     }
-    close(fd);
-    die_report("%s: the kernel's NBD client is not supported; export the "
-               "image, and use nbd-client(8)", device);
+    printf("%s disconnected\n", device);
+    return EXIT_SUCCESS;
+}
+
+static bool connect_device(Error **errp)
+{
+    if (!nbd_device_start(args.device, args.nbd.addr, args.nbd.export_name,
+                          errp)) {
+        return false;
+    }
+    while (nbd_device_state() == NBD_DEVICE_CONNECTING) {
+        main_loop_wait(false);
+    }
+    return nbd_device_state() != NBD_DEVICE_GONE || nbd_device_end(errp);
+}
+
+static void say_where(void)
+{
+    g_autofree char *text = socket_address_text(args.nbd.addr, -1);
+
+    if (args.device) {
+        printf("NBD device %s is now connected to %s\n", args.device,
+               args.nbd.filename);
+    } else {
+        printf("NBD server listening on %s\n", text);
+    }
+    fflush(stdout);
 }
 
 static bool start(Error **errp)
 {
     args.nbd.addr = server_address();
-    if (!nbd_serve_start(&args.nbd, errp)) {
+    if (!nbd_serve_start(&args.nbd, errp) ||
+        (args.device && !connect_device(errp))) {
         return false;
     }
     if (args.pidfile && !pidfile_create(args.pidfile, errp)) {
         return false;
     }
     if (args.verbose) {
-        g_autofree char *text = socket_address_text(args.nbd.addr, -1);
-
-        printf("NBD server listening on %s\n", text);
-        fflush(stdout);
+        say_where();
     }
     daemon_ready();
     return true;
 }
 
-/* Without -t the end comes when the last client has gone. */
+/*
+ * Without -t the end comes when the last client has gone; with a device, when
+ * that is disconnected.
+ */
 static bool is_over(void)
 {
-    return qemu_interrupted() ||
-           (!args.nbd.persistent && nbd_server_served() &&
-            !nbd_server_connections());
+    if (qemu_interrupted()) {
+        return true;
+    }
+    return args.device ? nbd_device_state() == NBD_DEVICE_GONE :
+           !args.nbd.persistent && nbd_server_served() &&
+           !nbd_server_connections();
+}
+
+static bool end_device(void)
+{
+    Error *err = NULL;
+
+    if (!nbd_device_end(&err)) {
+        error_report_err(err);
+        return false;
+    }
+    return true;
 }
 
 static int serve(int argc, char **argv)
@@ -549,7 +637,10 @@ static int serve(int argc, char **argv)
     Error *err = NULL;
     bool ok;
 
-    if (args.fork && !daemonize(&err)) {
+    if (args.device && !nbd_device_check(args.device, &err)) {
+        die_with(err);
+    }
+    if ((args.fork || (args.device && !args.verbose)) && !daemonize(&err)) {
         die_with(err);
     }
     if (!program_init()) {
@@ -564,6 +655,7 @@ static int serve(int argc, char **argv)
         main_loop_wait(false);
     }
     daemon_stopping();
+    ok &= end_device();
     nbd_serve_stop();
     user_objects_cleanup(false);
     pidfile_remove();
@@ -581,10 +673,7 @@ int main(int argc, char **argv)
         return list(argc, argv);
     }
     if (args.disconnect) {
-        return use_device(args.nbd.filename);
-    }
-    if (args.device) {
-        return use_device(args.device);
+        return disconnect(args.nbd.filename);
     }
     return serve(argc, argv);
 }

@@ -64,10 +64,12 @@ class Archive:
     def __init__(self):
         self.data = []
         self.inode = 1
+        self.names = set()
 
     def add(self, name, mode, content=b''):
         fields = (self.inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0,
                   len(name) + 1, 0)
+        self.names.add(name)
         record = b'070701' + b''.join(b'%08X' % f for f in fields)
         record += name.encode() + b'\0'
         record += bytes(-len(record) % 4)
@@ -89,16 +91,34 @@ class Archive:
         for library in re.findall(r'(/\S+) \(0x', needs):
             target = library[1:] if 'ld-linux' in library else \
                 'lib/' + os.path.basename(library)
+            if target in self.names:
+                continue
             with open(library, 'rb') as file:
                 self.file(target, file.read())
 
-    def save(self, path):
+    def save(self, path, compressed):
         self.add('TRAILER!!!', 0)
-        with gzip.open(path, 'wb', compresslevel=1) as file:
+        with (gzip.open(path, 'wb', compresslevel=1) if compressed else
+              open(path, 'wb')) as file:
             file.write(b''.join(self.data))
 
+    def module(self, folder, name):
+        """Whether it is not part of the kernel."""
+        source = module_file(folder, name)
+        if not source:
+            return False
+        if not source.endswith('.ko'):
+            raise Missing('modules are compressed: %s' % source)
+        with open(source, 'rb') as file:
+            self.file('modules/%s.ko' % name, file.read())
+        return True
 
-def make_initramfs(path, modules):
+
+def make_initramfs(path, folder, programs, modules):
+    """
+    @programs are more of them, @modules more of those in @folder, which are
+    not loaded.
+    """
     busybox = next((b for b in ('/bin/busybox', '/usr/bin/busybox')
                     if os.path.exists(b)), None)
     mke2fs = shutil.which('mke2fs', path='/sbin:/usr/sbin')
@@ -110,17 +130,15 @@ def make_initramfs(path, modules):
     with open(busybox, 'rb') as file:
         archive.file('bin/busybox', file.read())
     archive.program(mke2fs, 'bin/mke2fs.ext4')
-    with_file = []
-    for name in MODULES:
-        source = module_file(modules, name)
-        if source:
-            if not source.endswith('.ko'):
-                raise Missing('modules are compressed: %s' % source)
-            with open(source, 'rb') as file:
-                archive.file('modules/%s.ko' % name, file.read())
-            with_file.append(name)
-    archive.file('init', (INIT % ' '.join(with_file)).encode())
-    archive.save(path)
+    for program in programs:
+        archive.program(program, 'bin/' + os.path.basename(program))
+    loaded = [m for m in MODULES if archive.module(folder, m)]
+    for name in modules:
+        if not archive.module(folder, name):
+            raise Missing('the kernel has no module %s' % name)
+    archive.file('init', (INIT % ' '.join(loaded)).encode())
+    # Many programs take longer to unpack than to load.
+    archive.save(path, not programs)
 
 
 # A /dev/kvm does not mean that a guest runs by it: not within each machine.
@@ -130,16 +148,18 @@ ACCELERATOR = os.environ.get('LAIO_GUEST_ACCEL', 'tcg')
 class Guest:
     """
     The machine.  @disks are command line options; the guest knows the disks
-    as vda, vdb, in their order.
+    as vda, vdb, in their order.  @programs are files of this machine that it
+    has in /bin, @modules what it can load from /modules.
     """
 
-    def __init__(self, folder, disks, cpus=2, timeout=120):
-        kernel, modules = find_kernel()
+    def __init__(self, folder, disks, cpus=2, timeout=120, memory='192M',
+                 programs=(), modules=()):
+        kernel, module_folder = find_kernel()
         if not shutil.which(QEMU):
             raise Missing('no ' + QEMU)
         initramfs = os.path.join(folder, 'initramfs')
         if not os.path.exists(initramfs):
-            make_initramfs(initramfs, modules)
+            make_initramfs(initramfs, module_folder, programs, modules)
         self.timeout = timeout
         self.console = os.path.join(folder, 'console.log')
         self.log = open(os.path.join(folder, 'guest.log'), 'w+b')
@@ -147,8 +167,8 @@ class Guest:
         self.process = subprocess.Popen(
             [QEMU, '-nodefaults', '-display', 'none', '-no-reboot',
              '-machine', 'q35,accel=' + ACCELERATOR,
-             '-cpu', 'max', '-smp', str(cpus), '-m', '192M',
-             '-object', 'memory-backend-memfd,id=mem,size=192M,share=on',
+             '-cpu', 'max', '-smp', str(cpus), '-m', memory, '-object',
+             'memory-backend-memfd,id=mem,size=%s,share=on' % memory,
              '-numa', 'node,memdev=mem',
              '-serial', 'file:' + self.console,
              '-serial', 'unix:%s,server=on,wait=off' % shell,

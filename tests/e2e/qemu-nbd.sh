@@ -203,12 +203,34 @@ same -L disk.raw
 same -L -x name
 same -L -k "$work/none"
 same --object none disk.raw
-for refused in '-s' '-l snap' '-c /dev/none' '-c /dev/null' \
-    '--selinux-label=x'; do
+same -c /dev/none --tls-creds=x disk.raw
+same -c /dev/none -L
+same --tls-hostname=x disk.raw
+same --tls-creds=x --tls-hostname=x disk.raw
+same --tls-authz=x disk.raw
+same -L --fork
+for option in '-f raw' -A '-B x' '-D x' '-x x' -n --cache=none --aio=native \
+    --discard=unmap; do
+    # shellcheck disable=SC2086
+    same -L $option
+done
+same --aio=native --aio=native disk.raw
+same --discard=unmap --discard=unmap disk.raw
+same -n --cache=none disk.raw
+for refused in '-s' '-l snap' '-c /dev/null' '--selinux-label=x'; do
     # shellcheck disable=SC2086
     if $LIMIT "$NBD" $refused -f raw disk.raw > ours.log 2>&1; then
         fail "$refused is accepted"
     fi
     must "$refused: one line" test "$(wc -l < ours.log)" = 1
+done
+# What works is in tests/e2e/guest-programs.sh.
+for device in '-d /dev/null' '-d /dev/none' '-c /dev/none -f raw disk.raw'; do
+    # shellcheck disable=SC2086
+    if $LIMIT "$NBD" $device > ours.log 2>&1; then
+        fail "$device is accepted"
+    fi
+    must "$device: message" grep -q 'is not an NBD device\|modprobe nbd' \
+        ours.log
 done
 summary
