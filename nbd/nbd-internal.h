@@ -25,7 +25,7 @@ typedef struct NBDExport {
     BlockExport common;
     char *name;
     char *description;          /* NULL: none */
-    uint64_t size;
+    uint64_t size;              /* the last that a client was told; atomic */
     uint16_t flags;             /* NBD_FLAG_* */
     bool allocation_depth;
     BdrvDirtyBitmap **bitmaps;  /* busy while they are here */

@@ -140,6 +140,20 @@ static uint16_t client_flags(const NBDClient *c, const NBDExport *exp)
            (c->extended ? NBD_FLAG_BLOCK_STAT_PAYLOAD : 0);
 }
 
+/*
+ * A client is told of the size as it is now; the protocol has no way to tell it
+ * of a later one.
+ */
+static uint64_t coroutine_fn export_size(NBDExport *exp)
+{
+    int64_t size = bdrv_co_getlength(blk_bs(exp->common.blk));
+
+    if (size >= 0) {
+        qatomic_set(&exp->size, QEMU_ALIGN_DOWN(size, BDRV_SECTOR_SIZE));
+    }
+    return qatomic_read(&exp->size);
+}
+
 /* The contexts that were chosen are for another export: there are none. */
 static void choose_export(NBDClient *c, NBDExport *exp)
 {
@@ -167,9 +181,9 @@ static int coroutine_fn opt_export_name(NBDClient *c, NBDOption *o)
     if (!exp) {
         return -EINVAL;
     }
-    reply.size = htobe64(exp->size);
-    reply.flags = htobe16(client_flags(c, exp));
     choose_export(c, exp);
+    reply.size = htobe64(export_size(exp));
+    reply.flags = htobe16(client_flags(c, exp));
     return nbd_client_write(c, &reply, c->no_zeroes ?
                             offsetof(typeof(reply), zeroes) : sizeof(reply));
 }
@@ -199,7 +213,7 @@ static int coroutine_fn send_export_info(NBDClient *c, NBDOption *o,
         uint64_t size;
         uint16_t flags;
     } QEMU_PACKED info = {
-        htobe64(exp->size), htobe16(client_flags(c, exp)),
+        htobe64(export_size(exp)), htobe16(client_flags(c, exp)),
     };
     int ret;
 

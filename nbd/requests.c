@@ -396,7 +396,9 @@ static int coroutine_fn context_status(NBDRequest *r, uint32_t id,
     return ret;
 }
 
-static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last)
+/* It sends the end of the answer if this is the @last one, or sets *@over. */
+static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last,
+                                     bool *over)
 {
     g_autofree NBDExtents *e = g_new(NBDExtents, 1);
     uint64_t offset = r->from, end = r->from + r->len;
@@ -408,6 +410,7 @@ static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last)
         int ret = context_status(r, id, offset, end - offset, &pnum, &flags);
 
         if (ret < 0) {
+            *over = true;
             return send_error(r, ret);
         }
         if (pnum <= 0 || (e->n && (r->flags & NBD_CMD_FLAG_REQ_ONE) &&
@@ -416,6 +419,11 @@ static int coroutine_fn send_context(NBDRequest *r, uint32_t id, bool last)
             break;
         }
         offset += pnum;
+    }
+    if (!e->n) {
+        /* The disk is shorter by now. */
+        *over = true;
+        return send_error(r, -EIO);
     }
     return send_extents(r, e, id, last);
 }
@@ -437,6 +445,7 @@ static int coroutine_fn do_block_status(NBDRequest *r)
 {
     NBDClient *c = r->c;
     g_autoptr(GArray) ids = g_array_new(false, false, sizeof(uint32_t));
+    bool over = false;
     uint32_t id;
     guint i;
     int ret = 0;
@@ -457,9 +466,9 @@ static int coroutine_fn do_block_status(NBDRequest *r)
     if (!ids->len || !r->len) {
         return send_error(r, -EINVAL);
     }
-    for (i = 0; i < ids->len && ret == 0; i++) {
+    for (i = 0; i < ids->len && ret == 0 && !over; i++) {
         ret = send_context(r, g_array_index(ids, uint32_t, i),
-                           i + 1 == ids->len);
+                           i + 1 == ids->len, &over);
     }
     return ret;
 }
@@ -520,6 +529,7 @@ static int coroutine_fn do_trim(NBDRequest *r)
 static int nbd_check_request(NBDRequest *r)
 {
     NBDExport *exp = r->c->exp;
+    uint64_t size = qatomic_read(&exp->size);
     uint16_t allowed = NBD_CMD_FLAG_FUA;
     bool writes = r->type == NBD_CMD_WRITE || r->type == NBD_CMD_TRIM ||
                   r->type == NBD_CMD_WRITE_ZEROES;
@@ -530,7 +540,7 @@ static int nbd_check_request(NBDRequest *r)
     if (writes && (exp->flags & NBD_FLAG_READ_ONLY)) {
         return -EROFS;
     }
-    if (r->from > exp->size || r->len > exp->size - r->from) {
+    if (r->from > size || r->len > size - r->from) {
         return r->type == NBD_CMD_WRITE || r->type == NBD_CMD_WRITE_ZEROES ?
                -ENOSPC : -EINVAL;
     }

@@ -12,6 +12,9 @@ import struct
 import sys
 import time
 
+import nbd_wire
+from nbd_wire import (CACHE, DISC, FLUSH, GO, READ, SET_META, STATUS,
+                      STRUCTURED, TRIM, WRITE, ZEROES)
 from qsd import Daemon
 
 DAEMON, FOLDER = sys.argv[1:3]
@@ -21,71 +24,19 @@ SIZE = 16 * MIB
 rng = random.Random(SEED)
 daemon_pid = 0
 
-OPTS_MAGIC = 0x49484156454f5054
-GO, STRUCTURED, LIST_META, SET_META = 7, 8, 9, 10
-READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
-
 
 def address():
     return os.path.join(FOLDER, 'nbd')
 
 
-class Client:
+class Client(nbd_wire.Client):
     def __init__(self, flags=3):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
-        self.socket.connect(address())
-        assert self.read(18)[:8] == b'NBDMAGIC'
-        self.socket.sendall(struct.pack('>I', flags))
+        super().__init__(address(), flags)
 
-    def read(self, length):
-        data = b''
-        while len(data) < length:
-            part = self.socket.recv(length - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
 
-    def send_option(self, option, data=b'', length=None):
-        self.socket.sendall(struct.pack(
-            '>QII', OPTS_MAGIC, option,
-            len(data) if length is None else length) + data)
-
-    def reply(self):
-        magic, option, kind, length = struct.unpack('>QIII', self.read(20))
-        assert magic == 0x3e889045565a9, hex(magic)
-        return option, kind, self.read(length)
-
-    def go(self, name=b'disk'):
-        self.send_option(GO, struct.pack('>I', len(name)) + name + b'\0\0')
-        while True:
-            kind = self.reply()[1]
-            if kind != 3:
-                assert kind == 1, hex(kind)
-                return self
-
-    def request(self, kind, offset, length, data=b'', flags=0, cookie=1,
-                magic=0x25609513):
-        self.socket.sendall(struct.pack('>IHHQQI', magic, flags, kind, cookie,
-                                        offset, length) + data)
-
-    def simple(self):
-        magic, error, cookie = struct.unpack('>IIQ', self.read(16))
-        assert magic == 0x67446698, hex(magic)
-        return error
-
-    def ended(self):
-        """The server lets it go."""
-        try:
-            while self.socket.recv(65536):
-                pass
-        except ConnectionError:
-            pass
-        self.socket.close()
-
-    def close(self):
-        self.socket.close()
+class Extended(nbd_wire.Extended):
+    def __init__(self, contexts=()):
+        super().__init__(address(), contexts)
 
 
 def good():
@@ -174,46 +125,6 @@ def test_meta():
     assert (magic, flags, kind) == (0x668e33ef, 1, 5)
     c.read(length)
     c.close()
-
-
-class Extended(Client):
-    """With extended headers."""
-
-    def __init__(self, contexts=()):
-        super().__init__()
-        self.send_option(11)
-        assert self.reply()[1] == 1
-        self.ids = {}
-        if contexts:
-            self.send_option(SET_META, struct.pack('>I4sI', 4, b'disk',
-                                                   len(contexts)) +
-                             b''.join(struct.pack('>I', len(c)) + c
-                                      for c in contexts))
-            while True:
-                kind, data = self.reply()[1:]
-                if kind != 4:
-                    break
-                self.ids[data[4:]] = struct.unpack('>I', data[:4])[0]
-        self.go()
-
-    def ask(self, kind, offset, length, data=b'', flags=0):
-        self.socket.sendall(struct.pack('>IHHQQQ', 0x21e41c71, flags, kind, 7,
-                                        offset, length) + data)
-
-    def chunks(self, offset):
-        """All of one reply: kinds and payloads."""
-        got = []
-        while True:
-            magic, flags, kind, cookie, at, length = struct.unpack(
-                '>IHHQQQ', self.read(32))
-            assert (magic, cookie, at) == (0x6e8a278c, 7, offset)
-            got.append((kind, self.read(length)))
-            if flags & 1:
-                return got
-
-    def error(self, offset):
-        kind, data = self.chunks(offset)[-1]
-        return struct.unpack('>I', data[:4])[0] if kind & 0x8000 else 0
 
 
 def test_extended():

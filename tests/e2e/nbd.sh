@@ -146,6 +146,11 @@ hostile()
     python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
 }
 
+laws()
+{
+    python_test 120 "$here/nbd-laws.py" "$QSD" "$work"
+}
+
 jobs_under_load()
 {
     python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5 "$1"
@@ -188,6 +193,7 @@ part vsock vsock
 part vmdk clients vmdk native
 part threads clients raw threads ,iothread.0=one,iothread.1=two
 part hostile hostile
+part laws laws
 if fio --enghelp 2> /dev/null | grep -q nbd; then
     part jobs-raw jobs_under_load raw
     part jobs-vmdk jobs_under_load vmdk
