@@ -23,7 +23,7 @@ MIB = 1 << 20
 SIZE = 16 * MIB
 STOCK_IMG = os.environ.get('ORACLE_IMG_PROG', '/usr/bin/qemu-img')
 # The first failure is enough.
-FIRST = os.environ.get('LAIO_FUSE_FIRST') == '1'
+FIRST = os.environ.get('LAIO_FIRST') == '1'
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64,

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # FUSE exports: a node as a file, with programs that know nothing of it.
 #
-# LAIO_FUSE_FIRST=1 ends it at the first failure.
+# LAIO_FIRST=1 ends it at the first failure.
 
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=/dev/null

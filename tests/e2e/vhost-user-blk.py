@@ -330,6 +330,10 @@ def test_options(daemons):
         pass
 
 
+# The first failure is enough.
+FIRST = os.environ.get('LAIO_FIRST') == '1'
+
+
 def run(name, function, *arguments, **options):
     global failed
     daemons = []
@@ -343,6 +347,8 @@ def run(name, function, *arguments, **options):
         print('FAIL', name)
         print('   ', '%s: %s' % (type(error).__name__, str(error)[:500]))
         traceback.print_exc(limit=-2, file=sys.stdout)
+        if FIRST:
+            sys.exit(1)
         return
     finally:
         for daemon in daemons:

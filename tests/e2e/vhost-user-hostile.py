@@ -6,6 +6,7 @@ usage: vhost-user-hostile.py DAEMON FOLDER SECONDS [SEED]
 
 import os
 import random
+import re
 import socket
 import struct
 import sys
@@ -141,11 +142,77 @@ def bad_split(client, kind):
     return None
 
 
+# What the daemon says of a queue that it stops, of each kind but the last.
+REASONS = {
+    'loop': 'a chain is too long, or a loop',
+    'self': 'a chain is too long, or a loop',
+    'outside the table': "a descriptor's next one is not in the table",
+    'outside the memory': 'a buffer is outside of the memory',
+    'across the end': 'a buffer is outside of the memory',
+    'before the memory': 'a buffer is outside of the memory',
+    'a length that overflows': 'a buffer wraps around',
+    'a length of 4 GiB': 'a buffer is outside of the memory',
+    'an empty buffer': 'a buffer is empty',
+    'a write before a read': 'a buffer to be read follows one to be written',
+    'no status': 'a request has no room for its status',
+    'no header': 'a request has no complete header',
+    'half a header': 'a request has no complete header',
+    'an indirect table of 17 bytes': 'a size that is impossible',
+    'an empty indirect table': 'a size that is impossible',
+    'an indirect table outside': 'an indirect table is outside of the memory',
+    'an indirect table that overflows': 'a size that is impossible',
+    'an indirect table and more': 'a descriptor follows an indirect table',
+    'an indirect table in itself': 'an indirect table is in another one',
+    'an indirect table that loops': 'a chain is too long, or a loop',
+    'a head outside the table': 'that is available is not in the table',
+    'an index that jumps': 'moves by more than the ring',
+}
+
+
+def check_stopped(world, before, kind, reason, export='bad'):
+    """Queue 0 is, for this reason; @before is what was said before."""
+    end = time.monotonic() + 20
+    want = re.compile("export '%s': queue 0: .*%s; the queue is stopped" % (
+        export, re.escape(reason)))
+    while not want.search(world.daemon.output()[before:]):
+        if time.monotonic() > end:
+            raise AssertionError('%s: %s' % (
+                kind, world.daemon.output()[before:]))
+        time.sleep(0.005)
+
+
+def test_twice(world):
+    """A descriptor that is available again while its request goes on."""
+    world.daemon.cmd('blockdev-add', {
+        'driver': 'null-co', 'node-name': 'slow', 'size': SIZE,
+        'latency-ns': 300000000})
+    world.daemon.cmd('block-export-add', {
+        'type': 'vhost-user-blk', 'id': 'slow', 'node-name': 'slow',
+        'num-queues': 2, 'addr': {'type': 'unix', 'path': path('slow')}})
+    client = world.connect('slow')
+    mem, ring = client.mem, client.rings[0]
+    header, data, status = mem.alloc(16), mem.alloc(512), mem.alloc(1)
+    chain_of(ring, 0, [(header, 16, vu.NEXT, 1),
+                       (data, 512, vu.WRITE | vu.NEXT, 2),
+                       (status, 1, vu.WRITE, 0)])
+    before = len(world.daemon.output())
+    ring.publish(0)
+    ring.publish(0)
+    ring.notify()
+    check_stopped(world, before, 'twice', 'is available that is in use',
+                  'slow')
+    client.close()
+
+
 def test_split(world):
     for kind in bad_split(world.connect('bad'), None):
         time.sleep(0)
         client = world.connect()
+        before = len(world.daemon.output())
         bad_split(client, kind)
+        if kind in REASONS:
+            check_stopped(world, before, kind, REASONS[kind])
+            check(kind, client.mem.unpack(client.rings[0].used + 2, 'H') == 0)
         # The other queue of the same client goes on.
         check(kind, client.do(vu.T_IN, 0, length=512, queue=1)[0] == 0)
         # And so does this one, after it was stopped and started anew.
@@ -496,6 +563,10 @@ def test_silent(silent):
     return False
 
 
+# The first failure is enough.
+FIRST = os.environ.get('LAIO_FIRST') == '1'
+
+
 def run(name, function):
     world = None
     try:
@@ -520,12 +591,16 @@ def main():
     failed = False
     silent = Silent()
     for name, function in (
-            ('split rings', test_split), ('packed rings', test_packed),
+            ('split rings', test_split), ('twice', test_twice),
+            ('packed rings', test_packed),
             ('changing rings', test_changing), ('memory', test_memory),
             ('truncated memory', test_truncated), ('messages', test_messages),
             ('descriptors', test_descriptors), ('random', test_random),
             ('many connections', test_many)):
         failed |= run(name, function)
+        if failed and FIRST:
+            silent.daemon.cleanup()
+            sys.exit(1)
     failed |= test_silent(silent)
     sys.exit(failed)
 

@@ -312,6 +312,10 @@ def test_out_of_order(step):
     return '%d writes' % guest.done
 
 
+# The first failure is enough.
+FIRST = os.environ.get('LAIO_FIRST') == '1'
+
+
 def run(name, function, *arguments):
     """Whether it failed."""
     try:
@@ -321,6 +325,8 @@ def run(name, function, *arguments):
         print('FAIL', name, '(seed %d)' % SEED)
         print('   ', '%s: %s' % (type(error).__name__, error))
         traceback.print_exc(limit=-2, file=sys.stdout)
+        if FIRST:
+            sys.exit(1)
         return True
 
 
