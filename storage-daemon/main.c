@@ -84,10 +84,11 @@ static const char help_text[] =
 "  --export [type=]nbd,id=<id>,node-name=<node-name>[,name=<export-name>]\n"
 "           [,writable=on|off][,writethrough=on|off][,description=<text>]\n"
 "           [,bitmaps.0=<name>,...][,allocation-depth=on|off]\n"
+"           [,iothread=<id>|,iothread.0=<id>,...]\n"
 "                         export a node over NBD\n"
 "  --export [type=]vhost-user-blk,id=<id>,node-name=<node-name>\n"
-"           ,addr.type=unix,addr.path=<path>[,writable=on|off]\n"
-"           [,writethrough=on|off][,logical-block-size=<bytes>]\n"
+"           ,addr.type=unix,addr.path=<path>|,addr.type=fd,addr.str=<fd>\n"
+"           [,writable=on|off][,writethrough=on|off][,logical-block-size=<bytes>]\n"
 "           [,num-queues=<n>][,iothread=<id>|,iothread.0=<id>,...]\n"
 "                         export a node as a disk of a virtual machine\n"
 #ifdef CONFIG_FUSE

@@ -7,6 +7,7 @@ usage: vhost-user-blk.py DAEMON IMG FOLDER
 import itertools
 import os
 import random
+import socket
 import struct
 import subprocess
 import sys
@@ -330,6 +331,29 @@ def test_options(daemons):
         pass
 
 
+def test_inherited(daemons):
+    """The socket is one that another program has made."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path('inherited'))
+        listener.listen(4)
+        process = subprocess.Popen(
+            [DAEMON, '--blockdev', 'null-co,node-name=d,size=%d' % SIZE,
+             '--export', 'vhost-user-blk,id=e,node-name=d,addr.type=fd,'
+             'addr.str=%d' % listener.fileno()],
+            pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+    try:
+        client = vu.Client(path('inherited'), timeout=60)
+        client.features(vu.BASIC)
+        client.start()
+        check('read', client.do(vu.T_IN, 8, length=512)[0] == 0)
+        client.close()
+    finally:
+        process.terminate()
+        status = process.wait(60)
+    check('exit status %d' % status, status == 0)
+    check('the socket stays', os.path.exists(path('inherited')))
+
+
 # The first failure is enough.
 FIRST = os.environ.get('LAIO_FIRST') == '1'
 
@@ -339,9 +363,10 @@ def run(name, function, *arguments, **options):
     daemons = []
     try:
         function(daemons, *arguments, **options)
-        status = daemons[0].quit()
-        check('exit status %d: %s' % (status, daemons[0].output()),
-              status == 0)
+        for daemon in daemons[:1]:
+            status = daemon.quit()
+            check('exit status %d: %s' % (status, daemon.output()),
+                  status == 0)
     except Exception as error:
         failed = True
         print('FAIL', name)
@@ -372,6 +397,7 @@ def main():
     run('without protocol features', test_no_protocol_features)
     run('a node that moves', test_move)
     run('options', test_options)
+    run('an inherited socket', test_inherited)
     sys.exit(failed)
 
 
