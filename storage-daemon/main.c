@@ -88,8 +88,9 @@ static const char help_text[] =
 "                         export a node over NBD\n"
 "  --export [type=]vhost-user-blk,id=<id>,node-name=<node-name>\n"
 "           ,addr.type=unix,addr.path=<path>|,addr.type=fd,addr.str=<fd>\n"
-"           [,writable=on|off][,writethrough=on|off][,logical-block-size=<bytes>]\n"
-"           [,num-queues=<n>][,iothread=<id>|,iothread.0=<id>,...]\n"
+"           [,writable=on|off][,writethrough=on|off]\n"
+"           [,logical-block-size=<bytes>][,num-queues=<n>]\n"
+"           [,iothread=<id>|,iothread.0=<id>,...]\n"
 "                         export a node as a disk of a virtual machine\n"
 #ifdef CONFIG_FUSE
 "  --export [type=]fuse,id=<id>,node-name=<node-name>,mountpoint=<file>\n"

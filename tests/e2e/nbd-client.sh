@@ -109,6 +109,17 @@ if command -v nbdkit > /dev/null; then
         blocksize-maximum=1M blocksize-error-policy=error
     requests 'nbdkit with block sizes'
     stop_server
+    # A server that is slow: requests do not wait for each other.
+    serve nbdkit -f -U socket --filter=delay memory 64M \
+        delay-read=300ms delay-write=300ms
+    set --
+    for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        set -- "$@" -c "aio_write -q -P 5 ${i}M 4k" -c "aio_read -q ${i}k 512"
+    done
+    before=$(date +%s%N)
+    must 'nbdkit with a delay' "$IO" -f raw "$@" -c aio_flush "$uri"
+    must 'the delays at once' test $(($(date +%s%N) - before)) -lt 6000000000
+    stop_server
     # Errors of the server come through, and others are not disturbed.
     serve nbdkit -f -U socket --filter=error memory 64M \
         error-pread=ENOSPC error-pread-rate=1 error-pwrite=EPERM \

@@ -85,6 +85,37 @@ load_client()
     fi
 }
 
+# pipeline WHAT URI: random requests, many in flight.  Another python3 than
+# Debian's does not know nbdsh's module.
+pipeline()
+{
+    if ! PATH=/usr/bin:/bin nbdsh -c 'pass' > nbdsh.log 2>&1; then
+        skip 'no nbdsh'
+        return
+    fi
+    must "$1" env PATH=/usr/bin:/bin nbdsh -u "$2" \
+        -c "exec(open('$here/nbd-pipeline.py').read(), globals())"
+}
+
+# nbdkit is the client, and hands on what it is asked for.
+proxy()
+{
+    nbdkit -f -U "$work/proxy" nbd "$(uri disk)" > proxy.log 2>&1 &
+    proxy=$!
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        [ ! -S proxy ] || break
+        sleep 0.1
+    done
+    proxied="nbd+unix:///?socket=$work/proxy"
+    must 'nbdcopy to a proxy' nbdcopy --connections=2 source.raw "$proxied"
+    must 'nbdcopy from a proxy' nbdcopy "$proxied" copy.raw
+    must 'what came through the proxy' cmp source.raw copy.raw
+    must 'nbdinfo --map through a proxy' nbdinfo --map "$proxied"
+    pipeline 'nbdsh through a proxy' "$proxied"
+    kill "$proxy"
+    wait "$proxy"
+}
+
 # What each format and engine does with real clients.
 clients()
 {
@@ -112,6 +143,10 @@ clients()
             source.raw "$(uri disk)"
         must 'nbdcopy from it' nbdcopy "$(uri disk)" copy.raw
         must 'what nbdcopy has read' cmp source.raw copy.raw
+    fi
+    pipeline 'nbdsh' "$(uri disk)"
+    if [ "$fmt" = vmdk ] && have nbdkit; then
+        proxy
     fi
     if [ -x "$ORACLE_IO" ] && [ -x "$ORACLE_IMG" ]; then
         must 'qemu-img convert to it' "$ORACLE_IMG" convert -n -f raw -O raw \
