@@ -28,9 +28,11 @@ serve()
     "$@" > server.log 2>&1 &
     server=$!
     servers="$servers $server"
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    tries=0
+    while [ $tries -lt 200 ]; do
         [ -S socket ] && return
         sleep 0.1
+        tries=$((tries + 1))
     done
     fail "the server does not start: $*" server.log
 }

@@ -30,13 +30,21 @@ uri()
 serve()
 {
     "$QSD" --chardev socket,id=q,path=qmp,server=on,wait=off --monitor q \
-        --nbd-server addr.type=unix,addr.path=socket "$@" > daemon.log 2>&1 &
+        --nbd-server addr.type=unix,addr.path=socket "$@" \
+        --pidfile daemon.pid > daemon.log 2>&1 &
     daemon=$!
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        [ -S socket ] && [ -S qmp ] && return
+    wait_for daemon.pid || fail 'the daemon does not start' daemon.log
+}
+
+# wait_for FILE: the id of a process is there when its exports are, too.
+wait_for()
+{
+    tries=0
+    while [ ! -e "$1" ]; do
+        tries=$((tries + 1))
+        [ $tries -le 200 ] || return 1
         sleep 0.1
     done
-    fail 'the daemon does not start' daemon.log
 }
 
 # load OPTION...: export-load measures, and none of its requests fails.
@@ -102,10 +110,7 @@ proxy()
 {
     nbdkit -f -U "$work/proxy" nbd "$(uri disk)" > proxy.log 2>&1 &
     proxy=$!
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        [ ! -S proxy ] || break
-        sleep 0.1
-    done
+    wait_for proxy || fail 'the proxy does not start' proxy.log
     proxied="nbd+unix:///?socket=$work/proxy"
     must 'nbdcopy to a proxy' nbdcopy --connections=2 source.raw "$proxied"
     must 'nbdcopy from a proxy' nbdcopy "$proxied" copy.raw
@@ -198,10 +203,13 @@ vsock()
     "$QSD" --chardev socket,id=q,path=qmp,server=on,wait=off --monitor q \
         --nbd-server addr.type=vsock,addr.cid=4294967295,addr.port=$port \
         --blockdev driver=null-co,node-name=d,size=1048576 \
-        --export type=nbd,id=e,node-name=d,name=disk > daemon.log 2>&1 &
+        --export type=nbd,id=e,node-name=d,name=disk \
+        --pidfile daemon.pid > daemon.log 2>&1 &
     daemon=$!
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        [ ! -S qmp ] || break
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        if [ -e daemon.pid ] || ! kill -0 $daemon 2> /dev/null; then
+            break
+        fi
         sleep 0.1
     done
     set -- --image-opts driver=raw,file.driver=nbd,file.export=disk,file.server.type=vsock,file.server.cid=1,file.server.port=$port
