@@ -21,6 +21,8 @@ SECONDS = float(sys.argv[3])
 SEED = int(sys.argv[4]) if len(sys.argv) > 4 else random.randrange(1 << 31)
 SIZE = 4 << 20
 rng = random.Random(SEED)
+# The first failure is enough.
+FIRST = os.environ.get('LAIO_FIRST') == '1'
 
 
 def path(name):
@@ -171,7 +173,7 @@ REASONS = {
 
 def check_stopped(world, before, kind, reason, export='bad'):
     """Queue 0 is, for this reason; @before is what was said before."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + (4 if FIRST else 20)
     want = re.compile("export '%s': queue 0: .*%s; the queue is stopped" % (
         export, re.escape(reason)))
     while not want.search(world.daemon.output()[before:]):
@@ -196,8 +198,8 @@ def test_twice(world):
                        (data, 512, vu.WRITE | vu.NEXT, 2),
                        (status, 1, vu.WRITE, 0)])
     before = len(world.daemon.output())
-    ring.publish(0)
-    ring.publish(0)
+    # Both at once: the entries are zeroes.
+    mem.pack(ring.avail + 2, 'H', 2)
     ring.notify()
     check_stopped(world, before, 'twice', 'is available that is in use',
                   'slow')
@@ -561,10 +563,6 @@ def test_silent(silent):
         silent.daemon.cleanup()
     print('ok silent clients', flush=True)
     return False
-
-
-# The first failure is enough.
-FIRST = os.environ.get('LAIO_FIRST') == '1'
 
 
 def run(name, function):
