@@ -479,21 +479,21 @@ static inline void coroutine_fn blk_begin_request(BlockBackend *blk)
 
 /* --- requests in coroutines; the caller has begun them --- */
 
+/* As blk_is_available() and bdrv_getlength() say, without the two calls. */
 static inline int blk_check_byte_request(BlockBackend *blk, int64_t offset,
                                          int64_t bytes)
 {
+    BlockDriverState *bs;
     int64_t len;
 
     if (bytes < 0 || offset < 0) {
         return -EIO;
     }
-    if (!blk_is_available(blk)) {
+    bs = blk_bs(blk);
+    if (!bs || !bs->drv) {
         return -ENOMEDIUM;
     }
-    len = bdrv_getlength(blk->root->bs);
-    if (len < 0) {
-        return len;
-    }
+    len = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
     return offset > len || len - offset < bytes ? -EIO : 0;
 }
 

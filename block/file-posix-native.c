@@ -24,7 +24,7 @@ static int native_open(BlockDriverState *bs, int bdrv_flags, Error **errp)
  * A context's native engine is made by the first request in it.  Where that
  * fails worker threads do the work, and a warning says so once per node.
  */
-static bool native_make(BlockDriverState *bs, AioContext *ctx)
+static QEMU_NOINLINE bool native_make(BlockDriverState *bs, AioContext *ctx)
 {
     Error *local_err = NULL;
 

@@ -12,7 +12,7 @@
  * A context's engine is made by the first request in it.  Where that fails
  * worker threads do the work, and a warning says so once per node.
  */
-static bool uring_make(BlockDriverState *bs, AioContext *ctx)
+static QEMU_NOINLINE bool uring_make(BlockDriverState *bs, AioContext *ctx)
 {
     Error *local_err = NULL;
 

@@ -41,14 +41,19 @@ struct QEMUBH {
 
 QEMU_DEFINE_STATIC_CO_TLS(AioContext *, my_aiocontext)
 
-AioContext *qemu_get_current_aio_context(void)
+static QEMU_NOINLINE AioContext *aio_context_of_main_thread(void)
 {
-    AioContext *ctx = get_my_aiocontext();
-
-    if (ctx) {
-        return ctx;
-    }
     return qemu_in_main_thread() ? qemu_get_aio_context() : NULL;
+}
+
+/* An accessor of the variable itself: see coroutine-tls.h. */
+QEMU_NOINLINE AioContext *qemu_get_current_aio_context(void)
+{
+    AioContext *ctx;
+
+    __asm__ volatile("");
+    ctx = co_tls_my_aiocontext;
+    return likely(ctx) ? ctx : aio_context_of_main_thread();
 }
 
 void qemu_set_current_aio_context(AioContext *ctx)

@@ -234,7 +234,8 @@ CoroutineAction qemu_coroutine_switch(Coroutine *from_, Coroutine *to_,
     CoroutineAsm *to = to_asm(to_);
     uint64_t arg = action;
 
-    set_current(to_);
+    /* What is of this thread is not touched any more behind the switch. */
+    co_tls_current = to_;
     coroutine_san_start(&from->san, &to->san, action);
     SWITCH(from, to, arg);
 
@@ -246,19 +247,25 @@ CoroutineAction qemu_coroutine_switch(Coroutine *from_, Coroutine *to_,
     return arg;
 }
 
-Coroutine *qemu_coroutine_self(void)
+/* The thread's first look at its coroutine. */
+static QEMU_NOINLINE Coroutine *coroutine_make_leader(void)
 {
-    Coroutine *self = get_current();
+    CoroutineAsm *leader = get_ptr_leader();
 
-    if (unlikely(!self)) {
-        CoroutineAsm *leader = get_ptr_leader();
+    coroutine_san_leader(&leader->san);
+    QSIMPLEQ_INIT(&leader->base.co_queue_wakeup);
+    set_current(&leader->base);
+    return &leader->base;
+}
 
-        coroutine_san_leader(&leader->san);
-        QSIMPLEQ_INIT(&leader->base.co_queue_wakeup);
-        self = &leader->base;
-        set_current(self);
-    }
-    return self;
+/* An accessor of the variable itself: see coroutine-tls.h. */
+QEMU_NOINLINE Coroutine *qemu_coroutine_self(void)
+{
+    Coroutine *self;
+
+    __asm__ volatile("");
+    self = co_tls_current;
+    return likely(self) ? self : coroutine_make_leader();
 }
 
 bool qemu_in_coroutine(void)

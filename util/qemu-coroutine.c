@@ -128,17 +128,22 @@ static void __attribute__((destructor)) global_pool_cleanup(void)
     pool_delete_all(&all);
 }
 
-static void coroutine_release(Coroutine *co)
+static QEMU_NOINLINE void local_pool_watch_exit(CoroutinePool *pool)
+{
+    pool->thread_exit.notify = local_pool_thread_exit;
+    qemu_thread_atexit_add(&pool->thread_exit);
+}
+
+static QEMU_ALWAYS_INLINE void coroutine_release(Coroutine *co)
 {
     CoroutinePool *pool = get_ptr_local_pool();
 
     if (unlikely(!pool->thread_exit.notify)) {
-        pool->thread_exit.notify = local_pool_thread_exit;
-        qemu_thread_atexit_add(&pool->thread_exit);
+        local_pool_watch_exit(pool);
     }
     co->caller = NULL;
     QSLIST_INSERT_HEAD(&pool->free, co, pool_next);
-    if (++pool->size >= 2 * POOL_BATCH) {
+    if (unlikely(++pool->size >= 2 * POOL_BATCH)) {
         local_pool_put_back(pool, POOL_BATCH);
     }
 }
@@ -185,7 +190,9 @@ static void QEMU_NORETURN enter_error(const char *what, const char *where)
 }
 
 /* Make @co, which must be suspended, the one that runs next. */
-static void coroutine_prepare(AioContext *ctx, Coroutine *self, Coroutine *co)
+static QEMU_ALWAYS_INLINE void coroutine_prepare(AioContext *ctx,
+                                                 Coroutine *self,
+                                                 Coroutine *co)
 {
     const char *scheduled = qatomic_read(&co->scheduled);
 
@@ -209,31 +216,54 @@ static void coroutine_prepare(AioContext *ctx, Coroutine *self, Coroutine *co)
     qatomic_set(&co->ctx, ctx);
 }
 
-void qemu_aio_coroutine_enter(AioContext *ctx, Coroutine *co)
+static QEMU_ALWAYS_INLINE CoroutineAction
+coroutine_run(AioContext *ctx, Coroutine *self, Coroutine *co)
+{
+    trace_qemu_aio_coroutine_enter(ctx, self, co, co->entry_arg);
+    coroutine_prepare(ctx, self, co);
+    return qemu_coroutine_switch(self, co, COROUTINE_ENTER);
+}
+
+static QEMU_ALWAYS_INLINE void coroutine_has_run(Coroutine *co,
+                                                 CoroutineAction action)
+{
+    if (action == COROUTINE_TERMINATE) {
+        trace_qemu_coroutine_terminate(co);
+        assert(co->locks_held == 0);
+        coroutine_release(co);
+    }
+}
+
+/* @co, which has run, has woken others: run them, and what they wake. */
+static QEMU_NOINLINE void coroutine_run_woken(AioContext *ctx, Coroutine *self,
+                                              Coroutine *co,
+                                              CoroutineAction action)
 {
     QSIMPLEQ_HEAD(, Coroutine) pending = QSIMPLEQ_HEAD_INITIALIZER(pending);
-    Coroutine *self = qemu_coroutine_self();
 
     for (;;) {
-        CoroutineAction action;
-
-        trace_qemu_aio_coroutine_enter(ctx, self, co, co->entry_arg);
-        coroutine_prepare(ctx, self, co);
-        action = qemu_coroutine_switch(self, co, COROUTINE_ENTER);
-
         /* Depth first: what @co has woken runs before what was waiting. */
         QSIMPLEQ_PREPEND(&pending, &co->co_queue_wakeup);
-        if (action == COROUTINE_TERMINATE) {
-            trace_qemu_coroutine_terminate(co);
-            assert(co->locks_held == 0);
-            coroutine_release(co);
-        }
+        coroutine_has_run(co, action);
 
         co = QSIMPLEQ_FIRST(&pending);
         if (!co) {
             return;
         }
         QSIMPLEQ_REMOVE_HEAD(&pending, co_queue_next);
+        action = coroutine_run(ctx, self, co);
+    }
+}
+
+void qemu_aio_coroutine_enter(AioContext *ctx, Coroutine *co)
+{
+    Coroutine *self = qemu_coroutine_self();
+    CoroutineAction action = coroutine_run(ctx, self, co);
+
+    if (unlikely(!QSIMPLEQ_EMPTY(&co->co_queue_wakeup))) {
+        coroutine_run_woken(ctx, self, co, action);
+    } else {
+        coroutine_has_run(co, action);
     }
 }
 
