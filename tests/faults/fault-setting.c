@@ -10,6 +10,7 @@ static const char *const call_names[CALL__MAX] = {
     "io_submit", "io_setup", "eventfd", "pread", "preadv", "pwrite", "pwritev",
     "read", "write", "fdatasync", "fsync", "fallocate", "posix_fallocate",
     "ftruncate", "open", "mmap", "io_uring_setup", "io_uring_submit",
+    "io_uring_enter",
 };
 
 static const char *const kind_names[] = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * fault-inject: io_uring, at the calls of liburing.  These return the error,
- * and leave errno alone.
+ * fault-inject: io_uring, at the calls of liburing: io_uring_submit() is the
+ * engine's, io_uring_enter2() that of the fd monitor, which submits what the
+ * engine has left.  They return the error, and leave errno alone.
  *
  * The rings are in the program's memory: entries that the kernel has not taken
  * yet are changed on its submission ring, results on its completion ring, from
@@ -15,6 +16,8 @@
 typedef int SetupFn(unsigned entries, struct io_uring *ring,
                     struct io_uring_params *params);
 typedef int SubmitFn(struct io_uring *ring);
+typedef int EnterFn(unsigned fd, unsigned to_submit, unsigned min_complete,
+                    unsigned flags, void *arg, size_t size);
 
 WRAPPER int fault_io_uring_setup(unsigned entries, struct io_uring *ring,
                                  struct io_uring_params *params)
@@ -167,3 +170,32 @@ WRAPPER int fault_io_uring_submit(struct io_uring *ring)
     }
 }
 EXPORT("io_uring_submit", fault_io_uring_submit);
+
+/* A call that has taken a part of the entries does not wait. */
+WRAPPER int fault_io_uring_enter(unsigned fd, unsigned to_submit,
+                                 unsigned min_complete, unsigned flags,
+                                 void *arg, size_t size)
+{
+    EnterFn *fn = NEXT("io_uring_enter2", EnterFn);
+
+    switch (fault_count(CALL_IO_URING_ENTER)) {
+    case KIND_FAIL:
+        fault_mark_call(CALL_IO_URING_ENTER);
+        return -fault_errno;
+    case KIND_SHORT:
+        if (to_submit) {
+            fault_mark_call(CALL_IO_URING_ENTER);
+            to_submit /= 2;
+            min_complete = 0;
+        }
+        break;
+    case KIND_LATE:
+        fault_mark_call(CALL_IO_URING_ENTER);
+        usleep(FAULT_LATE_US);
+        break;
+    default:
+        break;
+    }
+    return fn(fd, to_submit, min_complete, flags, arg, size);
+}
+EXPORT("io_uring_enter2", fault_io_uring_enter);
