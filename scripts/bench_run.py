@@ -20,9 +20,20 @@ def run(*command):
 
 def timed(*command):
     """Seconds, seconds of processor."""
+    return timed_together(command)
+
+
+def timed_together(*commands):
+    """The same of several that run at the same time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
-    run(*command)
+    running = [subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL)
+               for command in commands]
+    for process in running:
+        if process.wait():
+            raise subprocess.CalledProcessError(process.returncode,
+                                                process.args)
     seconds = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, (after.ru_utime + after.ru_stime -

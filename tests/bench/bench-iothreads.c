@@ -3,9 +3,11 @@
  * How disks in IOThreads of their own scale: reads of 4 KiB from 1 to N disks,
  * each in a thread of its own, 64 in flight for each.
  *
- * usage: bench-iothreads [-i ENGINE] [-d DEPTH] [-s SECONDS] FILE...
+ * usage: bench-iothreads [-i ENGINE] [-d DEPTH] [-s SECONDS] [-t THREADS] [-a]
+ *                        FILE...
  *
- * Prints, for the first file, the first two, and so on: requests per second,
+ * With -t the disks share so many threads.  Prints, for the first file, the
+ * first two, and so on (-a: only for all of them): requests per second,
  * how many times as many as with one, and microseconds of processor time of a
  * request, user and system, which tells how busy the machine was otherwise.
  */
@@ -33,6 +35,7 @@ typedef struct {
 
 static Disk disks[MAX_DISKS];
 static unsigned depth = 64;
+static unsigned max_threads = MAX_DISKS;
 static bool stop;               /* atomic */
 
 static void coroutine_fn reader(void *opaque)
@@ -104,13 +107,15 @@ static double measure(unsigned n, double seconds, double one)
     return requests / elapsed;
 }
 
-static void open_disk(Disk *d, const char *path, const char *engine, int id)
+static void open_disk(Disk *d, const char *path, const char *engine,
+                      unsigned id)
 {
-    g_autofree char *name = g_strdup_printf("io%d", id);
+    g_autofree char *name = g_strdup_printf("io%u", id);
     int flags = BDRV_O_NOCACHE | BDRV_O_PROTOCOL;
     Error *err = NULL;
 
-    d->iothread = iothread_create(name, &err);
+    d->iothread = id < max_threads ? iothread_create(name, &err) :
+                  disks[id % max_threads].iothread;
     if (d->iothread && bdrv_parse_aio(engine, &flags) < 0) {
         error_setg(&err, "-i: '%s' is none of threads, native and io_uring",
                    engine);
@@ -134,9 +139,10 @@ int main(int argc, char **argv)
 {
     const char *engine = "native";
     double seconds = 1, one = 0, got;
+    bool all = false;
     int c, n, i;
 
-    while ((c = getopt(argc, argv, "i:d:s:")) != -1) {
+    while ((c = getopt(argc, argv, "i:d:s:t:a")) != -1) {
         switch (c) {
         case 'i':
             engine = optarg;
@@ -147,14 +153,22 @@ int main(int argc, char **argv)
         case 's':
             seconds = atof(optarg);
             break;
+        case 't':
+            max_threads = MIN(atoi(optarg), MAX_DISKS);
+            break;
+        case 'a':
+            all = true;
+            break;
         default:
             return 1;
         }
     }
     n = argc - optind;
-    if (n < 1 || n > MAX_DISKS || depth < 1 || seconds <= 0) {
+    if (n < 1 || n > MAX_DISKS || depth < 1 || seconds <= 0 ||
+        max_threads < 1) {
         fprintf(stderr, "usage: bench-iothreads [-i ENGINE] [-d DEPTH] "
-                "[-s SECONDS] FILE...    (up to %d)\n", MAX_DISKS);
+                "[-s SECONDS] [-t THREADS] [-a] FILE...    (up to %d)\n",
+                MAX_DISKS);
         return 1;
     }
     qemu_init_main_loop(&error_abort);
@@ -163,7 +177,7 @@ int main(int argc, char **argv)
         open_disk(&disks[i], argv[optind + i], engine, i);
     }
     printf("disks   requests/s    times    us/request\n");
-    for (i = 1; i <= n; i++) {
+    for (i = all ? n : 1; i <= n; i++) {
         got = measure(i, seconds, one);
         one = one ? one : got;
     }
@@ -171,6 +185,8 @@ int main(int argc, char **argv)
         blk_set_aio_context(disks[i].blk, qemu_get_aio_context(),
                             &error_abort);
         blk_unref(disks[i].blk);
+    }
+    for (i = 0; i < MIN(n, (int)max_threads); i++) {
         iothread_destroy(disks[i].iothread);
     }
     return 0;

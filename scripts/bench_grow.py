@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the time of a request grows: with the requests in flight, the size of
+the image, and the disks of one thread.
+"""
+
+import json
+import os
+import re
+import shutil
+
+from bench_run import MIB, run, timed
+
+IN_FLIGHT = [1, 4, 16, 64, 256, 1024, 4096]
+GIB = [1, 16, 256, 2040]
+DISKS = [1, 2, 4, 8, 16, 32, 64]
+ENGINES = ['native', 'io_uring']
+DISK_MIB = 16
+
+
+class Growing:
+    def __init__(self, bench):
+        self.bench = bench
+        self.args = bench.args
+
+    def bound(self):
+        return (['taskset', '-c', str(self.args.processor)]
+                if self.args.processor >= 0 else [])
+
+    def img(self, program, options, image, count):
+        count = max(1000, count // self.args.shorter)
+        seconds, cpu = timed(*self.bound(), program, 'bench', *options, '-t',
+                             'none', '-s', '4096', '-c', str(count), image)
+        return count / seconds, cpu / count
+
+    def both(self, options, image, count):
+        found = {'ours': lambda: self.img(self.args.img, options, image,
+                                          count)}
+        if os.path.exists(self.args.oracle):
+            found['qemu-img'] = lambda: self.img(self.args.oracle, options,
+                                                 image, count)
+        return found
+
+    def fio(self, files, engine, depth, count):
+        count = max(1000, count // self.args.shorter)
+        out = run(*self.bound(), 'fio', '--name=x', '--thread', '--rw=read',
+                  '--filename=' + ':'.join(files), '--bs=4k', '--direct=1',
+                  '--ioengine=' + engine, '--iodepth=%d' % depth,
+                  '--io_size=%d' % (count * 4096), '--gtod_reduce=1',
+                  '--invalidate=0', '--output-format=json',
+                  '--iodepth_batch_submit=%d' % min(depth, 32),
+                  '--iodepth_batch_complete_min=1',
+                  '--iodepth_batch_complete_max=%d' % min(depth, 32))
+        job = json.loads(out[out.index('{'):])['jobs'][0]
+        side = job['read']
+        return side['iops'], (job['usr_cpu'] + job['sys_cpu']) / 100 * \
+            side['runtime'] / 1000 / side['total_ios']
+
+    def add_fio(self, found, files, engine, depth, count):
+        if shutil.which('fio'):
+            name = {'native': 'libaio'}.get(engine, engine)
+            found['fio, batches'] = lambda: self.fio(files, name, depth,
+                                                     count)
+
+    def in_flight(self, depth, engine):
+        name = 'in flight %d %s' % (depth, engine)
+
+        def measure():
+            image = self.bench.image('tmpfs-direct', 'raw')
+            count = 60000 if depth == 1 else 300000
+            found = self.both(['-f', 'raw', '-i', engine, '-d', str(depth)],
+                              image, count)
+            self.add_fio(found, [image], engine, depth, count)
+            self.bench.compare(name, found)
+        return name, measure
+
+    def image_size(self, gib, fmt):
+        """Reads from all of an empty image, of which no data is read."""
+        name = 'image %d GiB %s' % (gib, fmt)
+
+        def measure():
+            path = os.path.join(self.bench.folders['tmpfs'],
+                                'grow-%d.%s' % (gib, fmt))
+            run(self.args.img, 'create', '-q', '-f', fmt, path, '%dG' % gib)
+            step = (gib << 30) // 100000 // 4096 * 4096 + 4096
+            self.bench.compare(name, self.both(
+                ['-f', fmt, '-i', 'native', '-d', '64', '-S', str(step)],
+                path, 100000))
+            os.unlink(path)
+        return name, measure
+
+    def disk_files(self, count):
+        folder = os.path.join(self.bench.folders['tmpfs'], 'disks')
+        os.makedirs(folder, exist_ok=True)
+        files = [os.path.join(folder, '%d.raw' % i) for i in range(count)]
+        for path in files:
+            if not os.path.exists(path):
+                with open(path, 'wb') as file:
+                    file.write(b'Z' * (DISK_MIB * MIB))
+        return files
+
+    def one_thread(self, files, engine, depth):
+        """By a program of tests/bench/, since qemu-img has one disk."""
+        program = os.path.join(os.path.dirname(self.args.img),
+                               'tests/bench/bench-iothreads')
+        out = run(*self.bound(), program, '-t', '1', '-a', '-i', engine, '-d',
+                  str(depth), '-s', str(1 / self.args.shorter), *files)
+        found = re.search(r'^ *%d +([\d.]+) +[\d.]+ +([\d.]+)$' % len(files),
+                          out, re.M)
+        return float(found.group(1)), float(found.group(2)) / 1e6
+
+    def disks(self, count, engine):
+        name = 'disks %d %s' % (count, engine)
+
+        def measure():
+            files = self.disk_files(count)
+            found = {'ours': lambda: self.one_thread(files, engine,
+                                                     64 // count)}
+            self.add_fio(found, files, engine, 64, 300000)
+            self.bench.compare(name, found)
+        return name, measure
+
+    def cases(self):
+        return ([self.in_flight(depth, engine) for engine in ENGINES
+                 for depth in IN_FLIGHT] +
+                [self.image_size(gib, fmt) for fmt in ('raw', 'vmdk')
+                 for gib in GIB] +
+                [self.disks(count, engine) for engine in ENGINES
+                 for count in DISKS])
