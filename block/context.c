@@ -142,14 +142,16 @@ static void bdrv_move_commit(void *opaque)
 {
     BdrvMove *m = opaque;
     BlockDriverState *bs = m->bs;
+    /* A driver that is opening has nothing yet that it could take along. */
+    BlockDriver *drv = QTAILQ_IN_USE(bs, node_list) ? bs->drv : NULL;
 
     aio_context_notifiers_call(&bs->aio_notifiers, NULL);
-    if (bs->drv && bs->drv->bdrv_detach_aio_context) {
-        bs->drv->bdrv_detach_aio_context(bs);
+    if (drv && drv->bdrv_detach_aio_context) {
+        drv->bdrv_detach_aio_context(bs);
     }
     qatomic_set(&bs->aio_context, m->ctx);
-    if (bs->drv && bs->drv->bdrv_attach_aio_context) {
-        bs->drv->bdrv_attach_aio_context(bs, m->ctx);
+    if (drv && drv->bdrv_attach_aio_context) {
+        drv->bdrv_attach_aio_context(bs, m->ctx);
     }
     aio_context_notifiers_call(&bs->aio_notifiers, m->ctx);
 }

@@ -218,7 +218,8 @@ struct BlockDriver {
 
     /*
      * The node, which is drained, leaves its AioContext (timers and the like
-     * of the driver must go), and comes to another.
+     * of the driver must go), and comes to another.  Not called before
+     * bdrv_open() of the driver has returned.
      */
     void (*bdrv_detach_aio_context)(BlockDriverState *bs);
     void (*bdrv_attach_aio_context)(BlockDriverState *bs,

@@ -449,6 +449,34 @@ static void test_reopen(void)
     g_assert_null(bdrv_next_node(NULL));
 }
 
+/* Above a node of another thread that has to stay there. */
+static void test_open_in_iothread(void)
+{
+    ThrottleConfig cfg = config(THROTTLE_OPS_WRITE, 1);
+    ThrottleGroup *tg = throttle_group_new("g", &cfg);
+    TestLoop *loop = test_loop_new();
+    BlockBackend *user = blk_new(loop->ctx, 0, BLK_PERM_ALL);
+    QOpts *opts = qopts_new();
+    BlockDriverState *bs;
+
+    qopts_set_str(opts, "driver", "null-co");
+    qopts_set_str(opts, "node-name", "n");
+    bs = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, &error_abort);
+    blk_insert_bs(user, bs, &error_abort);
+    bdrv_unref(bs);
+
+    opts = qopts_new();
+    qopts_set_str(opts, "driver", "throttle");
+    qopts_set_str(opts, "throttle-group", "g");
+    qopts_set_str(opts, "file", "n");
+    bs = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, &error_abort);
+    g_assert_true(bdrv_get_aio_context(bs) == loop->ctx);
+    bdrv_unref(bs);
+    blk_unref(user);
+    test_loop_free(loop);
+    throttle_group_unref(tg);
+}
+
 int main(int argc, char **argv)
 {
     qemu_init_main_loop(&error_abort);
@@ -464,5 +492,6 @@ int main(int argc, char **argv)
     g_test_add_func("/throttle/threads", test_threads);
     g_test_add_func("/throttle/drain", test_drain);
     g_test_add_func("/throttle/reopen", test_reopen);
+    g_test_add_func("/throttle/open-in-iothread", test_open_in_iothread);
     return g_test_run();
 }
