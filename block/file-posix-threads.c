@@ -20,8 +20,8 @@
 static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
 {
     int64_t done = 0;
-    g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
-    struct iovec *cur = copy;
+    g_autofree struct iovec *copy = NULL;
+    struct iovec *cur = iov;
 
     while (done < a->bytes) {
         ssize_t n;
@@ -46,6 +46,12 @@ static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
             break;
         }
         done += n;
+        if (likely(done == a->bytes)) {
+            return 0;
+        }
+        if (!copy) {
+            cur = copy = g_memdup2(iov, niov * sizeof(*iov));
+        }
         while (n && (size_t)n >= cur->iov_len) {
             n -= cur->iov_len;
             cur++;
