@@ -351,6 +351,57 @@ static int rw_at_once(BDRVFileState *s, FilePosixAIOData *a)
     return read_cached(s, a);
 }
 
+/* --- requests that are one for the kernel --- */
+
+/* Larger ones are better done by several threads. */
+#define MERGE_MAX_BYTES (64 * KiB)
+
+static bool rw_follows(const void *arg, const void *next_arg)
+{
+    const FilePosixAIOData *a = arg, *b = next_arg;
+
+    return a->bs == b->bs && a->fd == b->fd && a->type == b->type &&
+           a->offset + a->bytes == b->offset;
+}
+
+/*
+ * Where it is not all done at once, each one is carried out by itself, so that
+ * each has the result that it would have had.
+ */
+static void rw_run_merged(void *const *args, int *rets, unsigned n)
+{
+    const FilePosixAIOData *first = args[0];
+    struct iovec iov[THREAD_POOL_MERGE_MAX];
+    ssize_t total = 0, done;
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        const FilePosixAIOData *a = args[i];
+
+        iov[i] = *a->iov;
+        total += a->bytes;
+    }
+    if (first->type == QEMU_AIO_WRITE) {
+        done = RETRY_ON_EINTR(pwritev(first->fd, iov, n, first->offset));
+    } else {
+        done = RETRY_ON_EINTR(preadv(first->fd, iov, n, first->offset));
+    }
+    for (i = 0; i < n; i++) {
+        rets[i] = done == total ? 0 : handle_aiocb_rw(args[i]);
+    }
+}
+
+static const ThreadPoolMerge rw_merge = {
+    .follows = rw_follows,
+    .run = rw_run_merged,
+};
+
+static bool may_merge(const FilePosixAIOData *a)
+{
+    return (a->type == QEMU_AIO_READ || a->type == QEMU_AIO_WRITE) &&
+           !a->fua && a->niov == 1 && a->bytes <= MERGE_MAX_BYTES;
+}
+
 /* --- in coroutines --- */
 
 static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
@@ -373,7 +424,8 @@ static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
     if (ret != -EAGAIN) {
         return ret;
     }
-    ret = thread_pool_submit_co(handle_aiocb_rw, &a);
+    ret = thread_pool_submit_co_merge(handle_aiocb_rw, &a,
+                                      may_merge(&a) ? &rw_merge : NULL);
     if (a.flush_failed) {
         file_note_flush_failure(s, ret);
     }

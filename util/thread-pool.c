@@ -10,6 +10,9 @@
  * asleep last, whose cache is the warmest, or a new one.  The others, at the
  * bottom of the stack of idle workers, end after IDLE_TIMEOUT_MS.
  *
+ * Requests that may be merged are a group, of which the first one is queued: it
+ * is one for all that is said here, until it has been carried out.
+ *
  * A burst makes the home thread create at most one thread at a time: a new
  * worker, when it has taken its first request, recruits the next one.
  *
@@ -48,6 +51,10 @@ struct ThreadPoolRequest {
     int ret;
     ThreadPoolState state;                      /* lock */
     QTAILQ_ENTRY(ThreadPoolRequest) link;       /* lock */
+    const ThreadPoolMerge *merge;               /* or NULL */
+    ThreadPoolRequest *group_next;              /* lock, then the worker's */
+    ThreadPoolRequest *group_last;              /* of the first one; lock */
+    unsigned group_size;                        /* the same */
     ThreadPoolRequest *done_next;               /* on pool->done */
     QSIMPLEQ_ENTRY(ThreadPoolRequest) ready;    /* home thread */
 
@@ -82,6 +89,7 @@ struct ThreadPoolAio {
     QemuMutex lock;
     QemuCond stopped;                       /* n_workers became 0 */
     QTAILQ_HEAD(, ThreadPoolRequest) queue;
+    ThreadPoolRequest *last;                /* of the queue; NULL: taken */
     QTAILQ_HEAD(, ThreadPoolWorker) idle;   /* last to fall asleep first */
     QTAILQ_HEAD(, ThreadPoolWorker) unused;
     int n_queued;
@@ -202,6 +210,16 @@ static bool worker_sleep(ThreadPoolAio *pool, ThreadPoolWorker *w)
     return false;
 }
 
+/* Under the lock.  No other can join @req any more. */
+static void pool_unqueue(ThreadPoolAio *pool, ThreadPoolRequest *req)
+{
+    QTAILQ_REMOVE(&pool->queue, req, link);
+    pool->n_queued--;
+    if (pool->last == req) {
+        pool->last = NULL;
+    }
+}
+
 /* Under the lock: the next request for a searching worker; NULL: end. */
 static ThreadPoolRequest *worker_next(ThreadPoolAio *pool, ThreadPoolWorker *w)
 {
@@ -220,9 +238,8 @@ static ThreadPoolRequest *worker_next(ThreadPoolAio *pool, ThreadPoolWorker *w)
         return NULL;
     }
     req = QTAILQ_FIRST(&pool->queue);
-    QTAILQ_REMOVE(&pool->queue, req, link);
+    pool_unqueue(pool, req);
     req->state = REQ_ACTIVE;
-    pool->n_queued--;
     return req;
 }
 
@@ -264,6 +281,30 @@ static void worker_exit(ThreadPoolAio *pool, ThreadPoolWorker *w)
     worker_kick(other);
 }
 
+/* Carry out @req, and those that have joined it. */
+static void worker_run(ThreadPoolAio *pool, ThreadPoolRequest *req)
+{
+    void *args[THREAD_POOL_MERGE_MAX];
+    int rets[THREAD_POOL_MERGE_MAX];
+    ThreadPoolRequest *r, *next;
+    unsigned n = 0;
+
+    if (likely(!req->group_next)) {
+        req->ret = req->func(req->arg);
+        pool_push_done(pool, req);
+        return;
+    }
+    for (r = req; r; r = r->group_next) {
+        args[n++] = r->arg;
+    }
+    req->merge->run(args, rets, n);
+    for (r = req, n = 0; r; r = next) {
+        next = r->group_next;
+        r->ret = rets[n++];
+        pool_push_done(pool, r);
+    }
+}
+
 static void *thread_pool_worker(void *opaque)
 {
     ThreadPoolWorker *w = opaque;
@@ -281,8 +322,7 @@ static void *thread_pool_worker(void *opaque)
         qemu_mutex_unlock(&pool->lock);
         worker_kick(other);
 
-        req->ret = req->func(req->arg);
-        pool_push_done(pool, req);
+        worker_run(pool, req);
 
         qemu_mutex_lock(&pool->lock);
         pool->n_searching++;
@@ -337,19 +377,41 @@ static void thread_pool_completion_bh(void *opaque)
     defer_call_end();
 }
 
+/* Under the lock: does @req join the last request in the queue? */
+static bool pool_join(ThreadPoolAio *pool, ThreadPoolRequest *req)
+{
+    ThreadPoolRequest *first = pool->last;
+
+    if (!req->merge || !first || first->merge != req->merge ||
+        first->group_size == THREAD_POOL_MERGE_MAX ||
+        !req->merge->follows(first->group_last->arg, req->arg)) {
+        return false;
+    }
+    first->group_last->group_next = req;
+    first->group_last = req;
+    first->group_size++;
+    return true;
+}
+
 static void pool_submit(ThreadPoolAio *pool, ThreadPoolRequest *req)
 {
-    ThreadPoolWorker *w;
+    ThreadPoolWorker *w = NULL;
 
     trace_thread_pool_submit(pool, req, req->arg);
     req->pool = pool;
     req->state = REQ_QUEUED;
+    req->group_next = NULL;
+    req->group_last = req;
+    req->group_size = 1;
     pool->n_requests++;
 
     qemu_mutex_lock(&pool->lock);
-    QTAILQ_INSERT_TAIL(&pool->queue, req, link);
-    pool->n_queued++;
-    w = pool_recruit(pool);
+    if (!pool_join(pool, req)) {
+        QTAILQ_INSERT_TAIL(&pool->queue, req, link);
+        pool->last = req;
+        pool->n_queued++;
+        w = pool_recruit(pool);
+    }
     qemu_mutex_unlock(&pool->lock);
     worker_kick(w);
 }
@@ -365,8 +427,7 @@ static void thread_pool_cancel(BlockAIOCB *acb)
         if (req->state != REQ_QUEUED) {
             return;
         }
-        QTAILQ_REMOVE(&pool->queue, req, link);
-        pool->n_queued--;
+        pool_unqueue(pool, req);
         req->state = REQ_CANCELED;
         req->ret = -ECANCELED;
     }
@@ -395,6 +456,7 @@ BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
 
     tpa->req.func = func;
     tpa->req.arg = arg;
+    tpa->req.merge = NULL;
     tpa->req.complete = thread_pool_complete_aio;
     pool_submit(pool, &tpa->req);
     return &tpa->common;
@@ -407,12 +469,19 @@ static void thread_pool_complete_co(ThreadPoolRequest *req)
 
 int coroutine_fn thread_pool_submit_co(ThreadPoolFunc *func, void *arg)
 {
+    return thread_pool_submit_co_merge(func, arg, NULL);
+}
+
+int coroutine_fn thread_pool_submit_co_merge(ThreadPoolFunc *func, void *arg,
+                                             const ThreadPoolMerge *merge)
+{
     ThreadPoolAio *pool = aio_get_thread_pool(qemu_get_current_aio_context());
     ThreadPoolCo tpc = {
         .co = qemu_coroutine_self(),
         .req = {
             .func = func,
             .arg = arg,
+            .merge = merge,
             .complete = thread_pool_complete_co,
         },
     };

@@ -34,6 +34,24 @@ BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
 int coroutine_fn thread_pool_submit_co(ThreadPoolFunc *func, void *arg);
 
 /*
+ * Requests that are worth doing together.  One that comes while the last one
+ * in the queue waits for a thread joins it, if it follows it.
+ */
+typedef struct ThreadPoolMerge {
+    /* Both are queued.  Under the pool's lock: it must be quick. */
+    bool (*follows)(const void *arg, const void *next_arg);
+    /* Instead of each one's function, in a thread: the @n results. */
+    void (*run)(void *const *args, int *rets, unsigned n);
+} ThreadPoolMerge;
+
+/* So many at most. */
+#define THREAD_POOL_MERGE_MAX 16
+
+/* As thread_pool_submit_co(); @merge is constant. */
+int coroutine_fn thread_pool_submit_co_merge(ThreadPoolFunc *func, void *arg,
+                                             const ThreadPoolMerge *merge);
+
+/*
  * Take over the limits of @ctx (thread_pool_min, thread_pool_max); a maximum
  * of 0 means the default.  Threads beyond it end as soon as they are idle.
  */

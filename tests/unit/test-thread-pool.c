@@ -185,6 +185,85 @@ static void test_limits(void)
     set_limits(0, 64);
 }
 
+/* Requests that one thread does together. */
+#define N_MERGE 40
+
+typedef struct {
+    int number;                 /* follows the one with one less */
+    int ret;
+} Piece;
+
+static unsigned merge_groups[N_MERGE], n_merge_groups;      /* the worker's */
+
+static int piece_run(void *opaque)
+{
+    Piece *p = opaque;
+
+    merge_groups[n_merge_groups++] = 1;
+    return p->number + 1;
+}
+
+static bool piece_follows(const void *arg, const void *next_arg)
+{
+    return ((const Piece *)arg)->number + 1 ==
+           ((const Piece *)next_arg)->number;
+}
+
+static void piece_run_merged(void *const *args, int *rets, unsigned n)
+{
+    unsigned i;
+
+    merge_groups[n_merge_groups++] = n;
+    for (i = 0; i < n; i++) {
+        rets[i] = ((Piece *)args[i])->number + 1;
+    }
+}
+
+static void coroutine_fn piece_co(void *opaque)
+{
+    static const ThreadPoolMerge merge = {
+        .follows = piece_follows,
+        .run = piece_run_merged,
+    };
+    Piece *p = opaque;
+
+    p->ret = thread_pool_submit_co_merge(piece_run, p, &merge);
+    completed++;
+}
+
+/*
+ * What follows joins, up to the limit; what does not stays alone.  The only
+ * thread is busy meanwhile.
+ */
+static void test_merge(void)
+{
+    static const unsigned expected[] = { 16, 4, 16, 3, 1 };
+    Piece pieces[N_MERGE];
+    Request gate = { NULL };
+    unsigned i;
+
+    completed = 0;
+    n_merge_groups = 0;
+    set_limits(0, 1);
+    gate_close();
+    thread_pool_submit_aio(gate_work, &gate, done_cb, &gate);
+    gate_wait_for(1);
+    for (i = 0; i < N_MERGE; i++) {
+        pieces[i].number = i < 20 ? i : i < 39 ? 100 + i : 0;
+        qemu_coroutine_enter(qemu_coroutine_create(piece_co, &pieces[i]));
+    }
+    gate_release();
+    poll_for(N_MERGE + 1);
+    for (i = 0; i < N_MERGE; i++) {
+        g_assert_cmpint(pieces[i].ret, ==, pieces[i].number + 1);
+    }
+    g_assert_cmpuint(n_merge_groups, ==, ARRAY_SIZE(expected));
+    for (i = 0; i < n_merge_groups; i++) {
+        g_assert_cmpuint(merge_groups[i], ==, expected[i]);
+    }
+    set_limits(0, 64);
+}
+
 /* With one worker held, the others have not begun and can be taken back. */
 static void test_cancel(void)
 {
@@ -349,6 +428,7 @@ int main(int argc, char **argv)
     g_test_add_func("/thread-pool/many", test_many);
     g_test_add_func("/thread-pool/parallel", test_parallel);
     g_test_add_func("/thread-pool/limits", test_limits);
+    g_test_add_func("/thread-pool/merge", test_merge);
     g_test_add_func("/thread-pool/cancel", test_cancel);
     g_test_add_func("/thread-pool/nested", test_nested);
     g_test_add_func("/thread-pool/nested-submit", test_nested_submit);
