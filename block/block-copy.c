@@ -435,6 +435,9 @@ static void coroutine_fn block_copy_task_entry(void *opaque)
         }
         block_copy_task_end_locked(task, ret);
     }
+    if (call->background) {
+        copy_window_give_way(&call->window);
+    }
     call->running--;
     if (call->waiting) {
         call->waiting = false;

@@ -26,9 +26,28 @@ void copy_window_end(CopyWindow *w, const CopyMark *mark)
         /* The job has moved: these are two threads. */
         return;
     }
-    if (mark->sleeps == thread_sleeps()) {
+    w->busy = mark->sleeps == thread_sleeps();
+    if (w->busy) {
         w->size = MAX(w->size / 2, COPY_WINDOW_MIN);
     } else {
         w->size = MIN(w->size * 2, COPY_WINDOW_MAX);
     }
+}
+
+/*
+ * All copies that end while a turn is due wait for it: one that went on would
+ * keep the dispatch busy that the others have left.
+ */
+void coroutine_fn copy_window_give_way(CopyWindow *w)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (!w->busy || now - w->turn_ns < COPY_WINDOW_TURN_NS) {
+        return;
+    }
+    aio_look_next(ctx);
+    aio_co_schedule(ctx, qemu_coroutine_self());
+    qemu_coroutine_yield();
+    w->turn_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 }

@@ -15,13 +15,20 @@
 #define BLOCK_COPY_WINDOW_H
 
 #include "qemu/aio.h"
+#include "qemu/coroutine.h"
+#include "qemu/timer.h"
 
 /* The fewest: one is read while the other one is written. */
 #define COPY_WINDOW_MIN 2
 #define COPY_WINDOW_MAX 1024
 
+/* How long the thread copies before others get a turn. */
+#define COPY_WINDOW_TURN_NS (100 * SCALE_US)
+
 typedef struct CopyWindow {
     int size;
+    bool busy;                  /* the thread did the last copy itself */
+    int64_t turn_ns;            /* when others had their last turn */
 } CopyWindow;
 
 /* The beginning of one copy. */
@@ -33,7 +40,7 @@ typedef struct CopyMark {
 /* A job begins with the fewest. */
 static inline void copy_window_init(CopyWindow *w)
 {
-    w->size = COPY_WINDOW_MIN;
+    *w = (CopyWindow) { .size = COPY_WINDOW_MIN };
 }
 
 /* Copies that may be in flight, of @max that the user allows. */
@@ -45,5 +52,12 @@ static inline int copy_window_size(const CopyWindow *w, int max)
 /* One copy begins, and ends. */
 void copy_window_begin(CopyMark *mark);
 void copy_window_end(CopyWindow *w, const CopyMark *mark);
+
+/*
+ * After a copy, with nothing held that others wait for: where the thread itself
+ * does the copying, let the event loop look at descriptors.  Else a request
+ * that comes waits until the engine's dispatch has used up its time.
+ */
+void coroutine_fn copy_window_give_way(CopyWindow *w);
 
 #endif

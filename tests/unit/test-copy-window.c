@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How many copies a job has in flight: few where the thread does the copying,
- * many where it waits for the disk.
+ * many where it waits for the disk.  And others get turns meanwhile.
  */
 #include "qemu/osdep.h"
 #include "block/backup.h"
 #include "block/block_int.h"
 #include "block/blockjob.h"
 #include "qemu/main-loop.h"
+#include "qemu/timer.h"
 
 #define DISK_SIZE (256 * MiB)
+/* How long a read takes that completes within the call. */
+#define READ_NS (50 * SCALE_US)
 
 static bool sleeps;             /* the disk; else it keeps the thread busy */
+static bool at_once;            /* a read completes within the call */
 static int in_flight, most;     /* most: since the first reads */
 static int64_t bytes_read;
 static int result;
@@ -42,6 +46,12 @@ static int coroutine_fn disk_co_preadv_part(BlockDriverState *bs,
     }
     if (sleeps) {
         qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
+    } else if (at_once) {
+        int64_t end = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + READ_NS;
+
+        while (qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < end) {
+            /* As long as a copy in the kernel. */
+        }
     } else {
         for (i = 0; i < 3; i++) {
             aio_co_schedule(qemu_get_current_aio_context(),
@@ -128,6 +138,36 @@ static void test_max(void)
     g_assert_cmpint(run_job(1), ==, 1);
 }
 
+static int turns;
+
+/* It stays readable. */
+static void count_turn(EventNotifier *e)
+{
+    turns++;
+}
+
+/*
+ * A descriptor that is ready all the time is served while the thread copies:
+ * the job takes 50 ms at least, and gives way after 100 us and a copy.
+ */
+static void test_turns(void)
+{
+    AioContext *ctx = qemu_get_aio_context();
+    EventNotifier e;
+
+    g_assert_cmpint(event_notifier_init(&e, true), ==, 0);
+    aio_set_event_notifier(ctx, &e, count_turn, NULL, NULL);
+    turns = 0;
+    sleeps = false;
+    at_once = true;
+    run_job(0);
+    at_once = false;
+    g_test_message("%d turns", turns);
+    g_assert_cmpint(turns, >=, 50);
+    aio_set_event_notifier(ctx, &e, NULL, NULL, NULL);
+    event_notifier_cleanup(&e);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -137,5 +177,6 @@ int main(int argc, char **argv)
     g_test_add_func("/copy-window/busy", test_busy);
     g_test_add_func("/copy-window/sleeps", test_sleeps);
     g_test_add_func("/copy-window/max", test_max);
+    g_test_add_func("/copy-window/turns", test_turns);
     return g_test_run();
 }
