@@ -189,19 +189,20 @@ def test_delay_over():
     """After reconnect-delay requests fail; later ones at once."""
     server = Server(fresh('disk'))
     try:
-        session = Session(options(reconnect_delay=1))
+        session = Session(options(reconnect_delay=3))
         begin = time.monotonic()
         server.kill()
         session.send('read 0 4k')
         session.wait('read failed: Input/output error')
         took = time.monotonic() - begin
-        assert 0.8 < took < 10, took
+        assert 2.8 < took < 30, took
         begin = time.monotonic()
         session.send('read 0 4k')
         session.wait('read failed: Input/output error')
-        assert time.monotonic() - begin < 0.8
+        took = time.monotonic() - begin
+        assert took < 2.8, took
         server.start()
-        for _ in range(50):
+        for _ in range(200):
             session.send('read 8k 4k')
             session.wait('read ')
             session.text += ' '
@@ -235,7 +236,7 @@ def test_open_timeout():
         os.unlink(SOCKET)
     begin = time.monotonic()
     text = output(io(options(open_timeout=1), 'read 0 4k'))
-    assert 0.5 < time.monotonic() - begin < 3
+    assert 0.5 < time.monotonic() - begin < 20
     expect(text, 'Failed to connect to', 'No such file')
     session = io(options(open_timeout=10), 'read 0 4k')
     time.sleep(0.5)
@@ -368,8 +369,8 @@ def test_bad_greeting():
             begin = time.monotonic()
             more = {'open_timeout': 1} if talk in silent else {}
             session = io(options(**more), 'quit')
-            text = output(session, 10)
-            assert time.monotonic() - begin < 5
+            text = output(session, 30)
+            assert time.monotonic() - begin < 25
             assert session.returncode == 1, text
             expect(text, "can't open")
             assert len(text.splitlines()) <= 2, text
@@ -529,8 +530,8 @@ def test_jobs():
             'sync': 'full'})
         begin = time.monotonic()
         daemon.cmd('block-job-cancel', device='job', force=True)
-        daemon.qmp.wait_job('job', 10)
-        assert time.monotonic() - begin < 6
+        daemon.qmp.wait_job('job', 30)
+        assert time.monotonic() - begin < 25
         server.signal(signal.SIGCONT)
         daemon.cmd('blockdev-del', {'node-name': 'remote'})
         # Not to be opened: an error, and no node.
