@@ -7,7 +7,6 @@
 
 #include "block/blockjob.h"
 #include "block/buffer-pool.h"
-#include "block/copy-window.h"
 #include "block/dirty-bitmap.h"
 #include "block/mirror.h"
 
@@ -67,7 +66,6 @@ struct MirrorBlockJob {
     int64_t bytes_in_flight;
     int64_t iter_offset;
     BufferPool buffers;
-    CopyWindow window;          /* for others' turns; not for its size */
     bool waiting_for_io;
     bool synced;                /* READY was told */
 };

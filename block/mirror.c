@@ -133,13 +133,10 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     MirrorBlockJob *s = op->s;
     int64_t bytes = MIN(op->bytes, s->len - op->offset);
     bool is_read = false;
-    CopyMark mark;
     int ret;
 
-    copy_window_begin(&mark);
     ret = op->zeroes ? mirror_copy_zeroes(op, bytes) :
           mirror_copy_data(op, bytes, &is_read);
-    copy_window_end(&s->window, &mark);
     if (ret < 0) {
         mirror_set_dirty(s, op->offset, bytes);
         mirror_error(s, is_read, ret);
@@ -148,7 +145,6 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     }
     mirror_op_end(op);
     g_free(op);
-    copy_window_give_way(&s->window);
     s->bytes_in_flight -= bytes;
     qatomic_dec(&s->in_flight);
     if (s->waiting_for_io) {

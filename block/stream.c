@@ -11,6 +11,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
+#include "block/copy-window.h"
 #include "block/stream.h"
 #include "qemu/cutils.h"
 
@@ -24,6 +25,7 @@ typedef struct StreamBlockJob {
     BlockDriverState *base;     /* NULL: none */
     char *backing_file;
     BlockdevOnError on_error;
+    CopyWindow window;          /* for others' turns; one copy at a time */
     bool restore_read_only;
     bool frozen;
 } StreamBlockJob;
@@ -52,7 +54,12 @@ static int coroutine_fn stream_loop(StreamBlockJob *s, int64_t len, void *buf)
 
         pnum = MIN(pnum, bytes);
         if (ret > 0) {
+            CopyMark mark;
+
+            copy_window_begin(&mark);
             ret = bdrv_co_copy_up(s->child, offset, pnum, buf);
+            copy_window_end(&s->window, &mark);
+            copy_window_give_way(&s->window);
             block_job_ratelimit_processed_bytes(&s->common, pnum);
         }
         if (ret < 0) {
@@ -241,6 +248,7 @@ static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
         bdrv_unref(cor);
         return NULL;
     }
+    copy_window_init(&s->window);
     s->child = s->common.nodes->data;
     s->cor = cor;
     return s;

@@ -8,7 +8,7 @@
 #include "qapi/qapi-events-block-jobs.h"
 
 /* Where requests end at once: let others run after this time. */
-#define BLOCK_JOB_FAIR_NS (100 * SCALE_US)
+#define BLOCK_JOB_FAIR_NS (5 * SCALE_MS)
 
 static bool is_block_job(Job *job)
 {
