@@ -125,6 +125,26 @@ WRAPPER ssize_t fault_pwrite(int fd, const void *buf, size_t len, off_t offset)
 EXPORT("pwrite", fault_pwrite);
 EXPORT("pwrite64", fault_pwrite);
 
+/*
+ * Requests that were one for the kernel are tried one by one when that fails,
+ * at once and by the same thread: the first one fails, too, as it would where
+ * the disk has a bad place.
+ */
+static __thread struct {
+    bool set;
+    int fd;
+    off_t offset;
+} bad_place;
+
+static bool is_bad_place(int fd, int niov, off_t offset)
+{
+    bool is = bad_place.set && niov == 1 && fd == bad_place.fd &&
+              offset == bad_place.offset;
+
+    bad_place.set = false;
+    return is;
+}
+
 static ssize_t vector_call(Call call, Vector2Fn *fn, int fd,
                            const struct iovec *iov, int niov, off_t offset,
                            int flags)
@@ -132,7 +152,14 @@ static ssize_t vector_call(Call call, Vector2Fn *fn, int fd,
     size_t all = fault_iov_bytes(iov, niov), len = all;
     struct iovec part[IOV_MAX];
 
+    if (is_bad_place(fd, niov, offset)) {
+        errno = fault_errno;
+        return -1;
+    }
     if (disturb_transfer(call, &len)) {
+        bad_place.set = niov > 1 && errno != EINTR;
+        bad_place.fd = fd;
+        bad_place.offset = offset;
         return -1;
     }
     if (len < all) {
