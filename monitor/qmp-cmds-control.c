@@ -42,13 +42,17 @@ struct json_object *qmp_version_json(void)
     return QAPI_TO_JSON(VersionInfo, info);
 }
 
-static void add_command(const QmpCommand *cmd, void *opaque)
+static void add_name(CommandInfoList **list, const char *name)
 {
-    CommandInfoList **list = opaque;
     CommandInfo *info = g_new0(CommandInfo, 1);
 
-    info->name = g_strdup(qmp_command_name(cmd));
+    info->name = g_strdup(name);
     QAPI_LIST_PREPEND(*list, info);
+}
+
+static void add_command(const QmpCommand *cmd, void *opaque)
+{
+    add_name(opaque, qmp_command_name(cmd));
 }
 
 CommandInfoList *qmp_query_commands(Error **errp)
@@ -56,6 +60,8 @@ CommandInfoList *qmp_query_commands(Error **errp)
     CommandInfoList *list = NULL;
 
     qmp_for_each_command(&qmp_commands, add_command, &list);
+    /* It is on a list of its own: see qmp.c. */
+    add_name(&list, "qmp_capabilities");
     return list;
 }
 
