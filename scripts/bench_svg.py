@@ -5,7 +5,7 @@ import html
 import math
 
 BAR = 18                # height of a bar, with the space below it
-LEFT = 250              # room for the labels
+LABEL = 7               # a character of a label needs less
 WIDTH = 560             # of the part with the bars
 TOP = 56
 STYLE = '''<style>
@@ -32,20 +32,21 @@ def ratio_chart(path, title, rows):
     A ratio is another program's time divided by ours, so that a bar to the
     right of 1 is ahead.
     """
+    room = 20 + LABEL * max(len(label) for label, _ in rows)
     marks = ticks(min([0.99] + [r for _, r in rows]),
                   max([1.01] + [r for _, r in rows]))
     span = math.log(marks[-1] / marks[0])
 
     def x(value):
-        return LEFT + WIDTH * math.log(value / marks[0]) / span
+        return room + WIDTH * math.log(value / marks[0]) / span
 
     height = TOP + BAR * len(rows) + 12
     out = ['<!-- SPDX-License-Identifier: GPL-2.0-or-later -->',
            '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
-           'viewBox="0 0 %d %d">' % ((LEFT + WIDTH + 60, height) * 2),
+           'viewBox="0 0 %d %d">' % ((room + WIDTH + 60, height) * 2),
            '<title>%s</title>' % html.escape(title), STYLE,
            '<rect width="%d" height="%d" fill="#fff"/>' % (
-               LEFT + WIDTH + 60, height),
+               room + WIDTH + 60, height),
            '<text class="title" x="8" y="20">%s</text>' % html.escape(title)]
     for mark in marks:
         out.append('<line class="%s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>' % (
@@ -57,7 +58,7 @@ def ratio_chart(path, title, rows):
         y = TOP + BAR * i
         left, right = sorted((x(1), x(ratio)))
         out.append('<text x="%d" y="%d" text-anchor="end">%s</text>' % (
-            LEFT - 8, y + 12, html.escape(label)))
+            room - 8, y + 12, html.escape(label)))
         out.append('<rect class="%s" x="%.1f" y="%d" width="%.1f" '
                    'height="%d"/>' % ('ahead' if ratio >= 1 else 'behind',
                                       left, y, max(right - left, 0.5),
