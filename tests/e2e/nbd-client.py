@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 
+from nbd_wire import OPTS_MAGIC, read_from
 from qsd import Daemon, QmpError
 
 DAEMON, IMG, IO, FOLDER = sys.argv[1:5]
 MIB = 1 << 20
 SIZE = 32 * MIB
-OPTS_MAGIC = 0x49484156454f5054
 REP_MAGIC = 0x3e889045565a9
 
 
@@ -309,23 +309,13 @@ class Liar:
         os.unlink(SOCKET)
 
 
-def read(c, length):
-    data = b''
-    while len(data) < length:
-        part = c.recv(length - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
-
-
 def negotiate(c, size=SIZE, flags=0x2d):
     """As a server that knows GO only."""
     c.sendall(b'NBDMAGIC' + struct.pack('>QH', OPTS_MAGIC, 3))
-    read(c, 4)
+    read_from(c, 4)
     while True:
-        _, option, length = struct.unpack('>QII', read(c, 16))
-        read(c, length)
+        _, option, length = struct.unpack('>QII', read_from(c, 16))
+        read_from(c, length)
         if option != 7:
             c.sendall(struct.pack('>QIII', REP_MAGIC, option, 0x80000001, 0))
             continue
@@ -338,9 +328,9 @@ def negotiate(c, size=SIZE, flags=0x2d):
 def requests(c):
     while True:
         magic, flags, kind, cookie, offset, length = struct.unpack(
-            '>IHHQQI', read(c, 28))
+            '>IHHQQI', read_from(c, 28))
         if kind == 1:
-            read(c, length)
+            read_from(c, length)
         if kind == 2:
             return
         yield kind, cookie, offset, length

@@ -10,7 +10,8 @@ import socket
 import ssl
 import struct
 
-OPTS_MAGIC = 0x49484156454F5054
+from nbd_wire import OPTS_MAGIC, read_from
+
 REP_MAGIC = 0x0003E889045565A9
 REQUEST_MAGIC = 0x25609513
 REPLY_MAGIC = 0x67446698
@@ -26,16 +27,6 @@ def context(folder, server):
     if os.path.exists(name + '-cert.pem'):
         ctx.load_cert_chain(name + '-cert.pem', name + '-key.pem')
     return ctx
-
-
-def read_plain(sock, length):
-    data = b''
-    while len(data) < length:
-        part = sock.recv(length - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
 
 
 class Tls:
@@ -93,9 +84,9 @@ def connect(port):
     """Up to where TLS begins."""
     sock = socket.create_connection(('127.0.0.1', port))
     sock.settimeout(20)
-    read_plain(sock, 18)
+    read_from(sock, 18)
     sock.sendall(struct.pack('>IQII', 3, OPTS_MAGIC, STARTTLS, 0))
-    reply = struct.unpack('>QIII', read_plain(sock, 20))
+    reply = struct.unpack('>QIII', read_from(sock, 20))
     if reply != (REP_MAGIC, STARTTLS, 1, 0):
         raise ValueError(reply)
     return sock
@@ -139,10 +130,10 @@ class Server(Tls):
 
     def __init__(self, sock, ctx, size):
         sock.sendall(b'NBDMAGIC' + struct.pack('>QH', OPTS_MAGIC, 3))
-        read_plain(sock, 4)
+        read_from(sock, 4)
         while True:
-            _, option, length = struct.unpack('>QII', read_plain(sock, 16))
-            read_plain(sock, length)
+            _, option, length = struct.unpack('>QII', read_from(sock, 16))
+            read_from(sock, length)
             sock.sendall(struct.pack('>QIII', REP_MAGIC, option, 1 if option ==
                                      STARTTLS else 0x80000001, 0))
             if option == STARTTLS:

@@ -12,6 +12,16 @@ READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
 FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
 
 
+def read_from(sock, length):
+    data = b''
+    while len(data) < length:
+        part = sock.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
 class Client:
     """One at a UNIX socket, byte by byte."""
 
@@ -23,13 +33,7 @@ class Client:
         self.socket.sendall(struct.pack('>I', flags))
 
     def read(self, length):
-        data = b''
-        while len(data) < length:
-            part = self.socket.recv(length - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
+        return read_from(self.socket, length)
 
     def send_option(self, option, data=b'', length=None):
         self.socket.sendall(struct.pack(
@@ -110,16 +114,6 @@ class Extended(Client):
     def error(self, offset):
         kind, data = self.chunks(offset)[-1]
         return struct.unpack('>I', data[:4])[0] if kind & 0x8000 else 0
-
-
-def read_from(sock, length):
-    data = b''
-    while len(data) < length:
-        part = sock.recv(length - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
 
 
 class Spy:
