@@ -15,7 +15,7 @@
 /* How many data areas and holes, and for how long, a worker looks at. */
 #define AHEAD_MAX 64
 #define AHEAD_NS (200 * SCALE_US)
-/* What has been found is true for that long. */
+/* An answer from memory is that old at most. */
 #define AHEAD_VALID_NS (20 * SCALE_MS)
 
 /* Data, or a hole, from @start to @end. */
@@ -32,12 +32,12 @@ struct FileAreas {
     FileArea areas[AHEAD_MAX];  /* next to each other */
 };
 
+/* A question to a worker: @max areas from @offset on. */
 typedef struct FileStatus {
     int fd;
     int64_t offset;
     unsigned max;
-    unsigned count;
-    FileArea areas[AHEAD_MAX];
+    FileAreas found;
 } FileStatus;
 
 /* The area that begins at @start.  -ENXIO: a hole up to the end of the file. */
@@ -63,17 +63,18 @@ static int find_area(int fd, off_t start, FileArea *area)
 static int handle_block_status(void *opaque)
 {
     FileStatus *fs = opaque;
+    FileAreas *found = &fs->found;
     int64_t until = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + AHEAD_NS;
     int64_t offset = fs->offset;
     int ret;
 
     do {
-        ret = find_area(fs->fd, offset, &fs->areas[fs->count]);
+        ret = find_area(fs->fd, offset, &found->areas[found->count]);
         if (ret < 0) {
-            return fs->count ? 0 : ret;
+            return found->count ? 0 : ret;
         }
-        offset = fs->areas[fs->count++].end;
-    } while (fs->count < fs->max &&
+        offset = found->areas[found->count++].end;
+    } while (found->count < fs->max &&
              qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < until);
     return 0;
 }
@@ -106,33 +107,33 @@ static bool find_known(BDRVFileState *s, int64_t offset, FileArea *area,
     return found;
 }
 
-static void remember(BDRVFileState *s, const FileStatus *fs)
-{
-    FileAreas *old = NULL;
-    FileAreas *found = g_try_new(FileAreas, 1);
-
-    if (found) {
-        found->found_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-        found->end = fs->areas[0].end;
-        found->count = fs->count;
-        memcpy(found->areas, fs->areas, fs->count * sizeof(*fs->areas));
-        qemu_spin_lock(&s->areas_lock);
-        old = s->areas;
-        s->areas = found;
-        qemu_spin_unlock(&s->areas_lock);
-    }
-    g_free(old);
-}
-
-void file_forget_areas(BDRVFileState *s)
+/* Takes over @found; NULL: nothing is known. */
+static void replace_areas(BDRVFileState *s, FileAreas *found)
 {
     FileAreas *old;
 
     qemu_spin_lock(&s->areas_lock);
     old = s->areas;
-    s->areas = NULL;
+    s->areas = found;
     qemu_spin_unlock(&s->areas_lock);
     g_free(old);
+}
+
+static void remember(BDRVFileState *s, FileAreas *areas)
+{
+    FileAreas *found = g_try_new(FileAreas, 1);
+
+    areas->found_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    areas->end = areas->areas[0].end;
+    if (found) {
+        *found = *areas;
+        replace_areas(s, found);
+    }
+}
+
+void file_forget_areas(BDRVFileState *s)
+{
+    replace_areas(s, NULL);
 }
 
 /* The area at @offset.  0 or -errno. */
@@ -142,17 +143,22 @@ static int coroutine_fn get_area(BlockDriverState *bs, int64_t offset,
     BDRVFileState *s = bs->opaque;
     /* Where others may write there is something new at any time. */
     bool only_read = bdrv_is_read_only(bs) && !bs->force_share;
-    FileStatus fs = { .fd = s->fd, .offset = offset, .max = 1 };
+    FileStatus fs;
     int ret;
 
+    /* The room for areas ahead is not cleared for one that is asked for. */
+    fs.fd = s->fd;
+    fs.offset = offset;
+    fs.max = 1;
+    fs.found.count = 0;
     if (only_read && find_known(s, offset, area, &fs.max)) {
         return 0;
     }
     ret = thread_pool_submit_co(handle_block_status, &fs);
     if (ret == 0) {
-        *area = fs.areas[0];
+        *area = fs.found.areas[0];
         if (only_read) {
-            remember(s, &fs);
+            remember(s, &fs.found);
         }
     }
     return ret;
