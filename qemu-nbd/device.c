@@ -104,7 +104,7 @@ static int device_open(const char *path, Error **errp)
     return fd;
 }
 
-/* What the page cache has for the device is written first. */
+/* The kernel first writes what its page cache has for the device. */
 static void device_disconnect(int fd)
 {
     if (device_is_connected(fd) && fsync(fd) < 0) {
@@ -131,7 +131,7 @@ bool nbd_device_disconnect(const char *path, Error **errp)
         g_usleep(DEVICE_LOOK_US);
     }
     if (task < 0 || i == DEVICE_LOOKS) {
-        /* What a program that has died left behind, or one that hangs. */
+        /* A program that has died, or one that hangs, left these behind. */
         ioctl(fd, NBD_CLEAR_QUE);
         ioctl(fd, NBD_CLEAR_SOCK);
     }

@@ -234,7 +234,7 @@ CoroutineAction qemu_coroutine_switch(Coroutine *from_, Coroutine *to_,
     CoroutineAsm *to = to_asm(to_);
     uint64_t arg = action;
 
-    /* What is of this thread is not touched any more behind the switch. */
+    /* The code behind the switch no longer touches this thread's variables. */
     co_tls_current = to_;
     coroutine_san_start(&from->san, &to->san, action);
     SWITCH(from, to, arg);

@@ -345,7 +345,7 @@ void vmdk_sparse_free(VmdkExtent *e);
 
 /* sesparse.c */
 
-/* What such an extent begins with: 64 bit, little-endian. */
+/* A seSparse extent begins with it: 64 bit, little-endian. */
 #define VMDK_SESPARSE_MAGIC 0x00000000cafebabeull
 /* As vmdk_sparse_init(), with the header. */
 int vmdk_se_init(BDRVVmdkState *s, VmdkExtent *e, Error **errp);

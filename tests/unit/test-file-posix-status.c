@@ -160,7 +160,7 @@ static void test_soon_forgotten(void)
     blk_unref(blk);
 }
 
-/* Who shares the file with a writer sees what is there. */
+/* A reader that shares the file with a writer sees what is there. */
 static void test_shared(void)
 {
     BlockBackend *blk;
