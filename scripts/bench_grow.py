@@ -3,12 +3,11 @@
 the image, and the disks of one thread.
 """
 
-import json
 import os
 import re
 import shutil
 
-from bench_run import MIB, run, timed
+from bench_run import MIB, bound_to, fio, run, timed
 
 IN_FLIGHT = [1, 4, 16, 64, 256, 1024, 4096]
 GIB = [1, 16, 256, 2040]
@@ -23,8 +22,7 @@ class Growing:
         self.args = bench.args
 
     def bound(self):
-        return (['taskset', '-c', str(self.args.processor)]
-                if self.args.processor >= 0 else [])
+        return bound_to(self.args.processor)
 
     def img(self, program, options, image, count):
         count = max(1000, count // self.args.shorter)
@@ -42,23 +40,15 @@ class Growing:
 
     def fio(self, files, engine, depth, count):
         count = max(1000, count // self.args.shorter)
-        out = run(*self.bound(), 'fio', '--name=x', '--thread', '--rw=read',
-                  '--filename=' + ':'.join(files), '--bs=4k', '--direct=1',
-                  '--ioengine=' + engine, '--iodepth=%d' % depth,
-                  '--io_size=%d' % (count * 4096), '--gtod_reduce=1',
-                  '--invalidate=0', '--output-format=json',
-                  '--iodepth_batch_submit=%d' % min(depth, 32),
-                  '--iodepth_batch_complete_min=1',
-                  '--iodepth_batch_complete_max=%d' % min(depth, 32))
-        job = json.loads(out[out.index('{'):])['jobs'][0]
-        side = job['read']
-        return side['iops'], (job['usr_cpu'] + job['sys_cpu']) / 100 * \
-            side['runtime'] / 1000 / side['total_ios']
+        return fio(self.bound(), ':'.join(files), engine, depth, count,
+                   '--rw=read', '--direct=1',
+                   '--iodepth_batch_submit=%d' % min(depth, 32),
+                   '--iodepth_batch_complete_min=1',
+                   '--iodepth_batch_complete_max=%d' % min(depth, 32))
 
     def add_fio(self, found, files, engine, depth, count):
         if shutil.which('fio'):
-            name = {'native': 'libaio'}.get(engine, engine)
-            found['fio, batches'] = lambda: self.fio(files, name, depth,
+            found['fio, batches'] = lambda: self.fio(files, engine, depth,
                                                      count)
 
     def in_flight(self, depth, engine):

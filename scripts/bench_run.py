@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the benchmarks share: programs that are run in turn, and medians."""
 
+import json
 import os
 import platform
 import re
@@ -38,6 +39,30 @@ def timed_together(*commands):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, (after.ru_utime + after.ru_stime -
                      before.ru_utime - before.ru_stime)
+
+
+# fio's names of our engines.
+FIO_ENGINES = {'native': 'libaio', 'io_uring': 'io_uring', 'threads': 'psync'}
+
+
+def bound_to(processor):
+    """What goes before a command that is to run there; < 0: anywhere."""
+    return ['taskset', '-c', str(processor)] if processor >= 0 else []
+
+
+def fio(bound, filename, engine, depth, count, *options):
+    """Requests a second, seconds of processor a request, of 4 KiB."""
+    out = run(*bound, 'fio', '--name=x', '--filename=' + filename, '--bs=4k',
+              '--thread', '--ioengine=' + FIO_ENGINES[engine],
+              '--iodepth=%d' % depth, '--io_size=%d' % (count * 4096),
+              '--gtod_reduce=1', '--invalidate=0', '--output-format=json',
+              *options)
+    job = json.loads(out[out.index('{'):])['jobs'][0]
+    sides = [job['read'], job['write']]
+    total = sum(side['total_ios'] for side in sides)
+    seconds = max(side['runtime'] for side in sides) / 1000
+    return (sum(side['iops'] for side in sides),
+            (job['usr_cpu'] + job['sys_cpu']) / 100 * seconds / total)
 
 
 def in_turn(names, runs, measure):
