@@ -96,7 +96,8 @@ def test_device(guest):
     guest.sh('truncate -s 64M ' + SERVED)
     attach(guest, '-c /dev/nbd0 --discard=unmap -f raw ' + SERVED)
     guest.sh('[ $(blockdev --getsize64 /dev/nbd0) = 67108864 ]')
-    guest.sh('mke2fs.ext4 -q -F -t ext4 -E nodiscard /dev/nbd0')
+    guest.sh('mke2fs.ext4 -q -F -t ext4 '
+             '-E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/nbd0')
     guest.sh('mount -t ext4 /dev/nbd0 /disk/a; '
              'dd if=/dev/urandom of=/disk/a/keep bs=1M count=8; '
              'dd if=/dev/urandom of=/disk/a/gone bs=1M count=16; sync')

@@ -17,6 +17,8 @@ QEMU = os.environ.get('QEMU_SYSTEM_PROG', 'qemu-system-x86_64')
 # In the order in which they need each other.
 MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev',
            'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk')
+# The one who reads commands is not the first process: that one is told when any
+# orphan ends, and a signal makes the shell's read lose what it has read.
 INIT = r'''#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /disk/a /disk/b /tmp
 /bin/busybox --install -s /bin
@@ -26,13 +28,17 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 for m in %s; do insmod /modules/$m.ko; done
-exec < /dev/ttyS1 > /dev/ttyS1 2>&1
-stty raw -echo
-echo '@@end@@0'
-while read -r line; do
-    eval "$(echo "$line" | base64 -d)"
-    echo "@@end@@$?"
-done
+(
+    exec < /dev/ttyS1 > /dev/ttyS1 2>&1
+    stty raw -echo
+    echo '@@end@@0'
+    while read -r line; do
+        eval "$(echo "$line" | base64 -d)"
+        echo "@@end@@$?"
+    done
+) &
+wait
+poweroff -f
 '''
 PROMPT = b'@@end@@'
 
@@ -223,7 +229,8 @@ class Guest:
                     self.pending[-300:], self.output()))
             data = self.socket.recv(65536)
             if not data:
-                raise EOFError('the guest has ended: ' + self.output())
+                raise EOFError('the guest has ended: %s %s' % (
+                    self.pending[-300:], self.output()))
             self.pending += data
         text = self.pending[:match.start()].decode(errors='replace')
         self.pending = self.pending[match.end():]
