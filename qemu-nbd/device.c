@@ -29,6 +29,7 @@
 #define NBD_DO_IT               _IO(0xab, 3)
 #define NBD_CLEAR_SOCK          _IO(0xab, 4)
 #define NBD_CLEAR_QUE           _IO(0xab, 5)
+#define NBD_PRINT_DEBUG         _IO(0xab, 6)
 #define NBD_SET_SIZE_BLOCKS     _IO(0xab, 7)
 #define NBD_DISCONNECT          _IO(0xab, 8)
 #define NBD_SET_FLAGS           _IO(0xab, 10)
@@ -230,6 +231,13 @@ static void *device_first_open(void *opaque)
          !device_is_connected(dev.fd); i++) {
         g_usleep(DEVICE_LOOK_US);
     }
+    /*
+     * The kernel holds its lock of the device from the first sign of the
+     * connection until the last step, which is that the next one who opens the
+     * device looks for partitions.  This call does nothing else than to take
+     * the lock.
+     */
+    ioctl(dev.fd, NBD_PRINT_DEBUG);
     fd = open(dev.path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         close(fd);
