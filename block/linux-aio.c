@@ -122,7 +122,6 @@ static const char *const laio_state_names[] = {
 QEMU_DEFINE_STATIC_CO_TLS(unsigned, ioq_submit_depth)
 
 static void ioq_submit(LinuxAioState *s);
-static void laio_deferred_fn(void *opaque);
 
 static void laio_set_state(LaioRequest *req, LaioState state)
 {
@@ -320,29 +319,35 @@ static void laio_queue(LaioRequest *req)
     s->io_q.in_queue++;
 }
 
-/* Prepare the iocb for what the request has still to do. */
+/* For what is still to do.  A vector would have to be fetched by the kernel. */
 static void laio_prep(LaioRequest *req)
 {
-    LinuxAioState *s = req->s;
+    struct iocb *cb = &req->iocb;
     QEMUIOVector *qiov = req->done ? &req->tail : req->qiov;
     uint64_t offset = req->offset + req->done;
 
     if (req->type == QEMU_AIO_READ) {
-        io_prep_preadv(&req->iocb, req->fd, qiov->iov, qiov->niov, offset);
+        io_prep_preadv(cb, req->fd, qiov->iov, qiov->niov, offset);
     } else if (req->type == QEMU_AIO_FLUSH) {
-        io_prep_fdsync(&req->iocb, req->fd);
+        io_prep_fdsync(cb, req->fd);
     } else {
         assert(req->type == QEMU_AIO_WRITE ||
                req->type == QEMU_AIO_ZONE_APPEND);
 #ifdef HAVE_IO_PREP_PWRITEV2
-        io_prep_pwritev2(&req->iocb, req->fd, qiov->iov, qiov->niov, offset,
+        io_prep_pwritev2(cb, req->fd, qiov->iov, qiov->niov, offset,
                          (req->flags & BDRV_REQ_FUA) ? RWF_DSYNC : 0);
 #else
         assert(!(req->flags & BDRV_REQ_FUA));
-        io_prep_pwritev(&req->iocb, req->fd, qiov->iov, qiov->niov, offset);
+        io_prep_pwritev(cb, req->fd, qiov->iov, qiov->niov, offset);
 #endif
     }
-    io_set_eventfd(&req->iocb, event_notifier_get_fd(&s->e));
+    if (req->type != QEMU_AIO_FLUSH && qiov->niov == 1) {
+        cb->aio_lio_opcode = req->type == QEMU_AIO_READ ? IO_CMD_PREAD
+                                                        : IO_CMD_PWRITE;
+        cb->u.c.buf = qiov->iov[0].iov_base;
+        cb->u.c.nbytes = qiov->iov[0].iov_len;
+    }
+    io_set_eventfd(cb, event_notifier_get_fd(&req->s->e));
 }
 
 /* @bytes more were transferred, but not all: queue the rest (L7). */
@@ -431,6 +436,15 @@ static unsigned laio_reap_events(LinuxAioState *s)
     return events;
 }
 
+static void laio_deferred_fn(void *opaque)
+{
+    LinuxAioState *s = opaque;
+
+    if (!QSIMPLEQ_EMPTY(&s->io_q.pending) && !s->io_q.blocked) {
+        ioq_submit(s);
+    }
+}
+
 /*
  * Complete what can be completed, and repeat that as long as it makes the
  * kernel complete more, within the budget.  Wakes coroutines.
@@ -456,8 +470,10 @@ static void laio_reap(LinuxAioState *s)
 }
 
 /* The callbacks of the event loop come here: a dispatch. */
-static void laio_dispatch(LinuxAioState *s)
+static void laio_dispatch(void *opaque)
 {
+    LinuxAioState *s = opaque;
+
     laio_budget_begin(s);
     laio_reap(s);
     /* Where this is within another section, its end did not submit. */
@@ -476,11 +492,6 @@ static void laio_completion_bh(void *opaque)
 
     s->bh_scheduled = false;
     laio_dispatch(s);
-}
-
-static void laio_yield_cb(void *opaque)
-{
-    laio_dispatch(opaque);
 }
 
 /* Where the bottom half is scheduled that will be a dispatch: one is enough. */
@@ -638,15 +649,6 @@ static void ioq_submit(LinuxAioState *s)
     }
 }
 
-static void laio_deferred_fn(void *opaque)
-{
-    LinuxAioState *s = opaque;
-
-    if (!QSIMPLEQ_EMPTY(&s->io_q.pending) && !s->io_q.blocked) {
-        ioq_submit(s);
-    }
-}
-
 static unsigned laio_max_batch(LinuxAioState *s, uint64_t dev_max_batch)
 {
     uint64_t max_batch = s->aio_context->aio_max_batch > 0 ?
@@ -751,7 +753,7 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
     s->aio_context = new_context;
     s->completion_bh = aio_bh_new(new_context, laio_completion_bh, s);
     s->yield_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
-                                   laio_yield_cb, s);
+                                   laio_dispatch, s);
     s->retry_timer = aio_timer_new(new_context, QEMU_CLOCK_REALTIME, SCALE_NS,
                                    laio_retry_cb, s);
     s->retry_delay_ns = 0;

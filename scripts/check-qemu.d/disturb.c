@@ -208,7 +208,25 @@ static void note_frame(uintptr_t frame)
     raise_to(&report->stack_bytes, frame_high - frame_low);
 }
 
+static bool is_read(const struct iocb *cb)
+{
+    return cb->aio_lio_opcode == IOCB_CMD_PREADV ||
+           cb->aio_lio_opcode == IOCB_CMD_PREAD;
+}
+
+static bool is_write(const struct iocb *cb)
+{
+    return cb->aio_lio_opcode == IOCB_CMD_PWRITEV ||
+           cb->aio_lio_opcode == IOCB_CMD_PWRITE;
+}
+
 static bool is_transfer(const struct iocb *cb)
+{
+    return is_read(cb) || is_write(cb);
+}
+
+/* Its buffer is a vector, not a single one. */
+static bool has_vector(const struct iocb *cb)
 {
     return cb->aio_lio_opcode == IOCB_CMD_PREADV ||
            cb->aio_lio_opcode == IOCB_CMD_PWRITEV;
@@ -312,12 +330,15 @@ static unsigned cut_vector(struct iovec *part, const struct iocb *cb,
     return n;
 }
 
-static size_t vector_bytes(const struct iocb *cb)
+static size_t transfer_bytes(const struct iocb *cb)
 {
     const struct iovec *iov = (const struct iovec *)(uintptr_t)cb->aio_buf;
     size_t sum = 0;
     unsigned i;
 
+    if (!has_vector(cb)) {
+        return cb->aio_nbytes;
+    }
     for (i = 0; i < cb->aio_nbytes; i++) {
         sum += iov[i].iov_len;
     }
@@ -334,11 +355,15 @@ static int submit_cut(void *ctx, struct iocb *cb, size_t bytes)
     struct iocb saved = *cb;
     int ret;
 
-    if (vector_bytes(cb) <= bytes) {
+    if (transfer_bytes(cb) <= bytes) {
         return call_next(ctx, 1, &cb);
     }
-    cb->aio_nbytes = cut_vector(part, cb, bytes);
-    cb->aio_buf = (uintptr_t)part;
+    if (has_vector(cb)) {
+        cb->aio_nbytes = cut_vector(part, cb, bytes);
+        cb->aio_buf = (uintptr_t)part;
+    } else {
+        cb->aio_nbytes = bytes;
+    }
     add(&report->disturbed, 1);
     ret = call_next(ctx, 1, &cb);
     cb->aio_nbytes = saved.aio_nbytes;
@@ -473,11 +498,11 @@ static int submit_unaligned(void *ctx, struct iocb **iocbs)
 {
     struct iocb *cb = iocbs[0];
 
-    if (cb->aio_lio_opcode != IOCB_CMD_PREADV || cb->aio_offset % 512 == 0) {
+    if (!is_read(cb) || cb->aio_offset % 512 == 0) {
         return call_next(ctx, 1, iocbs);
     }
     report->tail_offset = cb->aio_offset;
-    report->tail_bytes = vector_bytes(cb);
+    report->tail_bytes = transfer_bytes(cb);
     return submit_result(ctx, cb, -EINVAL);
 }
 
@@ -610,7 +635,7 @@ static int submit_transfers(void *ctx, long nr, struct iocb **iocbs)
         }
         break;
     case KICK:
-        if (!step && vector_bytes(iocbs[0]) >= parameter) {
+        if (!step && transfer_bytes(iocbs[0]) >= parameter) {
             step = 1;
             return submit_late(ctx, iocbs[0]);
         }
@@ -641,7 +666,7 @@ static void note_flushes(long nr, struct iocb **iocbs)
     for (i = 0; i < nr; i++) {
         if (iocbs[i]->aio_lio_opcode == IOCB_CMD_FDSYNC) {
             report->unflushed = 0;
-        } else if (iocbs[i]->aio_lio_opcode != IOCB_CMD_PWRITEV) {
+        } else if (!is_write(iocbs[i])) {
             continue;
         } else if (iocbs[i]->aio_rw_flags & RWF_DSYNC) {
             add(&report->dsync, 1);

@@ -370,6 +370,45 @@ WRAPPER int fault_io_setup(int nr, io_context_t *ctx)
 }
 EXPORT("io_setup", fault_io_setup);
 
+static bool has_vector(const struct iocb *cb)
+{
+    return cb->aio_lio_opcode == IO_CMD_PREADV ||
+           cb->aio_lio_opcode == IO_CMD_PWRITEV;
+}
+
+/* 0 if it transfers nothing. */
+static size_t request_bytes(const struct iocb *cb)
+{
+    if (has_vector(cb)) {
+        return fault_iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
+    }
+    return cb->aio_lio_opcode == IO_CMD_FDSYNC ? 0 : cb->u.c.nbytes;
+}
+
+/*
+ * Until the caller puts back what it has saved, @cb is for half of its bytes;
+ * or else it has a buffer that is not there.  @part is for the vector.
+ */
+static void spoil_request(struct iocb *cb, Kind kind, struct iovec *part)
+{
+    size_t bytes = request_bytes(cb);
+    void *nowhere = (void *)4096;       /* aligned, and never mapped */
+
+    if (!has_vector(cb)) {
+        if (kind == KIND_CUT) {
+            cb->u.c.nbytes = fault_half_of(bytes);
+        } else {
+            cb->u.c.buf = nowhere;
+        }
+        return;
+    }
+    part[0].iov_base = nowhere;
+    part[0].iov_len = bytes;
+    cb->u.c.nbytes = kind != KIND_CUT ? 1 :
+        fault_iov_part(part, cb->u.c.buf, fault_half_of(bytes));
+    cb->u.c.buf = part;
+}
+
 /* The first request of a batch that can be cut; or just the first one. */
 static struct iocb *find_request(struct iocb **iocbs, long nr, Kind kind)
 {
@@ -377,16 +416,11 @@ static struct iocb *find_request(struct iocb **iocbs, long nr, Kind kind)
 
     for (i = 0; i < nr; i++) {
         struct iocb *cb = iocbs[i];
-        size_t len;
+        size_t len = request_bytes(cb);
 
         if (kind == KIND_EVENT) {
             return cb;
         }
-        if (cb->aio_lio_opcode != IO_CMD_PREADV &&
-            cb->aio_lio_opcode != IO_CMD_PWRITEV) {
-            continue;
-        }
-        len = fault_iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
         if (fault_half_of(len) < len) {
             return cb;
         }
@@ -451,14 +485,7 @@ static int submit_spoilt(SubmitFn *fn, io_context_t ctx, long nr,
         return submit_event(fn, ctx, nr, iocbs, cb);
     }
     saved = *cb;
-    part[0].iov_base = (void *)4096;    /* aligned, and never mapped */
-    part[0].iov_len = fault_iov_bytes(cb->u.c.buf, cb->u.c.nbytes);
-    cb->u.c.nbytes = 1;
-    if (kind == KIND_CUT) {
-        cb->u.c.nbytes = fault_iov_part(part, saved.u.c.buf,
-                                  fault_half_of(part[0].iov_len));
-    }
-    cb->u.c.buf = part;
+    spoil_request(cb, kind, part);
     if (kind == KIND_CUT) {
         fault_mark_call(CALL_IO_SUBMIT);
         ret = fn(ctx, nr, iocbs);

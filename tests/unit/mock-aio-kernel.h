@@ -11,6 +11,7 @@
 #ifndef MOCK_AIO_KERNEL_H
 #define MOCK_AIO_KERNEL_H
 
+#include "aio-iocb.h"
 #include "qemu/queue.h"
 #include "qemu/timer.h"
 #include <libaio.h>
@@ -143,13 +144,14 @@ static size_t G_GNUC_UNUSED mock_stack_spread(void)
 /* Carry out @iocb on the disk: its result. */
 static long mock_transfer(struct iocb *iocb)
 {
-    bool write = iocb->aio_lio_opcode == IO_CMD_PWRITEV;
-    const struct iovec *iov = iocb->u.v.vec;
+    bool write = iocb_is_write(iocb);
+    struct iovec single;
+    int i, niov;
+    const struct iovec *iov = iocb_vector(iocb, &single, &niov);
     uint64_t pos = iocb->u.v.offset;
     uint64_t end = write ? MOCK_DISK_SIZE : mock.file_size;
     size_t left = mock.transfer_max ? mock.transfer_max : SIZE_MAX;
     long done = mock.fail ? mock.fail(iocb) : 0;
-    int i;
 
     if (done || iocb->aio_lio_opcode == IO_CMD_FDSYNC) {
         return done;
@@ -162,7 +164,7 @@ static long mock_transfer(struct iocb *iocb)
     if (write && mock.disk_full_at) {
         end = mock.disk_full_at;
     }
-    for (i = 0; i < iocb->u.v.nr; i++) {
+    for (i = 0; i < niov; i++) {
         size_t n = MIN(iov[i].iov_len, left);
 
         n = pos >= end ? 0 : MIN(n, end - pos);

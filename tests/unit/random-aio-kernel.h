@@ -16,6 +16,7 @@
 #ifndef RANDOM_AIO_KERNEL_H
 #define RANDOM_AIO_KERNEL_H
 
+#include "aio-iocb.h"
 #include "prng.h"
 
 #include <libaio.h>
@@ -227,17 +228,18 @@ static void rk_decide(RKOracle *o, int want)
 static void rk_copy(struct iocb *iocb, size_t n)
 {
     uint64_t pos = iocb->u.v.offset;
-    int i;
+    struct iovec single;
+    int i, niov;
+    const struct iovec *iov = iocb_vector(iocb, &single, &niov);
 
-    for (i = 0; i < iocb->u.v.nr && n; i++) {
-        const struct iovec *iov = &iocb->u.v.vec[i];
-        size_t len = MIN(iov->iov_len, n);
+    for (i = 0; i < niov && n; i++) {
+        size_t len = MIN(iov[i].iov_len, n);
 
         g_assert_cmpuint(pos + len, <=, sizeof(rk.disk));
-        if (iocb->aio_lio_opcode == IO_CMD_PWRITEV) {
-            memcpy(rk.disk + pos, iov->iov_base, len);
+        if (iocb_is_write(iocb)) {
+            memcpy(rk.disk + pos, iov[i].iov_base, len);
         } else {
-            memcpy(iov->iov_base, rk.disk + pos, len);
+            memcpy(iov[i].iov_base, rk.disk + pos, len);
         }
         pos += len;
         n -= len;
@@ -246,13 +248,11 @@ static void rk_copy(struct iocb *iocb, size_t n)
 
 static size_t rk_size(struct iocb *iocb)
 {
-    size_t size = 0;
-    int i;
+    struct iovec single;
+    int niov;
+    const struct iovec *iov = iocb_vector(iocb, &single, &niov);
 
-    for (i = 0; i < iocb->u.v.nr; i++) {
-        size += iocb->u.v.vec[i].iov_len;
-    }
-    return size;
+    return iov_size(iov, niov);
 }
 
 /* L7: a submission is what is left of the request. */
@@ -310,7 +310,7 @@ static long rk_transfer(struct iocb *iocb)
 {
     static const int errors[] = { -EIO, -ENOSPC, -EAGAIN, -ECANCELED };
     RKOracle *o = &rk.oracle[iocb->aio_fildes - RK_FD];
-    bool write = iocb->aio_lio_opcode == IO_CMD_PWRITEV;
+    bool write = iocb_is_write(iocb);
     size_t n;
 
     if (rk_interrupted(o)) {

@@ -13,6 +13,7 @@
  * the head; the kernel reads the head before it writes over an event.
  */
 #include "qemu/osdep.h"
+#include "aio-iocb.h"
 #include "block/block.h"
 #include "block/linux-aio.h"
 #include "block/raw-aio.h"
@@ -71,11 +72,12 @@ static void kernel_complete(KContext *c, struct iocb *iocb)
     KRing *ring = &c->ring;
     unsigned tail = ring->tail;
     unsigned next = tail + 1 == ring->nr ? 0 : tail + 1;
-    const struct iovec *iov = iocb->u.v.vec;
-    int fd = iocb->u.c.resfd;
+    struct iovec single;
+    int niov, fd = iocb->u.c.resfd;
+    const struct iovec *iov = iocb_vector(iocb, &single, &niov);
 
-    g_assert_cmpint(iocb->u.v.nr, ==, 1);
-    if (iocb->aio_lio_opcode == IO_CMD_PWRITEV) {
+    g_assert_cmpint(niov, ==, 1);
+    if (iocb_is_write(iocb)) {
         memcpy(disk + iocb->u.v.offset, iov->iov_base, iov->iov_len);
     } else {
         memcpy(iov->iov_base, disk + iocb->u.v.offset, iov->iov_len);
