@@ -42,7 +42,7 @@ cp "$src/include/qemu/queue.h" "$src/include/qemu/defer-call.h" \
     "$work/include/qemu"
 cp "$src/block/linux-aio.h" "$src/block/linux-aio-ring.h" \
     "$work/include/block"
-cp "$src/tests/unit/mock-aio-kernel.h" "$src/tests/unit/linux-aio-workers.h" \
+cp "$src"/tests/unit/{aio-iocb,mock-aio-kernel,linux-aio-workers}.h \
     "$work/include"
 
 warnings="-Wall -Wextra -Werror -Wno-unused-parameter
