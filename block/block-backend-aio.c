@@ -26,7 +26,8 @@ typedef struct BlkAioEmAIOCB {
     int64_t bytes;
     QEMUIOVector *qiov;
     int ret;
-    unsigned ends;              /* atomic; BLK_AIO_* below */
+    bool at_home;               /* started in the thread of the coroutine */
+    unsigned ends;              /* BLK_AIO_* below; atomic unless at_home */
 } BlkAioEmAIOCB;
 
 /*
@@ -36,6 +37,20 @@ typedef struct BlkAioEmAIOCB {
  */
 #define BLK_AIO_DONE     1u     /* the coroutine has ended; ret is valid */
 #define BLK_AIO_RETURNED 2u     /* so has the call that started it */
+
+/*
+ * Add @end; whether the other one has ended.  A coroutine can leave the thread
+ * that has started it only after it has yielded to a call there, which returns:
+ * only one that was started for another thread may end at the same time.
+ */
+static bool blk_aio_end(BlkAioEmAIOCB *acb, unsigned end)
+{
+    if (likely(acb->at_home)) {
+        acb->ends |= end;
+        return acb->ends != end;
+    }
+    return qatomic_fetch_or(&acb->ends, end);
+}
 
 static const AIOCBInfo blk_aio_em_aiocb_info = {
     .aiocb_size = sizeof(BlkAioEmAIOCB),
@@ -92,8 +107,7 @@ static void coroutine_fn blk_aio_entry(void *opaque)
     BlkAioEmAIOCB *acb = opaque;
 
     acb->ret = blk_aio_do(acb);
-    /* Pairs with the same in blk_aio_start(). */
-    if (qatomic_fetch_or(&acb->ends, BLK_AIO_DONE) & BLK_AIO_RETURNED) {
+    if (blk_aio_end(acb, BLK_AIO_DONE)) {
         blk_aio_complete(acb);
     }
 }
@@ -104,9 +118,11 @@ blk_aio_start(BlockBackend *blk, BlkAioType type, int64_t offset,
               int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags,
               BlockCompletionFunc *cb, void *opaque)
 {
+    AioContext *ctx;
     BlkAioEmAIOCB *acb;
 
     blk_inc_in_flight(blk);
+    ctx = blk_get_aio_context(blk);
     acb = qemu_aio_get(&blk_aio_em_aiocb_info, cb, opaque);
     acb->blk = blk;
     acb->type = type;
@@ -115,13 +131,12 @@ blk_aio_start(BlockBackend *blk, BlkAioType type, int64_t offset,
     acb->bytes = bytes;
     acb->qiov = qiov;
     acb->ret = -EINPROGRESS;
+    acb->at_home = ctx == qemu_get_current_aio_context();
     acb->ends = 0;
 
-    aio_co_enter(blk_get_aio_context(blk),
-                 qemu_coroutine_create(blk_aio_entry, acb));
+    aio_co_enter(ctx, qemu_coroutine_create(blk_aio_entry, acb));
 
-    /* Pairs with the same in blk_aio_entry(). */
-    if (qatomic_fetch_or(&acb->ends, BLK_AIO_RETURNED) & BLK_AIO_DONE) {
+    if (blk_aio_end(acb, BLK_AIO_RETURNED)) {
         aio_bh_schedule_oneshot(blk_get_aio_context(blk),
                                 blk_aio_complete_bh, acb);
     }

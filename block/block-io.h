@@ -9,7 +9,7 @@
 
 #include "block/block_int.h"
 
-/* List @req with its node; not serialising. */
+/* List @req with its node, which has it in flight; not serialising. */
 static inline void tracked_request_begin(BdrvTrackedRequest *req,
                                          BlockDriverState *bs, int64_t offset,
                                          int64_t bytes,
@@ -26,6 +26,7 @@ static inline void tracked_request_begin(BdrvTrackedRequest *req,
     qemu_co_queue_init(&req->wait_queue);
 
     qemu_spin_lock(&bs->reqs_lock);
+    bs->in_flight++;
     req->ticket = bs->next_ticket++;
     QLIST_INSERT_HEAD(&bs->tracked_requests, req, list);
     qemu_spin_unlock(&bs->reqs_lock);
@@ -39,7 +40,7 @@ static inline void coroutine_fn
 tracked_request_end(BdrvTrackedRequest *req)
 {
     BlockDriverState *bs = req->bs;
-    bool has_waiters;
+    bool has_waiters, last;
 
     qemu_spin_lock(&bs->reqs_lock);
     if (unlikely(req->serialising)) {
@@ -51,11 +52,16 @@ tracked_request_end(BdrvTrackedRequest *req)
     if (unlikely(has_waiters)) {
         bdrv_tracked_request_ended_locked(req);
     }
+    last = --bs->in_flight == 0;
+    /* The node may be gone afterwards: bdrv_drain_poll() takes the lock. */
     qemu_spin_unlock(&bs->reqs_lock);
 
     /* Off the list: nobody can start to wait for it any more. */
     if (unlikely(has_waiters)) {
         qemu_co_queue_restart_all(&req->wait_queue);
+    }
+    if (last) {
+        aio_wait_kick();
     }
 }
 

@@ -42,14 +42,12 @@ int coroutine_fn bdrv_co_copy_range_from(BdrvChild *src, int64_t src_offset,
         !bdrv_copy_range_is_possible(bs, src_offset, bytes)) {
         return -ENOTSUP;
     }
-    bdrv_inc_in_flight(bs);
     tracked_request_begin(&req, bs, src_offset, bytes, BDRV_TRACKED_READ);
     bdrv_wait_serialising_requests(&req);
     ret = bs->drv->bdrv_co_copy_range_from(bs, src, src_offset, dst,
                                            dst_offset, bytes, read_flags,
                                            write_flags);
     tracked_request_end(&req);
-    bdrv_dec_in_flight(bs);
     return ret;
 }
 
@@ -80,7 +78,6 @@ int coroutine_fn bdrv_co_copy_range_to(BdrvChild *src, int64_t src_offset,
         !bdrv_copy_range_is_possible(bs, dst_offset, bytes)) {
         return -ENOTSUP;
     }
-    bdrv_inc_in_flight(bs);
     tracked_request_begin(&req, bs, dst_offset, bytes, BDRV_TRACKED_WRITE);
     bdrv_wait_serialising_requests(&req);
     bdrv_status_forget(bs, dst_offset, bytes);
@@ -89,7 +86,6 @@ int coroutine_fn bdrv_co_copy_range_to(BdrvChild *src, int64_t src_offset,
                                          bytes, read_flags, write_flags);
     bdrv_co_write_req_finish(bs, dst_offset, bytes, BDRV_TRACKED_WRITE, ret);
     tracked_request_end(&req);
-    bdrv_dec_in_flight(bs);
     return ret;
 }
 

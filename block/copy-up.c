@@ -63,13 +63,11 @@ int coroutine_fn bdrv_co_copy_up(BdrvChild *child, int64_t offset,
     }
     /* Only the last part of an image may end within a block. */
     bytes = QEMU_ALIGN_UP(bytes, align);
-    bdrv_inc_in_flight(bs);
     tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE);
     bdrv_make_request_serialising(&req, MAX(align,
                                             bdrv_get_cluster_size(bs)));
     ret = bdrv_co_do_copy_up(child, &req, offset, bytes, buf);
     qatomic_inc(&bs->write_gen);
     tracked_request_end(&req);
-    bdrv_dec_in_flight(bs);
     return ret;
 }

@@ -56,13 +56,11 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset,
         return 0;
     }
 
-    bdrv_inc_in_flight(bs);
     tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_DISCARD);
     bdrv_wait_serialising_requests(&req);
     bdrv_status_forget(bs, offset, bytes);
     ret = bdrv_co_do_pdiscard(bs, offset, bytes);
     bdrv_co_write_req_finish(bs, offset, bytes, BDRV_TRACKED_DISCARD, ret);
     tracked_request_end(&req);
-    bdrv_dec_in_flight(bs);
     return ret;
 }

@@ -19,9 +19,12 @@
 bool bdrv_drain_poll(BlockDriverState *bs)
 {
     BdrvChild *c;
+    bool busy;
 
-    /* Pairs with bdrv_dec_in_flight() in another thread. */
-    if (qatomic_load_acquire(&bs->in_flight)) {
+    qemu_spin_lock(&bs->reqs_lock);
+    busy = bs->in_flight > 0;
+    qemu_spin_unlock(&bs->reqs_lock);
+    if (busy) {
         return true;
     }
     QLIST_FOREACH(c, &bs->parents, next_parent) {

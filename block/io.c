@@ -234,17 +234,17 @@ int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset,
         return ret;
     }
 
-    bdrv_inc_in_flight(bs);
     if (likely(!bdrv_is_unaligned(bs, offset, bytes))) {
         tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_READ);
         ret = bdrv_aligned_preadv(child, &req, offset, bytes, qiov,
                                   qiov_offset, flags);
         tracked_request_end(&req);
     } else {
+        bdrv_inc_in_flight(bs);
         ret = bdrv_co_preadv_unaligned(child, offset, bytes, qiov,
                                        qiov_offset, flags);
+        bdrv_dec_in_flight(bs);
     }
-    bdrv_dec_in_flight(bs);
     return ret;
 }
 
@@ -385,7 +385,6 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset,
         return ret;
     }
 
-    bdrv_inc_in_flight(bs);
     if (likely(!(flags & (BDRV_REQ_SERIALISING | BDRV_REQ_ZERO_WRITE)) &&
                !bdrv_is_unaligned(bs, offset, bytes))) {
         tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE);
@@ -396,7 +395,6 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset,
         ret = bdrv_co_pwritev_special(child, offset, bytes, qiov, qiov_offset,
                                       flags);
     }
-    bdrv_dec_in_flight(bs);
     return ret;
 }
 

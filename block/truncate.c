@@ -117,7 +117,6 @@ int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
 
     old_size = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
     new_bytes = MAX(offset - old_size, 0);
-    bdrv_inc_in_flight(bs);
     tracked_request_begin(&req, bs, offset - new_bytes, new_bytes,
                           BDRV_TRACKED_TRUNCATE);
     if (new_bytes) {
@@ -132,6 +131,5 @@ int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
     bdrv_co_write_req_finish(bs, offset - new_bytes, new_bytes,
                              BDRV_TRACKED_TRUNCATE, ret);
     tracked_request_end(&req);
-    bdrv_dec_in_flight(bs);
     return ret;
 }

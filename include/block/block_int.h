@@ -404,10 +404,10 @@ struct BlockDriverState {
     int64_t status_start;
     int64_t status_end;         /* 0: none */
 
-    /* requests: in_flight and write_gen are atomic, lists under reqs_lock */
+    /* requests: in_flight and the lists are under reqs_lock */
     unsigned in_flight;
-    unsigned serialising_in_flight;
-    unsigned write_gen;         /* grows with every write */
+    unsigned serialising_in_flight;     /* atomic */
+    unsigned write_gen;         /* grows with every write; atomic */
     uint64_t wr_highest_offset; /* bytes; atomic */
     uint64_t write_threshold;   /* bytes; atomic; 0: none */
     unsigned flushed_gen;       /* the write_gen of the last flush */
@@ -438,16 +438,25 @@ void bdrv_register(BlockDriver *drv);
         function(); \
     }
 
-/* Keep the node busy for drain while an operation of its own goes on. */
+/*
+ * Keep the node busy for drain while an operation of its own goes on; a tracked
+ * request does so itself.  Any thread.
+ */
 static inline void bdrv_inc_in_flight(BlockDriverState *bs)
 {
-    qatomic_inc(&bs->in_flight);
+    qemu_spin_lock(&bs->reqs_lock);
+    bs->in_flight++;
+    qemu_spin_unlock(&bs->reqs_lock);
 }
 
 static inline void bdrv_dec_in_flight(BlockDriverState *bs)
 {
-    /* Pairs with the reading in bdrv_drain_poll(). */
-    if (qatomic_fetch_dec(&bs->in_flight) == 1) {
+    bool last;
+
+    qemu_spin_lock(&bs->reqs_lock);
+    last = --bs->in_flight == 0;
+    qemu_spin_unlock(&bs->reqs_lock);
+    if (last) {
         aio_wait_kick();
     }
 }
