@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A look at certificates before they are used. */
 #include "qemu/osdep.h"
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
+#include "gnutls-late.h"
 #include "qapi/error.h"
 #include "tls-check.h"
 

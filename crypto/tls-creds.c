@@ -6,8 +6,8 @@
  * server-cert.pem, server-key.pem, client-cert.pem, client-key.pem, keys.psk.
  */
 #include "qemu/osdep.h"
-#include <gnutls/gnutls.h>
 #include "crypto/tls.h"
+#include "gnutls-late.h"
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "tls-check.h"
@@ -195,6 +195,9 @@ void tls_creds_unref(TLSCreds *creds)
 static bool tls_creds_load(TLSCreds *creds, const char *password,
                            bool sanity_check, Error **errp)
 {
+    if (!gnutls_late_load(errp)) {
+        return false;
+    }
     if (creds->kind != TLS_CREDS_ANON && !creds->dir) {
         error_setg(errp, "Missing 'dir' property value");
         return false;

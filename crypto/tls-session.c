@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The server's end of a connection with TLS. */
 #include "qemu/osdep.h"
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 #include <sys/socket.h>
 #include "crypto/tls.h"
+#include "gnutls-late.h"
 #include "qapi/error.h"
 
 struct TLSSession {

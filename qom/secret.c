@@ -2,10 +2,10 @@
 /* The object "secret". */
 #include "qemu/osdep.h"
 #include <json-c/json.h>
-#include "qapi/error.h"
 #ifdef CONFIG_GNUTLS
-#include <gnutls/crypto.h>
+#include "gnutls-late.h"
 #endif
+#include "qapi/error.h"
 #include "qom/objects.h"
 
 typedef struct Secret {
@@ -116,6 +116,9 @@ static bool decrypt_with(Secret *secret, const uint8_t *key, size_t key_len,
     if (secret->len % SECRET_IV_SIZE) {
         error_setg(errp, "Length of the encrypted secret %zu is no multiple "
                    "of %d", secret->len, SECRET_IV_SIZE);
+        return false;
+    }
+    if (!gnutls_late_load(errp)) {
         return false;
     }
     ret = gnutls_cipher_init(&cipher, GNUTLS_CIPHER_AES_256_CBC, &key_data,

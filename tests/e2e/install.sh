@@ -106,6 +106,11 @@ package()
     do
         grep -q "$wanted" control || fail "package: no '$wanted'" control
     done
+    # Libraries that are loaded when they are needed are needed, too.
+    for late in nbd gnutls; do
+        [ ! -f named/$late-late.h ] || grep -q "^Depends: .*lib$late" control ||
+            fail "package: does not depend on lib$late" control
+    done
     mkdir -p sys/var/lib/dpkg/info sys/var/lib/dpkg/updates
     : > sys/var/lib/dpkg/status
     dpkg='dpkg --force-not-root --force-depends --force-bad-path --log=log'
