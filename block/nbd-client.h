@@ -9,8 +9,8 @@
 #ifndef BLOCK_NBD_CLIENT_H
 #define BLOCK_NBD_CLIENT_H
 
-#include <libnbd.h>
 #include "block/block_int.h"
+#include "nbd-late.h"
 #include "qapi/qapi-types-sockets.h"
 #include "qemu/coroutine.h"
 

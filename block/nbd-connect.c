@@ -83,7 +83,7 @@ static uint32_t nbd_block_size(struct nbd_handle *h, int which)
 
 static void nbd_query(struct nbd_handle *h, const NBDParams *p, NBDInfo *info)
 {
-    static const struct {
+    const struct {
         int (*ask)(struct nbd_handle *);
         unsigned cap;
     } flags[] = {

@@ -225,7 +225,8 @@ static int nbd_open(BlockDriverState *bs, QOpts *options, int flags,
     struct nbd_handle *h;
 
     QTAILQ_INIT(&s->waiters);
-    if (!nbd_process_options(bs, options, &open_timeout_ns, errp)) {
+    if (!nbd_late_load(errp) ||
+        !nbd_process_options(bs, options, &open_timeout_ns, errp)) {
         goto fail;
     }
     h = nbd_connect_any(bs, open_timeout_ns, errp);

@@ -46,7 +46,7 @@ static int context_listed(void *opaque, const char *name)
 /* The transmission flags as the server has sent them. */
 static void print_flags(struct nbd_handle *h)
 {
-    static const struct {
+    const struct {
         int (*ask)(struct nbd_handle *h);
         unsigned bit;
         const char *name;
@@ -173,9 +173,13 @@ static bool list_server(const NBDParams *p, Error **errp)
 bool nbd_list_exports(const SocketAddress *addr, const char *tls_creds,
                       const char *tls_hostname, Error **errp)
 {
-    NBDParams *p = g_new0(NBDParams, 1);
+    NBDParams *p;
     bool ok;
 
+    if (!nbd_late_load(errp)) {
+        return false;
+    }
+    p = g_new0(NBDParams, 1);
     p->refcount = 1;
     p->addr = QAPI_CLONE(SocketAddress, addr);
     p->export = g_strdup("");

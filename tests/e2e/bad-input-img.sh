@@ -294,6 +294,32 @@ full_rows()
     summary
 }
 
+# A library is loaded where it is needed: one that cannot be loaded is told
+# there, and nowhere else.
+libraries()
+{
+    mkdir "$work/broken"
+    : > "$work/broken/libnbd.so.0"
+    : > "$work/broken/libgnutls.so.30"
+    snapshot > "$logs/before.snap"
+    tls=tls-creds-anon,id=t,endpoint=server
+    if "$IMG" info nbd://127.0.0.1:1 2>&1 | grep -q 'Unknown protocol'; then
+        skip 'built without libnbd: one that cannot be loaded'
+    else
+        LD_LIBRARY_PATH=$work/broken row 1 'load .*libnbd.so.0: ' \
+            info nbd://127.0.0.1:1
+    fi
+    if "$IMG" info --object $tls src.raw 2>&1 | grep -q 'not accept'; then
+        skip 'built without GnuTLS: one that cannot be loaded'
+    else
+        LD_LIBRARY_PATH=$work/broken row 1 'load .*libgnutls.so.30: ' \
+            info --object $tls src.raw
+    fi
+    must 'libraries that are not needed' env LD_LIBRARY_PATH="$work/broken" \
+        "$IMG" info --object secret,id=s,data=x src.raw
+    rm -f must.log
+}
+
 if [ "${1:-}" = --full ]; then
     logs=$2/logs
     cd "$2/files" || exit 1
@@ -307,6 +333,7 @@ cd "$work/files" || exit 1
 fixtures
 arguments
 tables
+libraries
 mkdir full
 QEMU_IMG_PROG=$IMG QEMU_IO_PROG=$IO unshare -Urm sh "$here/bad-input-img.sh" --full "$work" \
     > "$logs/full.log" 2>&1
