@@ -14,10 +14,15 @@ static void add_area(GArray *areas, uint64_t start, uint64_t sectors)
     }
 }
 
-static void add_directory(const VmdkExtent *e, GArray *areas, int64_t offset,
-                          const uint32_t *gd, const uint32_t *other)
+/* @each: an area for each table, also where they follow each other. */
+static void add_directory(const VmdkExtent *e, GArray *areas, bool each,
+                          int64_t offset, const uint32_t *gd,
+                          const uint32_t *other)
 {
     uint64_t bytes = (uint64_t)e->gd_entries * sizeof(*gd);
+    uint32_t table_sectors = vmdk_table_sectors(e);
+    uint64_t start = 0;
+    uint64_t end = 0;
     uint32_t i;
 
     if (!gd) {
@@ -26,10 +31,16 @@ static void add_directory(const VmdkExtent *e, GArray *areas, int64_t offset,
     add_area(areas, offset >> BDRV_SECTOR_BITS,
              DIV_ROUND_UP(bytes, BDRV_SECTOR_SIZE));
     for (i = 0; i < e->gd_entries; i++) {
-        if (gd[i] && (!other || gd[i] != other[i])) {
-            add_area(areas, gd[i], vmdk_table_sectors(e));
+        if (!gd[i] || (other && gd[i] == other[i])) {
+            continue;
         }
+        if (each || gd[i] != end) {
+            add_area(areas, start, end - start);
+            start = gd[i];
+        }
+        end = (uint64_t)gd[i] + table_sectors;
     }
+    add_area(areas, start, end - start);
 }
 
 static int compare_areas(const void *a, const void *b)
@@ -54,7 +65,7 @@ static void sort_areas(GArray *areas)
     }
 }
 
-GArray *vmdk_areas_new(const VmdkExtent *e)
+GArray *vmdk_areas_new(const VmdkExtent *e, bool each)
 {
     GArray *areas = g_array_new(false, false, sizeof(VmdkArea));
 
@@ -65,11 +76,11 @@ GArray *vmdk_areas_new(const VmdkExtent *e)
         add_area(areas, 1, e->overhead - 1);
     } else if (e->rgd && e->rgd_offset < e->gd_offset) {
         /* Some writers have one copy, and both directories point to it. */
-        add_directory(e, areas, e->rgd_offset, e->rgd, NULL);
-        add_directory(e, areas, e->gd_offset, e->gd, e->rgd);
+        add_directory(e, areas, each, e->rgd_offset, e->rgd, NULL);
+        add_directory(e, areas, each, e->gd_offset, e->gd, e->rgd);
     } else {
-        add_directory(e, areas, e->gd_offset, e->gd, NULL);
-        add_directory(e, areas, e->rgd_offset, e->rgd, e->gd);
+        add_directory(e, areas, each, e->gd_offset, e->gd, NULL);
+        add_directory(e, areas, each, e->rgd_offset, e->rgd, e->gd);
     }
     sort_areas(areas);
     return areas;
@@ -77,7 +88,7 @@ GArray *vmdk_areas_new(const VmdkExtent *e)
 
 void vmdk_areas_init(VmdkExtent *e)
 {
-    g_autoptr(GArray) all = vmdk_areas_new(e);
+    g_autoptr(GArray) all = vmdk_areas_new(e, false);
     guint i;
 
     /* The first one is the header, which is always there. */

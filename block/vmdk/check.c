@@ -313,7 +313,7 @@ static int coroutine_fn check_extent(VmdkCheck *c)
     c->behind_eof = g_try_new0(uint8_t, e->gd_entries + 1);
     if (c->table && c->redundant && c->data && c->used && c->copies
         && c->behind_eof) {
-        c->areas = vmdk_areas_new(e);
+        c->areas = vmdk_areas_new(e, true);
         ret = check_tables(c);
         g_array_unref(c->areas);
     }

@@ -20,11 +20,17 @@ bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector)
 uint32_t vmdk_count_tables(const VmdkExtent *e, uint32_t index, uint32_t max)
 {
     uint32_t sectors = vmdk_table_sectors(e);
+    uint64_t file_sectors = (uint64_t)e->file_bytes >> BDRV_SECTOR_BITS;
+    const uint32_t *gd = e->gd + index;
+    uint64_t next = gd[0];
     uint32_t n = 1;
 
+    if (next >= file_sectors) {
+        return 1;
+    }
     max = MIN(max, e->gd_entries - index);
-    while (n < max && e->gd[index + n] == e->gd[index] + (uint64_t)n * sectors
-           && vmdk_table_in_file(e, e->gd[index + n])) {
+    max = MIN(max, (file_sectors - next) / sectors);
+    while (n < max && gd[n] == (next += sectors)) {
         n++;
     }
     return n;

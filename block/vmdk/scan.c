@@ -156,11 +156,12 @@ static void check_all_odd(VmdkScan *s)
 static void scan_grain(VmdkScan *s, uint64_t grain, uint32_t sector)
 {
     VmdkExtent *e = s->e;
-    uint64_t end = vmdk_grain_end(e, grain, sector);
+    uint64_t end;
 
     if (!sector || (sector == VMDK_GTE_ZERO && e->has_zero_grain)) {
         return;
     }
+    end = vmdk_grain_end(e, grain, sector);
     if (end > (uint64_t)e->file_bytes) {
         s->needed_bytes = MAX(s->needed_bytes, end);
         return;

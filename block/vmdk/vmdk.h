@@ -375,8 +375,11 @@ void vmdk_limit_caches(BDRVVmdkState *s);
 
 /* areas.c: no I/O. */
 
-/* All pieces of metadata, by start; they may overlap.  To be unreffed. */
-GArray *vmdk_areas_new(const VmdkExtent *e);
+/*
+ * All pieces of metadata, by start; they may overlap.  @each: one for each
+ * grain table, also where tables follow each other.  To be unreffed.
+ */
+GArray *vmdk_areas_new(const VmdkExtent *e, bool each);
 /* Fill e->areas, from the directories. */
 void vmdk_areas_init(VmdkExtent *e);
 /* A table was added, behind all that is in the file. */
@@ -466,8 +469,8 @@ int coroutine_fn vmdk_table_get_locked(VmdkExtent *e, uint32_t index,
 /* Whether a table at @sector ends before the file does. */
 bool vmdk_table_in_file(const VmdkExtent *e, uint32_t sector);
 /*
- * How many tables from @index on, which is in the file, follow each other
- * there; @max at most.
+ * How many tables from @index on follow each other in the file; one at least,
+ * even if it is not there, and @max at most.
  */
 uint32_t vmdk_count_tables(const VmdkExtent *e, uint32_t index, uint32_t max);
 /* The byte of the file at which the grain number @grain has to end. */

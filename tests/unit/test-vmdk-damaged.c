@@ -179,6 +179,39 @@ static void test_directory(void)
     check_refused(path, RW_FLAGS, "File truncated");
 }
 
+/* Tables that follow each other, all behind the end of the file. */
+static void test_tables_behind_end(void)
+{
+    g_autofree char *path = tmp_path("tables.vmdk");
+    QOpts *opts = qopts_new();
+    uint32_t entries[32];
+    uint64_t gd;
+    BlockBackend *blk;
+    int fd, i;
+
+    qopts_set_uint(opts, "size", 32 * 512 * GRAIN);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("vmdk"), path, opts,
+                                &error_abort), ==, 0);
+    fd = open(path, O_RDWR);
+    g_assert_cmpint(pread(fd, &gd, 8, 56), ==, 8);
+    gd = GUINT64_FROM_LE(gd) * 512;
+    g_assert_cmpint(pread(fd, entries, sizeof(entries), gd), ==,
+                    sizeof(entries));
+    for (i = 4; i < 32; i++) {
+        entries[i] = GUINT32_TO_LE((1 << 20) + 4 * i);
+    }
+    g_assert_cmpint(pwrite(fd, entries, sizeof(entries), gd), ==,
+                    sizeof(entries));
+    close(fd);
+
+    blk = open_vmdk(path, 0, &error_abort);
+    for (i = 0; i < 32; i++) {
+        g_assert_cmpint(read_grain(blk, i * 512, 0), ==, i < 4 ? 0 : -EIO);
+    }
+    expect_events(1, 0);
+    blk_unref(blk);
+}
+
 /* With force-share the file may be growing: that is not said to be damage. */
 static void test_force_share(void)
 {
@@ -354,6 +387,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-damaged/entries", test_entries);
     g_test_add_func("/vmdk-damaged/odd-places", test_odd_places);
     g_test_add_func("/vmdk-damaged/directory", test_directory);
+    g_test_add_func("/vmdk/damaged/tables-behind-end",
+                    test_tables_behind_end);
     g_test_add_func("/vmdk-damaged/copy-behind", test_copy_behind);
     g_test_add_func("/vmdk-damaged/copy-ahead", test_copy_ahead);
     g_test_add_func("/vmdk-damaged/copy-differs", test_copy_differs);
