@@ -154,7 +154,9 @@ static int coroutine_fn get_area(BlockDriverState *bs, int64_t offset,
     if (only_read && find_known(s, offset, area, &fs.max)) {
         return 0;
     }
-    ret = thread_pool_submit_co(handle_block_status, &fs);
+    ret = qemu_get_current_aio_context()->one_request ?
+          handle_block_status(&fs) :
+          thread_pool_submit_co(handle_block_status, &fs);
     if (ret == 0) {
         *area = fs.found.areas[0];
         if (only_read) {

@@ -281,10 +281,10 @@ void file_threads_look(BDRVFileState *s)
                 st.f_type == TMPFS_MAGIC);
 }
 
-/* Whether a thread is to do this one in any case. */
-static bool thread_has_its_turn(int64_t bytes, int niov)
+/* Whether a thread is to do this one in any case.  @one: it is the only one. */
+static bool thread_has_its_turn(int64_t bytes, int niov, bool one)
 {
-    if (bytes > CACHED_MAX_BYTES || niov > IOV_MAX) {
+    if ((bytes > CACHED_MAX_BYTES && !one) || niov > IOV_MAX) {
         return true;
     }
     if (get_cached_in_a_row() == CACHED_IN_A_ROW) {
@@ -335,16 +335,20 @@ static int read_cached(BDRVFileState *s, const FilePosixAIOData *a)
     return -EAGAIN;
 }
 
-/* Without a thread, where nothing has to be waited for; else -EAGAIN. */
+/*
+ * Without a thread, where nothing has to be waited for or nobody else waits;
+ * else -EAGAIN.
+ */
 static int rw_at_once(BDRVFileState *s, FilePosixAIOData *a)
 {
-    bool in_memory = qatomic_read(&s->in_memory);
+    bool one = qemu_get_current_aio_context()->one_request;
+    bool here = one || qatomic_read(&s->in_memory);
 
-    if ((!in_memory && a->type != QEMU_AIO_READ) || a->fua ||
-        thread_has_its_turn(a->bytes, a->niov)) {
+    if ((!here && a->type != QEMU_AIO_READ) || a->fua ||
+        thread_has_its_turn(a->bytes, a->niov, one)) {
         return -EAGAIN;
     }
-    if (in_memory) {
+    if (here) {
         set_cached_in_a_row(get_cached_in_a_row() + 1);
         return handle_aiocb_rw(a);
     }

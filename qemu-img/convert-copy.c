@@ -440,11 +440,37 @@ static void convert_prepare(Convert *c)
     ratelimit_set_speed(&c->limit, c->rate, CONVERT_SLICE_NS);
 }
 
+/* A raw image in a file, with no filter between. */
+static bool convert_is_raw_file(BlockBackend *blk)
+{
+    BlockDriverState *bs = blk_bs(blk);
+
+    return !strcmp(bdrv_get_format_name(bs), "raw") && bs->file &&
+           !strcmp(bdrv_get_format_name(bs->file->bs), "file");
+}
+
+/*
+ * Whether there is one request at a time: other formats make several of one,
+ * or pack them in threads.
+ */
+static bool convert_has_one_request(const Convert *c)
+{
+    bool one = c->coroutines == 1 && convert_is_raw_file(c->target);
+    int i;
+
+    for (i = 0; i < c->nb_src; i++) {
+        one = one && convert_is_raw_file(c->src[i]);
+    }
+    return one;
+}
+
 int convert_copy(Convert *c)
 {
+    AioContext *ctx = qemu_get_aio_context();
     int i;
 
     convert_prepare(c);
+    aio_context_set_one_request(ctx, convert_has_one_request(c));
     c->running = c->coroutines;
     for (i = 0; i < c->coroutines; i++) {
         qemu_coroutine_enter(qemu_coroutine_create(convert_co, c));
@@ -452,6 +478,7 @@ int convert_copy(Convert *c)
     while (c->running) {
         main_loop_wait(false);
     }
+    aio_context_set_one_request(ctx, false);
     ratelimit_destroy(&c->limit);
     return c->ret;
 }

@@ -35,6 +35,11 @@ void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch)
     ctx->aio_max_batch = max_batch;
 }
 
+void aio_context_set_one_request(AioContext *ctx, bool one)
+{
+    ctx->one_request = one;
+}
+
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min,
                                         int64_t max, Error **errp)
 {

@@ -124,6 +124,7 @@ struct AioContext {
     ThreadPoolAio *thread_pool;
     int64_t thread_pool_min;
     int64_t thread_pool_max;
+    bool one_request;           /* home thread only */
 };
 
 /*
@@ -226,6 +227,12 @@ void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
 void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch);
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min,
                                         int64_t max, Error **errp);
+/*
+ * @one: the only user of @ctx has one request at a time, and waits for it.
+ * Then the home thread makes the system calls of reads and writes of files
+ * itself: a worker thread would only have to be woken.  In the home thread.
+ */
+void aio_context_set_one_request(AioContext *ctx, bool one);
 
 /* Timers of this context. */
 QEMUTimer *aio_timer_new(AioContext *ctx, QEMUClockType type, int scale,

@@ -300,6 +300,31 @@ static void test_in_memory(void)
     path = g_steal_pointer(&saved);
 }
 
+/* Long reads, too, where nobody else waits; but now and then one is not. */
+static void test_one_request(void)
+{
+    AioContext *ctx = qemu_get_aio_context();
+    BlockBackend *blk = open_file(0);
+    int i, ret, at_once = 0, in_a_row = 0;
+
+    g_assert_false(read_at_once(blk, 0, MiB, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    aio_context_set_one_request(ctx, true);
+    for (i = 0; i < 100; i++) {
+        bool now = read_at_once(blk, MiB, MiB, &ret);
+
+        g_assert_cmpint(ret, ==, 0);
+        at_once += now;
+        in_a_row = now ? in_a_row + 1 : 0;
+        g_assert_cmpint(in_a_row, <=, 32);
+    }
+    g_assert_cmpint(at_once, >, 90);
+    aio_context_set_one_request(ctx, false);
+    g_assert_false(read_at_once(blk, 0, MiB, &ret));
+    g_assert_cmpint(ret, ==, 0);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -308,7 +333,9 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     make_file();
+    /* In this order: the last ones leave other content in the file. */
     g_test_add_func("/file-posix-cached/cached", test_cached);
+    g_test_add_func("/file-posix-cached/one-request", test_one_request);
     g_test_add_func("/file-posix-cached/errors", test_errors);
     g_test_add_func("/file-posix-cached/end", test_end);
     g_test_add_func("/file-posix-cached/in-memory", test_in_memory);
