@@ -113,7 +113,8 @@ void coroutine_fn vmdk_check_copies(VmdkCheck *c, uint32_t index)
     }
     ret = vmdk_check_window_read(e, &c->copies_read, sector, c->redundant);
     if (ret < 0) {
-        vmdk_check_unreadable(c, "the redundant copy of grain table", index,
+        vmdk_check_unreadable(e, c->result,
+                              "the redundant copy of grain table", index,
                               sector, ret);
     } else if (memcmp(c->redundant, c->table,
                       e->gt_entries * sizeof(uint32_t))) {

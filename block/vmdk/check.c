@@ -18,6 +18,33 @@ static void corrupt(VmdkCheck *c)
     c->result->corruptions++;
 }
 
+void vmdk_check_grain_fault(const VmdkExtent *e, BdrvCheckResult *result,
+                            uint64_t grain, VmdkGrainFault fault)
+{
+    static const struct {
+        const char *what, *how;
+    } texts[] = {
+        [VMDK_FAULT_BEHIND_EOF] = { "cluster offset for", "points after EOF" },
+        [VMDK_FAULT_IN_METADATA] = { "cluster offset for",
+                                     "points into the metadata" },
+        [VMDK_FAULT_OF_ANOTHER] = { "cluster offset for",
+                                    "points to another cluster" },
+        [VMDK_FAULT_CUT] = { "cluster of", "is cut by EOF" },
+        [VMDK_FAULT_SHARED] = { "cluster of", "is used twice" },
+        [VMDK_FAULT_NOT_PACKED] = { "cluster of", "cannot be unpacked" },
+    };
+
+    fprintf(stderr, "ERROR: %s sector %" PRIu64 " %s\n", texts[fault].what,
+            (e->start >> BDRV_SECTOR_BITS) + grain * e->grain_sectors,
+            texts[fault].how);
+    result->corruptions++;
+}
+
+static void grain_fault(VmdkCheck *c, uint64_t grain, VmdkGrainFault fault)
+{
+    vmdk_check_grain_fault(c->e, c->result, grain, fault);
+}
+
 /* --- where the metadata is --- */
 
 static VmdkArea *get_area(const VmdkCheck *c, guint i)
@@ -116,23 +143,18 @@ static void coroutine_fn check_stream(VmdkCheck *c, uint64_t grain,
                                       uint32_t gte)
 {
     const VmdkExtent *e = c->e;
-    int64_t sector = (e->start >> BDRV_SECTOR_BITS)
-                     + grain * e->grain_sectors;
     bool readable;
     int ret = vmdk_stream_load(c->e, grain, (int64_t)gte << BDRV_SECTOR_BITS,
                                c->data, &readable);
 
     if (ret == -EILSEQ && readable) {
-        fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
-                " points to another cluster\n", sector);
-        corrupt(c);
+        grain_fault(c, grain, VMDK_FAULT_OF_ANOTHER);
     } else if (ret == -EIO && readable) {
-        fprintf(stderr, "ERROR: cluster of sector %" PRId64
-                " cannot be unpacked\n", sector);
-        corrupt(c);
+        grain_fault(c, grain, VMDK_FAULT_NOT_PACKED);
     } else if (ret < 0) {
-        fprintf(stderr, "ERROR: could not read the cluster of sector %" PRId64
-                ": %s\n", sector, strerror(-ret));
+        fprintf(stderr, "ERROR: could not read the cluster of sector %" PRIu64
+                ": %s\n", (e->start >> BDRV_SECTOR_BITS)
+                          + grain * e->grain_sectors, strerror(-ret));
         c->result->check_errors++;
     }
 }
@@ -157,31 +179,20 @@ bool vmdk_check_is_grain(const VmdkCheck *c, uint32_t index, uint32_t n,
 static void coroutine_fn check_grain(VmdkCheck *c, uint64_t grain,
                                      uint32_t gte)
 {
-    int64_t sector = (c->e->start >> BDRV_SECTOR_BITS)
-                     + grain * c->e->grain_sectors;
-
     if (!gte || (gte == VMDK_GTE_ZERO && c->e->has_zero_grain)) {
         return;
     }
     if (gte >= c->e->file_bytes >> BDRV_SECTOR_BITS) {
-        fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
-                " points after EOF\n", sector);
-        corrupt(c);
+        grain_fault(c, grain, VMDK_FAULT_BEHIND_EOF);
         c->behind_eof[grain / c->e->gt_entries] = true;
     } else if (is_nonsense(c, grain, gte) || grain_in_metadata(c, gte)) {
-        fprintf(stderr, "ERROR: cluster offset for sector %" PRId64
-                " points into the metadata\n", sector);
-        corrupt(c);
+        grain_fault(c, grain, VMDK_FAULT_IN_METADATA);
     } else if (vmdk_grain_end(c->e, grain, gte)
                > (uint64_t)c->e->file_bytes) {
-        fprintf(stderr, "ERROR: cluster of sector %" PRId64
-                " is cut by EOF\n", sector);
-        corrupt(c);
+        grain_fault(c, grain, VMDK_FAULT_CUT);
         c->behind_eof[grain / c->e->gt_entries] = true;
     } else if (vmdk_grain_is_shared(c->e, gte)) {
-        fprintf(stderr, "ERROR: cluster of sector %" PRId64
-                " is used twice\n", sector);
-        corrupt(c);
+        grain_fault(c, grain, VMDK_FAULT_SHARED);
     } else {
         vmdk_set_bit(c->used, vmdk_check_place(c, gte));
         if (c->e->compressed) {
@@ -227,15 +238,18 @@ static void window_init(const VmdkExtent *e, VmdkTableWindow *w)
     w->next = UINT64_MAX;
 }
 
-void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
-                           uint32_t sector, int error)
+void vmdk_check_unreadable(const VmdkExtent *e, BdrvCheckResult *result,
+                           const char *what, uint32_t index, uint32_t sector,
+                           int error)
 {
+    bool in_file = vmdk_table_in_file(e, sector);
+
     fprintf(stderr, "ERROR: could not read %s %u: %s\n", what, index,
-            strerror(-error));
-    if (vmdk_table_in_file(c->e, sector)) {
-        c->result->check_errors++;
+            in_file ? strerror(-error) : "it is not in the file");
+    if (in_file) {
+        result->check_errors++;
     } else {
-        corrupt(c);
+        result->corruptions++;
     }
 }
 
@@ -251,7 +265,8 @@ bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index)
     }
     ret = vmdk_check_window_read(c->e, &c->tables, e->gd[index], c->table);
     if (ret < 0) {
-        vmdk_check_unreadable(c, "grain table", index, e->gd[index], ret);
+        vmdk_check_unreadable(e, c->result, "grain table", index,
+                              e->gd[index], ret);
     }
     return ret == 0;
 }

@@ -33,6 +33,15 @@ typedef struct VmdkCheck {
     uint8_t *behind_eof;        /* whether a table has grains there */
 } VmdkCheck;
 
+typedef enum VmdkGrainFault {
+    VMDK_FAULT_BEHIND_EOF,
+    VMDK_FAULT_IN_METADATA,
+    VMDK_FAULT_OF_ANOTHER,
+    VMDK_FAULT_CUT,
+    VMDK_FAULT_SHARED,
+    VMDK_FAULT_NOT_PACKED,
+} VmdkGrainFault;
+
 static inline uint64_t vmdk_check_place(const VmdkCheck *c, uint64_t sector)
 {
     return c->e->compressed ? sector : sector / c->e->grain_sectors;
@@ -47,9 +56,16 @@ int coroutine_fn vmdk_check_window_read(VmdkExtent *e, VmdkTableWindow *w,
                                         uint32_t sector, uint32_t *entries);
 /* The primary table @index into c->table; if it cannot be, that is said. */
 bool coroutine_fn vmdk_check_read_table(VmdkCheck *c, uint32_t index);
-/* A table that cannot be read need not be damaged, if it is in the file. */
-void vmdk_check_unreadable(VmdkCheck *c, const char *what, uint32_t index,
-                           uint32_t sector, int error);
+/*
+ * Say that the table @index, @what, could not be read, and count it.  It need
+ * not be damaged, if it is in the file.
+ */
+void vmdk_check_unreadable(const VmdkExtent *e, BdrvCheckResult *result,
+                           const char *what, uint32_t index, uint32_t sector,
+                           int error);
+/* Say what is wrong with the grain number @grain of @e, and count it. */
+void vmdk_check_grain_fault(const VmdkExtent *e, BdrvCheckResult *result,
+                            uint64_t grain, VmdkGrainFault fault);
 
 /* Whether the entry @gte in place @n of table @index is of data. */
 bool vmdk_check_is_grain(const VmdkCheck *c, uint32_t index, uint32_t n,

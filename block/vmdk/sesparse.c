@@ -11,7 +11,7 @@
  * highest four bits tell what an entry is.
  */
 #include "qemu/osdep.h"
-#include "block/vmdk/vmdk.h"
+#include "block/vmdk/check.h"
 #include "qemu/cutils.h"
 #include "qemu/interrupt.h"
 
@@ -258,32 +258,27 @@ uint64_t vmdk_se_entry(const VmdkExtent *e, const VmdkTable *t, uint32_t n)
     }
 }
 
-/* Count what is wrong with the grain at @sector; false: nothing is. */
-static bool check_grain(const VmdkExtent *e, uint64_t grain, uint64_t sector,
-                        uint8_t *used)
+static void check_grain(const VmdkExtent *e, uint64_t grain, uint64_t sector,
+                        uint8_t *used, BdrvCheckResult *result)
 {
-    const char *fault = NULL;
+    uint64_t place;
 
     if (sector == 0 || sector == VMDK_GTE_ZERO) {
-        return false;
+        return;
     }
     if (sector >= e->file_bytes >> BDRV_SECTOR_BITS) {
-        fault = "points after EOF";
-    } else if (vmdk_grain_end(e, grain, sector) > (uint64_t)e->file_bytes) {
-        fault = "leads to a cluster that is cut by EOF";
-    } else {
-        uint64_t place = (sector - e->overhead) / GRAIN_SECTORS;
-
-        fault = vmdk_test_bit(used, place)
-                ? "leads to a cluster that is used twice" : NULL;
-        vmdk_set_bit(used, place);
+        vmdk_check_grain_fault(e, result, grain, VMDK_FAULT_BEHIND_EOF);
+        return;
     }
-    if (fault) {
-        fprintf(stderr, "ERROR: cluster offset for sector %" PRIu64 " %s\n",
-                (e->start >> BDRV_SECTOR_BITS) + grain * GRAIN_SECTORS,
-                fault);
+    if (vmdk_grain_end(e, grain, sector) > (uint64_t)e->file_bytes) {
+        vmdk_check_grain_fault(e, result, grain, VMDK_FAULT_CUT);
+        return;
     }
-    return fault;
+    place = (sector - e->overhead) / GRAIN_SECTORS;
+    if (vmdk_test_bit(used, place)) {
+        vmdk_check_grain_fault(e, result, grain, VMDK_FAULT_SHARED);
+    }
+    vmdk_set_bit(used, place);
 }
 
 static void coroutine_fn check_table(VmdkExtent *e, uint32_t index,
@@ -294,22 +289,15 @@ static void coroutine_fn check_table(VmdkExtent *e, uint32_t index,
     uint32_t i;
     int ret;
 
-    if (!vmdk_table_in_file(e, e->gd[index])) {
-        fprintf(stderr, "ERROR: grain table %u is not in the file\n", index);
-        result->corruptions++;
-        return;
-    }
     ret = vmdk_table_get_locked(e, index, &t);
     if (ret < 0) {
-        fprintf(stderr, "ERROR: could not read grain table %u: %s\n", index,
-                strerror(-ret));
-        result->check_errors++;
+        vmdk_check_unreadable(e, result, "grain table", index, e->gd[index],
+                              ret);
         return;
     }
     for (i = 0; i < TABLE_ENTRIES
                 && (first + i) * e->grain_bytes < e->bytes; i++) {
-        result->corruptions += check_grain(e, first + i,
-                                           vmdk_se_entry(e, t, i), used);
+        check_grain(e, first + i, vmdk_se_entry(e, t, i), used, result);
     }
 }
 

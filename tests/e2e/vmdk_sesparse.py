@@ -289,18 +289,18 @@ class Tests:
         self.bad_entry('behind the end', eof, {1: entry(DATA, 2)})
         self.bad_entry('far behind the end', eof,
                        {1: entry(DATA, (1 << 60) - 1)})
-        self.bad_entry('cut', 'sector 8 leads to a cluster that is cut by EOF',
+        self.bad_entry('cut', 'cluster of sector 8 is cut by EOF',
                        cut=Image('x', 4096, {}).header()['grains'] * SECTOR
                        + 6144)
         for value in (1, 2 << 60, 1 << 60 | 1 << 40, 1 << 60 | 1 << 20):
             self.bad_entry('directory %x' % value,
-                           'grain table 0 is not in the file',
+                           'grain table 0: it is not in the file',
                            directory={0: value})
         image = Image('x', 4096, {0: (DATA, 0), 1: (DATA, 0)})
         image.write()
         code, out = run(self.img, 'check', 'x.vmdk')
         result('used twice', None if code == 2 and
-               'sector 8 leads to a cluster that is used twice' in out
+               'cluster of sector 8 is used twice' in out
                else out)
 
 
