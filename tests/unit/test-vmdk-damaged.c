@@ -387,7 +387,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-damaged/entries", test_entries);
     g_test_add_func("/vmdk-damaged/odd-places", test_odd_places);
     g_test_add_func("/vmdk-damaged/directory", test_directory);
-    g_test_add_func("/vmdk/damaged/tables-behind-end",
+    g_test_add_func("/vmdk-damaged/tables-behind-end",
                     test_tables_behind_end);
     g_test_add_func("/vmdk-damaged/copy-behind", test_copy_behind);
     g_test_add_func("/vmdk-damaged/copy-ahead", test_copy_ahead);
