@@ -46,8 +46,8 @@ const char img_convert_help[] =
     "  -c, --compress\n"
     "     write compressed clusters, if the image has them\n"
     "  -C, --copy-range-offloading\n"
-    "     copy data as it is, without a search for zeroes; this version reads\n"
-    "     and writes it as without -C\n"
+    "     let the kernel copy data as it is, without a search for zeroes,\n"
+    "     where it can (not with -S, -c or --salvage)\n"
     "  -m, --parallel NUM_COROUTINES\n"
     "     how many pieces are copied at a time, 1 to 16 (default: 8)\n"
     "  -W, --oob-writes\n"
@@ -61,6 +61,8 @@ const char img_convert_help[] =
     "     go on where the source cannot be read; zeroes take its place\n"
     "  -U, --force-share\n"
     "     open source images in shared mode for concurrent access\n"
+    "  -l, --snapshot SNAPSHOT; --bitmaps; --skip-broken-bitmaps\n"
+    "     refused: no format of this version has them\n"
     IMG_HELP_PROGRESS
     IMG_HELP_QUIET
     IMG_HELP_HELP;

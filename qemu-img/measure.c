@@ -137,6 +137,8 @@ const char img_measure_help[] =
     IMG_HELP_OUTPUT
     "  -U, --force-share\n"
     "     open FILE in shared mode for concurrent access\n"
+    "  -l, --snapshot SNAPSHOT\n"
+    "     refused: no format of this version has them\n"
     IMG_HELP_HELP;
 
 static const struct option measure_options[] = {

@@ -47,6 +47,8 @@ int img_snapshot(int argc, char **argv);
     "  -p, --progress\n" \
     "     display progress information\n"
 #define IMG_HELP_HELP \
+    "  --object OBJDEF\n" \
+    "     define an object, as a secret or TLS credentials\n" \
     "  -h, --help\n" \
     "     print this help and exit\n"
 #define IMG_HELP_FILE \

@@ -36,11 +36,13 @@ typedef struct {
 const char img_snapshot_help[] =
     "List or manipulate snapshots in an image.  Usage:\n"
     "\n"
-    "  qemu-img snapshot [-f FMT | --image-opts] [-l | -a|-c|-d SNAPSHOT]\n"
-    "        [-U] [-q] FILE\n"
+    "  qemu-img snapshot [-f FMT | --image-opts] [-U] [-q]\n"
+    "        [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILE\n"
     "\n"
     "No format of this version has snapshots: -l lists none, and the others\n"
-    "fail.\n";
+    "fail.\n"
+    "\n"
+    IMG_HELP_HELP;
 
 static const struct option snapshot_options[] = {
     { "help", no_argument, NULL, 'h' },
@@ -132,7 +134,9 @@ const char img_amend_help[] =
     "  qemu-img amend [-f FMT | --image-opts] [-t CACHE] [--force] [-p] [-q]\n"
     "        -o OPTS FILE\n"
     "\n"
-    "No format of this version has options that can be changed.\n";
+    "No format of this version has options that can be changed.\n"
+    "\n"
+    IMG_HELP_HELP;
 
 static const struct option amend_options[] = {
     { "help", no_argument, NULL, 'h' },
@@ -229,7 +233,9 @@ const char img_bitmap_help[] =
     "          --merge SOURCE [-b SRC_FILE [-F SRC_FMT]] )...\n"
     "        FILE BITMAP\n"
     "\n"
-    "No format of this version stores bitmaps.\n";
+    "No format of this version stores bitmaps.\n"
+    "\n"
+    IMG_HELP_HELP;
 
 static const struct option bitmap_options[] = {
     { "help", no_argument, NULL, 'h' },

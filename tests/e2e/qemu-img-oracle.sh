@@ -392,6 +392,27 @@ compare_commands() {
         driver=vmdk,file.filename=r.vmdk
 }
 
+# Each option that the stock program's synopsis of a command has is in the help
+# of that command.
+options_in_help() {
+    for command in amend bench bitmap check commit compare convert create dd \
+        info map measure rebase resize snapshot; do
+        "$IMG" $command --help > "$dir/help"
+        for option in $("$ORACLE" --help | sed -n "s/^  $command //p" |
+            tr -c 'a-zA-Z-' '\n' | grep -x -e '-[a-zA-Z]' \
+                -e '--[a-z-]*[a-z]' | sort -u); do
+            grep -q -e "[ ,\[(]$option\([] ,;|)]\|\$\)" "$dir/help" ||
+                echo "$command --help: no '$option'"
+        done
+    done
+}
+
+options_in_help > "$dir/missing"
+if [ -s "$dir/missing" ]; then
+    echo 'FAIL: options that are not in the help'
+    cat "$dir/missing"
+    exit 1
+fi
 for name in stock ours; do
     [ $name = stock ] && prog=$ORACLE || prog=$IMG
     mkdir "$dir/$name"
