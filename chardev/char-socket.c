@@ -19,8 +19,6 @@
 
 /* Clients that may wait in the kernel. */
 #define SOCKET_BACKLOG 16
-/* How long a server waits that could not accept (EMFILE). */
-#define SOCKET_ACCEPT_RETRY_MS 100
 
 typedef struct CharSocket {
     CharFds fds;
@@ -90,14 +88,12 @@ static void socket_connected(CharSocket *sock, int fd)
 static void socket_acceptable(void *opaque)
 {
     CharSocket *sock = opaque;
-    int fd = accept4(sock->listen_fd, NULL, NULL,
-                     SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = socket_accept(sock->listen_fd);
 
     if (fd >= 0) {
         socket_connected(sock, fd);
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-               errno == ENOBUFS) {
-        /* The client stays readable: do not spin until there is room. */
+    } else if (fd != -EAGAIN) {
+        /* The client stays in the queue. */
         qemu_set_fd_handler(sock->listen_fd, NULL, NULL, NULL);
         retry_later(sock, SOCKET_ACCEPT_RETRY_MS);
     }

@@ -32,9 +32,6 @@ static struct {
     char *tls_authz;
 } nbd_server = { .fd = -1 };
 
-/* How long a server that lacks descriptors or memory leaves its socket. */
-#define NBD_ACCEPT_RETRY_MS 500
-
 /* --- exports --- */
 
 NBDExport *nbd_export_find(const char *name)
@@ -304,7 +301,7 @@ static void nbd_client_new(int fd)
 static void nbd_accept_failed(void)
 {
     timer_mod(nbd_server.accept_timer,
-              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + NBD_ACCEPT_RETRY_MS);
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + SOCKET_ACCEPT_RETRY_MS);
     nbd_server_watch();
 }
 
@@ -315,13 +312,12 @@ static void nbd_accept_again(void *opaque)
 
 static void nbd_accept(void *opaque)
 {
-    int fd = accept4(nbd_server.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = socket_accept(nbd_server.fd);
 
     if (fd >= 0) {
         nbd_client_new(fd);
         nbd_server_watch();
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-               errno == ENOMEM) {
+    } else if (fd != -EAGAIN) {
         nbd_accept_failed();
     }
 }

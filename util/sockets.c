@@ -400,6 +400,22 @@ int socket_connect(const SocketAddress *addr, Error **errp)
     }
 }
 
+int socket_accept(int listen_fd)
+{
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        return fd;
+    }
+    /*
+     * Those that are retried at once leave nothing behind.  All others may
+     * come again and again, known ones (EMFILE, ENFILE, ENOBUFS, ENOMEM) and
+     * unknown ones.
+     */
+    return errno == EINTR || errno == ECONNABORTED || errno == EWOULDBLOCK ?
+           -EAGAIN : -errno;
+}
+
 void socket_unlink(const SocketAddress *addr)
 {
     if (addr->type == SOCKET_ADDRESS_TYPE_UNIX &&

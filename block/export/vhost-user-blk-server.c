@@ -14,7 +14,6 @@
 #define VHOST_USER_BACKEND_CONFIG_CHANGE_MSG 2
 /* Of refused messages of a client, that are told. */
 #define MAX_REPORTS 8
-#define ACCEPT_RETRY_NS (NANOSECONDS_PER_SECOND / 2)
 /* A message that has begun has to end within that, or an answer to be read. */
 #define MESSAGE_MAX_SECONDS 10
 
@@ -316,15 +315,15 @@ void vu_blk_client_shutdown(VuBlkExport *exp)
 static void server_accept(void *opaque)
 {
     VuBlkExport *exp = opaque;
-    int fd = accept4(exp->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = socket_accept(exp->listen_fd);
 
     if (fd >= 0) {
         vu_blk_client_start(exp, fd);
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+    } else if (fd != -EAGAIN) {
         /* The client stays in the queue, and would wake us at once. */
         server_watch(exp, false);
         timer_mod(exp->accept_timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
-                  ACCEPT_RETRY_NS);
+                  SOCKET_ACCEPT_RETRY_MS * SCALE_MS);
     }
 }
 

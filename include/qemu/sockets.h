@@ -15,6 +15,14 @@
 int socket_listen(const SocketAddress *addr, int backlog, Error **errp);
 /* A connected one, by the same rules. */
 int socket_connect(const SocketAddress *addr, Error **errp);
+/*
+ * Accept a connection: a descriptor, non-blocking and close-on-exec.  -EAGAIN:
+ * none is waiting any more.  Any other -errno, such as -EMFILE: the connection
+ * still waits, and @listen_fd stays readable, so the caller must not watch it
+ * for SOCKET_ACCEPT_RETRY_MS, or the event loop would turn without end.
+ */
+int socket_accept(int listen_fd);
+#define SOCKET_ACCEPT_RETRY_MS 500
 /* Remove the file of a UNIX socket that socket_listen() made. */
 void socket_unlink(const SocketAddress *addr);
 /* The address as one of the newer form, a copy. */

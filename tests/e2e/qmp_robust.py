@@ -263,6 +263,17 @@ def test_capabilities(daemon, path):
     c.close()
 
 
+def test_no_descriptors(daemon, path):
+    """A client that cannot be accepted waits, and costs nothing meanwhile."""
+    with daemon.no_descriptors():
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.settimeout(30)
+        s.connect(path)
+        daemon.check_waits()
+    assert b'QMP' in s.recv(65536)
+    s.close()
+
+
 def test_threshold(daemon, path):
     """A write beyond the threshold, of the load: one event."""
     daemon.cmd('blockdev-add', {'driver': 'null-co', 'node-name': 'n',
@@ -636,8 +647,9 @@ def test_pty():
 def main():
     tests = [(x.__name__, lambda x=x: with_daemon(x)) for x in (
         test_input, test_limits, test_no_reader, test_lost_events,
-        test_clients, test_many, test_capabilities, test_threshold,
-        test_active, test_inactive_export)]
+        test_clients, test_many, test_capabilities,
+        test_no_descriptors, test_threshold, test_active,
+        test_inactive_export)]
     tests += [(x.__name__, x) for x in (
         test_options, test_help, test_stdio, test_early, test_daemonize,
         test_notify, test_signals, test_fd_and_tcp, test_pty)]

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A qemu-storage-daemon under test, and a QMP client of it."""
 
+import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -161,6 +163,31 @@ class Daemon:
             self.process.kill()
             self.process.wait()
             raise TimeoutError('the daemon does not end') from None
+
+    def processor_seconds(self):
+        with open('/proc/%d/stat' % self.process.pid) as file:
+            ticks = map(int, file.read().rsplit(')', 1)[1].split()[11:13])
+        return sum(ticks) / os.sysconf('SC_CLK_TCK')
+
+    @contextlib.contextmanager
+    def no_descriptors(self):
+        """It can open none; those that it has stay."""
+        pid = self.process.pid
+        used = set(map(int, os.listdir('/proc/%d/fd' % pid)))
+        free = min(set(range(len(used) + 1)) - used)
+        limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limit[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+
+    def check_waits(self):
+        """It does not look at the same thing again and again."""
+        before = self.processor_seconds()
+        time.sleep(0.8)
+        used = self.processor_seconds() - before
+        assert used < 0.2, '%.2f s of the processor in 0.8 s' % used
 
     def kill(self, sig=signal.SIGKILL):
         self.process.send_signal(sig)

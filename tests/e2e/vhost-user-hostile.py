@@ -479,6 +479,17 @@ def test_many(world):
     world.check_all()
 
 
+def test_no_descriptors(world):
+    """A client that cannot be accepted waits, and costs nothing meanwhile."""
+    with world.daemon.no_descriptors():
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(path('bad'))
+        world.daemon.check_waits()
+        world.check_good()
+    s.close()
+    world.check_all()
+
+
 class Silent:
     """Clients that stop in the midst of a message, while others have tests."""
 
@@ -594,7 +605,8 @@ def main():
             ('changing rings', test_changing), ('memory', test_memory),
             ('truncated memory', test_truncated), ('messages', test_messages),
             ('descriptors', test_descriptors), ('random', test_random),
-            ('many connections', test_many)):
+            ('many connections', test_many),
+            ('no descriptors', test_no_descriptors)):
         failed |= run(name, function)
         if failed and FIRST:
             silent.daemon.cleanup()
