@@ -77,15 +77,25 @@ static void aio_walk_end(AioContext *ctx)
     }
 }
 
+static void aio_count_handler_locked(AioContext *ctx, const AioHandler *node,
+                                     int n)
+{
+    if (node->events) {
+        qatomic_set(&ctx->n_fds, ctx->n_fds + n);
+    }
+    if (node->io_poll) {
+        qatomic_set(&ctx->n_poll_handlers, ctx->n_poll_handlers + n);
+    } else if (node->events) {
+        qatomic_set(&ctx->n_plain_fds, ctx->n_plain_fds + n);
+    }
+}
+
 static void aio_delete_handler_locked(AioContext *ctx, AioHandler *node)
 {
     if (node->events) {
         ctx->fdmon_ops->update(ctx, node, node->fd, node->events, 0);
-        qatomic_set(&ctx->n_fds, ctx->n_fds - 1);
     }
-    if (node->io_poll) {
-        qatomic_set(&ctx->n_poll_handlers, ctx->n_poll_handlers - 1);
-    }
+    aio_count_handler_locked(ctx, node, -1);
     qatomic_set(&node->deleted, true);
     qatomic_set(&ctx->deleted_handlers, true);
 }
@@ -98,11 +108,8 @@ static void aio_add_handler_locked(AioContext *ctx, const AioHandler *new)
     QLIST_INSERT_HEAD_ATOMIC(&ctx->aio_handlers, node, node);
     if (node->events) {
         ctx->fdmon_ops->update(ctx, node, node->fd, 0, node->events);
-        qatomic_set(&ctx->n_fds, ctx->n_fds + 1);
     }
-    if (node->io_poll) {
-        qatomic_set(&ctx->n_poll_handlers, ctx->n_poll_handlers + 1);
-    }
+    aio_count_handler_locked(ctx, node, 1);
 }
 
 void aio_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read,
@@ -261,18 +268,51 @@ static void aio_poll_set_started(AioContext *ctx, bool started)
     }
 }
 
-/* Busy poll for up to ctx->poll_ns; takes the time off *@timeout. */
-static bool aio_busy_poll(AioContext *ctx, AioHandlerList *ready,
-                          int64_t *timeout)
+/* Ask all, those that have only a descriptor, too: that is a system call. */
+static bool aio_ask_all(AioContext *ctx, AioHandlerList *ready)
 {
-    int64_t max_ns = qemu_soonest_timeout(*timeout, ctx->poll_ns);
+    if (aio_ask_poll_handlers(ctx, ready)) {
+        return true;
+    }
+    if (qatomic_read(&ctx->n_plain_fds)) {
+        ctx->nonblocking_since = 0;
+        ctx->look_next = false;
+        ctx->fdmon_ops->wait(ctx, ready, 0);
+    }
+    return !QLIST_EMPTY(ready);
+}
+
+/*
+ * How long this iteration, which would wait, polls before that: so long as
+ * this has paid off lately, or as somebody knows that it will.
+ */
+static int64_t aio_busy_poll_ns(AioContext *ctx, bool adaptive)
+{
+    int64_t ns = adaptive ? ctx->poll_ns : 0;
+
+    if (ctx->awake_until) {
+        int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+        if (now < ctx->awake_until) {
+            return MAX(ns, ctx->awake_until - now);
+        }
+        ctx->awake_until = 0;
+    }
+    return ns;
+}
+
+/* Busy poll for up to @max_ns; takes the time off *@timeout. */
+static bool aio_busy_poll(AioContext *ctx, AioHandlerList *ready,
+                          int64_t max_ns, int64_t *timeout)
+{
     int64_t start, elapsed;
     bool found;
 
+    max_ns = qemu_soonest_timeout(*timeout, max_ns);
     aio_poll_set_started(ctx, true);
     start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     do {
-        found = aio_ask_poll_handlers(ctx, ready);
+        found = aio_ask_all(ctx, ready);
         elapsed = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start;
     } while (!found && elapsed < max_ns);
 
@@ -329,7 +369,7 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
     bool need_wait = ctx->look_next ||
                      (ctx->fdmon_ops->need_wait &&
                       ctx->fdmon_ops->need_wait(ctx));
-    int64_t start = 0;
+    int64_t start = 0, poll_ns;
     bool found;
 
     if (!timeout && ctx->nonblocking_look == AIO_LOOK_NEVER && !need_wait) {
@@ -338,8 +378,9 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
     if (adaptive) {
         start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
-    if (adaptive && ctx->poll_ns && !need_wait) {
-        found = aio_busy_poll(ctx, ready, &timeout);
+    poll_ns = timeout && !need_wait ? aio_busy_poll_ns(ctx, adaptive) : 0;
+    if (poll_ns) {
+        found = aio_busy_poll(ctx, ready, poll_ns, &timeout);
     } else {
         found = aio_ask_poll_handlers(ctx, ready);
         timeout = found ? 0 : timeout;

@@ -74,6 +74,7 @@ struct AioContext {
     unsigned n_fds;             /* atomic */
     unsigned handlers_gen;      /* grows with every change; see fdmon-ppoll */
     unsigned n_poll_handlers;   /* atomic: those with an io_poll callback */
+    unsigned n_plain_fds;       /* atomic: those of n_fds without one */
     const FDMonOps *fdmon_ops;
     void *fdmon_opaque;
     int epollfd;                /* -1 when epoll is not in use */
@@ -112,6 +113,7 @@ struct AioContext {
     } nonblocking_look;
     int64_t nonblocking_since;  /* first such iteration after a look, in ns */
     bool look_next;             /* aio_look_next() */
+    int64_t awake_until;        /* aio_stay_awake(); ns, 0: not */
     unsigned dispatching;       /* aio_poll() frames that run callbacks */
 
     int64_t aio_max_batch;      /* requests per io_submit; 0: the default */
@@ -214,6 +216,16 @@ bool aio_poll(AioContext *ctx, bool blocking);
 static inline void aio_look_next(AioContext *ctx)
 {
     ctx->look_next = true;
+}
+
+/*
+ * An iteration that would wait looks at all descriptors, again and again,
+ * until @until (ns of QEMU_CLOCK_REALTIME), before it sleeps: for who knows
+ * that something is likely to come so soon.  Home thread.
+ */
+static inline void aio_stay_awake(AioContext *ctx, int64_t until)
+{
+    ctx->awake_until = MAX(ctx->awake_until, until);
 }
 
 /* Pieces of an iteration, for the GSource. */
