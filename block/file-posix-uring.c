@@ -4,6 +4,11 @@
  *
  * Requests go to the engine of the AioContext that they come from, so that a
  * file can be used from several at once.
+ *
+ * Those of a file in a tmpfs do not: there the kernel cannot try without
+ * waiting, so it gives each request to a thread of its own (io-wq), also those
+ * that are a copy of 4 KiB.  The engine "threads" does the short ones at once,
+ * and wakes threads for long ones with less work.
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
@@ -47,7 +52,7 @@ static int coroutine_fn uring_submit(BlockDriverState *bs, int64_t offset,
     BDRVFileState *s = bs->opaque;
     int ret;
 
-    if (unlikely(!uring_is_ready(bs))) {
+    if (unlikely(qatomic_read(&s->in_memory) || !uring_is_ready(bs))) {
         return file_engine_threads.submit(bs, offset, bytes, qiov, type,
                                           flags);
     }

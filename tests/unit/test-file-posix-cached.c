@@ -236,6 +236,13 @@ static bool write_at_once(BlockBackend *blk, int64_t offset, int64_t bytes,
     return at_once;
 }
 
+/* Where a tmpfs is concerned io_uring is the engine "threads". */
+#ifdef CONFIG_LINUX_IO_URING
+#define IO_URING_FLAG BDRV_O_IO_URING
+#else
+#define IO_URING_FLAG 0
+#endif
+
 /* @flags: of the open. */
 static void check_in_memory(int flags)
 {
@@ -288,11 +295,13 @@ static void test_in_memory(void)
         g_assert_cmpint(write(fd, content, BYTES), ==, BYTES);
         close(fd);
         check_in_memory(0);
+        check_in_memory(IO_URING_FLAG);
         /* Linux 6.6 */
         fd = open(path, O_RDONLY | O_DIRECT);
         if (fd >= 0) {
             close(fd);
             check_in_memory(BDRV_O_NOCACHE);
+            check_in_memory(BDRV_O_NOCACHE | IO_URING_FLAG);
         }
         g_unlink(path);
     }
