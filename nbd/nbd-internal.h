@@ -10,6 +10,7 @@
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "block/nbd.h"
+#include "qemu/aio-awake.h"
 #include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 
@@ -79,6 +80,7 @@ typedef struct NBDClient {
 
     CoMutex send_lock;
     int in_flight;              /* requests */
+    AioAwake awake;             /* waiting for the next one */
     int64_t in_flight_bytes;
     CoQueue free_slot;
     void *free_buffers[NBD_BUFFER_CLASSES]; /* lists: nbd_get_buffer() */

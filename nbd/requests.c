@@ -604,8 +604,10 @@ static void coroutine_fn nbd_request_entry(void *opaque)
     nbd_put_buffer(c, r->buf, memory);
     g_free(r->ids);
     c->in_flight_bytes -= memory;
-    c->in_flight--;
     nbd_put_request(c, r);
+    if (--c->in_flight == 0) {
+        aio_awake_idle(&c->awake, c->ctx);
+    }
     qemu_co_queue_restart_all(&c->free_slot);
 }
 
@@ -706,6 +708,7 @@ static int coroutine_fn nbd_read_request(NBDClient *c, NBDRequest *r)
 {
     int ret = nbd_read_header(c, r);
 
+    aio_awake_busy(&c->awake);
     if (ret < 0) {
         return ret;
     }

@@ -67,6 +67,9 @@ void coroutine_fn fuse_req_done(FuseReq *req)
         q->full = false;
         queue_watch(q);
     }
+    if (!q->in_flight && !q->taking) {
+        aio_awake_idle(&q->awake, q->ctx);
+    }
     if (!q->in_flight && q->stopper) {
         aio_co_schedule(q->ctx, g_steal_pointer(&q->stopper));
     }
@@ -102,6 +105,7 @@ static void queue_readable(void *opaque)
     int ret = 1;
 
     defer_call_begin();
+    q->taking = true;
     while (q->running && budget-- && ret > 0) {
         FuseReq *req = queue_get_req(q);
 
@@ -115,10 +119,16 @@ static void queue_readable(void *opaque)
             queue_put_req(q, req);
             break;
         }
+        aio_awake_busy(&q->awake);
         q->in_flight++;
         qemu_coroutine_enter(qemu_coroutine_create(fuse_req_entry, req));
     }
+    q->taking = false;
     defer_call_end();
+    if (!q->in_flight && q->awake.requests) {
+        /* All of them were done at once. */
+        aio_awake_idle(&q->awake, q->ctx);
+    }
     if (ret < 0) {
         /* ENODEV: it is unmounted.  Others would come again and again. */
         q->running = false;

@@ -12,6 +12,7 @@
 
 #include <linux/fuse.h>
 #include "block/export.h"
+#include "qemu/aio-awake.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"
 
@@ -30,6 +31,8 @@ typedef struct FuseQueue {
     bool running;
     bool full;                  /* all requests are in use: nothing is read */
     unsigned in_flight;
+    bool taking;                /* requests from the device */
+    AioAwake awake;             /* waiting for the next one */
     unsigned n_reqs;            /* that have been made */
     FuseReq *free_reqs;
     Coroutine *stopper;         /* waits until in_flight is 0 */

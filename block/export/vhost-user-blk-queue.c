@@ -77,11 +77,17 @@ static void queue_put_req(VuBlkQueue *q, VuBlkReq *req)
 static void queue_end_req(VuBlkQueue *q, VuBlkReq *req)
 {
     queue_put_req(q, req);
+    if (--q->in_flight) {
+        return;
+    }
+    if (!q->taking) {
+        aio_awake_idle(&q->awake, q->ctx);
+    }
     /*
      * In a later iteration of the loop: the deferred calls of this one still
      * use the queue.
      */
-    if (--q->in_flight == 0 && q->stopper) {
+    if (q->stopper) {
         aio_co_schedule(q->ctx, g_steal_pointer(&q->stopper));
     }
 }
@@ -108,6 +114,7 @@ void coroutine_fn vu_blk_req_bad(VuBlkReq *req, const char *what)
 /* Up to @budget requests; what is left of that. */
 static unsigned queue_take(VuBlkQueue *q, unsigned budget)
 {
+    q->taking = true;
     while (budget) {
         VuBlkReq *req = queue_get_req(q);
 
@@ -115,10 +122,12 @@ static unsigned queue_take(VuBlkQueue *q, unsigned budget)
             queue_put_req(q, req);
             break;
         }
+        aio_awake_busy(&q->awake);
         q->in_flight++;
         budget--;
         qemu_coroutine_enter(qemu_coroutine_create(vu_blk_req_entry, req));
     }
+    q->taking = false;
     return budget;
 }
 
@@ -140,6 +149,10 @@ static void queue_process(VuBlkQueue *q)
         budget = queue_take(q, budget);
     }
     defer_call_end();
+    if (!q->in_flight && budget < q->vq.num) {
+        /* All of them were done at once. */
+        aio_awake_idle(&q->awake, q->ctx);
+    }
     /* Others have their turn before the rest. */
     if (!budget || virtqueue_has_work(&q->vq)) {
         qemu_bh_schedule(q->bh);

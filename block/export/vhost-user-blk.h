@@ -13,6 +13,7 @@
 #include "block/export.h"
 #include "guest-memory.h"
 #include "virtqueue.h"
+#include "qemu/aio-awake.h"
 #include "qemu/coroutine.h"
 #include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
@@ -69,6 +70,8 @@ typedef struct VuBlkQueue {
     bool reported;              /* that it is broken, to this client */
     VirtQueue vq;
     unsigned in_flight;
+    bool taking;                /* requests off the ring */
+    AioAwake awake;             /* waiting for the next one */
     Coroutine *stopper;         /* waits until in_flight is 0 */
     QEMUBH *bh;                 /* look for requests */
     VuBlkReq *free_reqs;

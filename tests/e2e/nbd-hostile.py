@@ -237,6 +237,32 @@ def test_many():
         s.close()
 
 
+def sleeps(pid):
+    """How often the main thread has gone to sleep."""
+    with open('/proc/%d/status' % pid) as file:
+        for line in file:
+            if line.startswith('voluntary_ctxt_switches'):
+                return int(line.split()[1])
+    return 0
+
+
+def test_idle():
+    """After requests one by one, for which it stays awake, it sleeps."""
+    c = Client().go()
+    for i in range(500):
+        c.request(READ, i * 4096, 4096)
+        assert c.simple() == 0
+        c.read(4096)
+    time.sleep(0.1)
+    ticks, times = processor_ticks(daemon_pid), sleeps(daemon_pid)
+    time.sleep(1)
+    ticks = processor_ticks(daemon_pid) - ticks
+    times = sleeps(daemon_pid) - times
+    c.close()
+    assert ticks < os.sysconf('SC_CLK_TCK') // 8, ticks
+    assert times < 20, times
+
+
 def processor_ticks(pid):
     with open('/proc/%d/stat' % pid) as file:
         return sum(map(int, file.read().rsplit(')', 1)[1].split()[11:13]))
