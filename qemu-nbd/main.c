@@ -17,6 +17,7 @@
 #include "qemu/error-report.h"
 #include "qemu/interrupt.h"
 #include "qemu/main-loop.h"
+#include "qemu/option.h"
 #include "qemu/sockets.h"
 #include "qemu/trace.h"
 #include "qemu/version.h"
@@ -139,6 +140,8 @@ static const char help_text[] =
 "      --discard=MODE        'ignore' (default) or 'unmap'\n"
 "      --detect-zeroes=MODE  'off' (default), 'on' or 'unmap'\n"
 "      --image-opts          FILE is a list of options\n"
+"  -s, --snapshot            write to a temporary overlay in $TMPDIR, not to\n"
+"                            the image\n"
 "\n"
 QEMU_HELP_BOTTOM;
 
@@ -244,6 +247,27 @@ static void add_bitmap(const char *name)
     QAPI_LIST_APPEND(tail, copy);
 }
 
+/* A name, or snapshot.name=NAME or snapshot.id=ID. */
+static void set_snapshot(const char *text)
+{
+    if (g_str_has_prefix(text, "snapshot.")) {
+        Error *err = NULL;
+        QOpts *options = qopts_parse(text, NULL, &err);
+
+        if (options) {
+            qopts_del(options, "snapshot.id");
+            qopts_del(options, "snapshot.name");
+            qopts_check_empty(options, &err);
+            qopts_unref(options);
+        }
+        if (err) {
+            error_report_err(err);
+            die_report("Failed in parsing snapshot param `%s'", text);
+        }
+    }
+    args.nbd.snapshot = true;
+}
+
 /* Options of the image, and of what of it is exported. */
 static bool image_option(int c, const char *arg)
 {
@@ -279,6 +303,12 @@ static bool image_option(int c, const char *arg)
         return true;
     case OPTION_IMAGE_OPTS:
         nbd->image_opts = true;
+        return true;
+    case 's':
+        nbd->overlay = true;
+        return true;
+    case 'l':
+        set_snapshot(arg);
         return true;
     case 'o':
         if (qemu_strtou64(arg, NULL, 0, &nbd->offset) < 0 ||
@@ -348,13 +378,7 @@ static bool server_option(int c, const char *arg)
 /* What other versions of the program have. */
 static void refused_option(int c)
 {
-    switch (c) {
-    case 's':
-        die_report("-s is not supported: there is no format for a temporary "
-                   "overlay; make one by 'qemu-img create -b' and export it");
-    case 'l':
-        die_report("-l is not supported: none of the formats has snapshots");
-    case OPTION_SELINUX_LABEL:
+    if (c == OPTION_SELINUX_LABEL) {
         die_report("--selinux-label is not supported");
     }
 }

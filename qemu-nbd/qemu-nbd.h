@@ -3,6 +3,7 @@
 #ifndef QEMU_NBD_H
 #define QEMU_NBD_H
 
+#include "block/block.h"
 #include "qapi/qapi-types-block-core.h"
 #include "qapi/qapi-types-sockets.h"
 
@@ -13,6 +14,8 @@ typedef struct NbdArgs {
     int flags;                  /* BDRV_O_* */
     bool writethrough;
     const char *detect_zeroes;
+    bool overlay;               /* temporary: the image is not written to */
+    bool snapshot;              /* one in the image is to be loaded */
     bool has_offset;
     uint64_t offset;
 
@@ -33,6 +36,15 @@ typedef struct NbdArgs {
 bool nbd_serve_start(const NbdArgs *args, Error **errp);
 /* Undo all of it; also after a failure. */
 void nbd_serve_stop(void);
+
+/* --- qemu-nbd/overlay.c --- */
+
+/*
+ * A temporary overlay of @base, whose reference it takes over; NULL with @errp
+ * set.
+ */
+BlockDriverState *nbd_open_overlay(BlockDriverState *base, const NbdArgs *args,
+                                   Error **errp);
 
 /* --- qemu-nbd/device.c: the kernel's NBD client --- */
 

@@ -2,6 +2,7 @@
 /* qemu-nbd: the image, its export, and the server. */
 #include "qemu/osdep.h"
 #include "block/block.h"
+#include "block/block_int.h"
 #include "block/export.h"
 #include "block/nbd.h"
 #include "qapi/error.h"
@@ -13,8 +14,12 @@ static BlockDriverState *image;
 
 static BlockDriverState *open_image(const NbdArgs *args, Error **errp)
 {
+    int flags = args->flags;
     QOpts *options;
 
+    if (args->overlay || args->snapshot) {
+        flags &= ~BDRV_O_RDWR;
+    }
     if (args->image_opts) {
         options = qopts_parse(args->filename, "file", errp);
         if (!options) {
@@ -26,11 +31,19 @@ static BlockDriverState *open_image(const NbdArgs *args, Error **errp)
             qopts_set_str(options, "driver", args->format);
         }
     }
-    if (args->detect_zeroes) {
+    if (args->detect_zeroes && !args->overlay) {
         qopts_set_str(options, "detect-zeroes", args->detect_zeroes);
     }
     return bdrv_open(args->image_opts ? NULL : args->filename, NULL, options,
-                     args->flags, errp);
+                     flags, errp);
+}
+
+static bool load_snapshot(BlockDriverState *bs, Error **errp)
+{
+    error_setg(errp, "Failed to load snapshot: Block format '%s' used by "
+               "device '' does not support temporarily loading internal "
+               "snapshots", bs->drv->format_name);
+    return false;
 }
 
 /* A node above @bs that begins at the offset; drops the reference to @bs. */
@@ -93,6 +106,16 @@ bool nbd_serve_start(const NbdArgs *args, Error **errp)
         error_prepend(&local_err, "Failed to blk_new_open '%s': ",
                       args->filename);
         error_propagate(errp, local_err);
+        return false;
+    }
+    /* Where nothing can be written an overlay would remain empty. */
+    if (args->overlay && (args->flags & BDRV_O_RDWR)) {
+        image = nbd_open_overlay(image, args, errp);
+        if (!image) {
+            return false;
+        }
+    }
+    if (args->snapshot && !load_snapshot(image, errp)) {
         return false;
     }
     if (args->has_offset) {

@@ -73,6 +73,48 @@ must 'the image' "$IMG" check -q -f vmdk disk.vmdk
 must 'what was written' "$IO" -f vmdk -c 'read -P 5 1M 1M' disk.vmdk
 uri="nbd+unix:///?socket=$work/socket"
 
+# A temporary overlay: clients read what they have written, the image stays as
+# it was, and the overlay has no name.
+mkdir tmp
+for format in raw vmdk; do
+    sha256sum "disk.$format" > sum
+    for more in '' '--cache=none' '--discard=unmap' '--image-opts'; do
+        image=disk.$format
+        [ "$more" = --image-opts ] &&
+            image=driver=$format,file.driver=file,file.filename=$image
+        [ "$more" = --image-opts ] || more="$more -f $format"
+        # shellcheck disable=SC2086
+        TMPDIR=$work/tmp serve -t -e 2 -s $more "$image"
+        must "-s $more: the same" "$IMG" compare -q -f raw -F "$format" \
+            "$uri" "disk.$format"
+        must "-s $more: write" "$IO" -f raw -c 'write -P 7 5000 70000' \
+            -c 'write -z -u 1M 64k' -c 'discard 3M 128k' \
+            -c 'write -P 8 8388096 512' -c flush "$uri"
+        must "-s $more: read" "$IO" -f raw -c 'read -P 7 5000 70000' \
+            -c 'read -P 0 1M 64k' -c 'read -P 8 8388096 512' "$uri"
+        must "-s $more: no name" test -z "$(ls -A tmp)"
+        must "-s $more: the image" sha256sum -c --status sum
+        stop_server "-s $more"
+    done
+    must "$format: unchanged" sha256sum -c --status sum
+done
+# It does not need to be allowed to write to the image; with -r nobody may.
+serve -t -s -r -f raw disk.raw
+if "$IO" -f raw -c 'write 0 512' "$uri" > ours.log 2>&1; then
+    fail 'a write with -s -r'
+fi
+stop_server '-s -r'
+TMPDIR=$work/none "$NBD" -s -f raw -k "$work/socket" disk.raw > ours.log 2>&1 &&
+    fail 'an overlay in a folder that is not there'
+must 'no folder for an overlay' grep -q "^qemu-nbd: .*$work/none/qemu-nbd" \
+    ours.log
+must 'no folder: one line' test "$(wc -l < ours.log)" = 1
+# When it is killed nothing is left.
+TMPDIR=$work/tmp serve -t -e 2 -s -f raw disk.raw
+kill -9 "$server"
+{ wait "$server"; } 2> /dev/null
+must 'killed: no name' test -z "$(ls -A tmp)"
+
 # A part of the image, read-only.
 serve -t -r -o 1048576 --image-opts driver=raw,file.driver=file,file.filename=disk.raw
 "$IMG" convert -f raw -O raw "$uri" copy.raw
@@ -233,7 +275,12 @@ done
 same --aio=native --aio=native disk.raw
 same --discard=unmap --discard=unmap disk.raw
 same -n --cache=none disk.raw
-for refused in '-s' '-l snap' '-c /dev/null' '--selinux-label=x'; do
+same -l snap -f raw disk.raw
+same -l snapshot.name=snap -f vmdk disk.vmdk
+same -l snapshot.id=1,snapshot.name=a -f raw disk.raw
+same -l snapshot.other=1 -f raw disk.raw
+same -s -f raw none.raw
+for refused in '-c /dev/null' '--selinux-label=x'; do
     # shellcheck disable=SC2086
     if $LIMIT "$NBD" $refused -f raw disk.raw > ours.log 2>&1; then
         fail "$refused is accepted"
