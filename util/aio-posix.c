@@ -251,7 +251,7 @@ bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready)
     return found;
 }
 
-static void aio_poll_set_started(AioContext *ctx, bool started)
+void aio_poll_set_started(AioContext *ctx, bool started)
 {
     AioHandler *node;
 

@@ -69,6 +69,12 @@ void aio_add_ready_handler(AioHandlerList *ready, AioHandler *node,
 bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready);
 
 /*
+ * The io_poll_begin or io_poll_end callbacks, unless the last ones were the
+ * same.  After "begin" the loop may not sleep: what comes signals nothing.
+ */
+void aio_poll_set_started(AioContext *ctx, bool started);
+
+/*
  * Go over to epoll, for good; false (and the monitor stays) if it fails.  From
  * io_uring only where @force.
  */

@@ -376,6 +376,8 @@ void coroutine_fn aio_co_reschedule_self(AioContext *ctx)
 
 bool aio_prepare(AioContext *ctx)
 {
+    /* The GLib loop waits for descriptors only. */
+    aio_poll_set_started(ctx, false);
     /* Pairs with the barrier in aio_notify(). */
     qatomic_or(&ctx->notify_me, 1);
     smp_mb__after_rmw();
