@@ -128,6 +128,13 @@ class Daemon:
              '--monitor', 'chardev=test', *args], env=env,
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.qmp = None
+        try:
+            self.connect(timeout)
+        except BaseException:
+            self.cleanup()
+            raise
+
+    def connect(self, timeout):
         end = time.monotonic() + timeout
         while self.qmp is None:
             try:
