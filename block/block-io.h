@@ -123,6 +123,8 @@ void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
                                            int64_t offset, int64_t bytes,
                                            BdrvTrackedRequestType type,
                                            int ret);
+/* This range of a node without children is data: see block-status.c. */
+void bdrv_status_remember(BlockDriverState *bs, int64_t offset, int64_t bytes);
 /* Data in this range may become zeroes: see block-status.c. */
 void bdrv_status_forget(BlockDriverState *bs, int64_t offset, int64_t bytes);
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);

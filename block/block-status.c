@@ -25,8 +25,7 @@ static int64_t bdrv_status_known(BlockDriverState *bs, int64_t offset)
     return n;
 }
 
-static void bdrv_status_remember(BlockDriverState *bs, int64_t offset,
-                                 int64_t bytes)
+void bdrv_status_remember(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     qemu_spin_lock(&bs->status_lock);
     bs->status_start = offset;

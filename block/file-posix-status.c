@@ -5,9 +5,12 @@
  * lseek() may wait for the file system, so a worker thread does that.  Who goes
  * through a file that is only read gets more than was asked for: the worker
  * looks on for a short time, and what it has found answers the next questions
- * without a thread.  It is soon forgotten, since another program may write.
+ * without a thread.  It is soon forgotten, since another program may write.  In
+ * a file that is written, too, only data after a hole is looked at as well: the
+ * block layer remembers data anyway (bdrv_status_remember()).
  */
 #include "qemu/osdep.h"
+#include "block-io.h"
 #include "file-posix.h"
 #include "qemu/thread-pool.h"
 #include "qemu/timer.h"
@@ -37,6 +40,7 @@ typedef struct FileStatus {
     int fd;
     int64_t offset;
     unsigned max;
+    FileArea next;              /* data after a hole; else end is 0 */
     FileAreas found;
 } FileStatus;
 
@@ -76,6 +80,10 @@ static int handle_block_status(void *opaque)
         offset = found->areas[found->count++].end;
     } while (found->count < fs->max &&
              qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < until);
+    if (fs->max == 1 && !found->areas[0].data &&
+        (find_area(fs->fd, offset, &fs->next) < 0 || !fs->next.data)) {
+        fs->next.end = 0;
+    }
     return 0;
 }
 
@@ -150,6 +158,7 @@ static int coroutine_fn get_area(BlockDriverState *bs, int64_t offset,
     fs.fd = s->fd;
     fs.offset = offset;
     fs.max = 1;
+    fs.next.end = 0;
     fs.found.count = 0;
     if (only_read && find_known(s, offset, area, &fs.max)) {
         return 0;
@@ -161,6 +170,10 @@ static int coroutine_fn get_area(BlockDriverState *bs, int64_t offset,
         *area = fs.found.areas[0];
         if (only_read) {
             remember(s, &fs.found);
+        }
+        if (fs.next.end) {
+            bdrv_status_remember(bs, fs.next.start,
+                                 fs.next.end - fs.next.start);
         }
     }
     return ret;

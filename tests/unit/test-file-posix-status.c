@@ -186,6 +186,42 @@ static void test_written(void)
     blk_unref(blk);
 }
 
+/* One question to a worker tells of a hole and of the data after it. */
+static void test_after_hole(void)
+{
+    BlockBackend *blk;
+    int64_t offset, pnum;
+    unsigned before;
+
+    make_file();
+    blk = open_file(BDRV_O_RDWR, false);
+    for (offset = BLOCK; offset < 8 * STEP; offset += STEP) {
+        g_assert_false(is_data(blk, offset, &pnum));
+        g_assert_cmpint(pnum, ==, STEP - BLOCK);
+        before = qatomic_read(&calls);
+        g_assert_true(is_data(blk, offset + pnum, &pnum));
+        g_assert_cmpint(pnum, ==, BLOCK);
+        g_assert_cmpuint(qatomic_read(&calls), ==, before);
+    }
+    blk_unref(blk);
+}
+
+/* What this process turns to zeroes is not taken for data from memory. */
+static void test_after_hole_zeroed(void)
+{
+    BlockBackend *blk;
+    int64_t pnum;
+
+    make_file();
+    blk = open_file(BDRV_O_RDWR | BDRV_O_UNMAP, false);
+    g_assert_false(is_data(blk, BLOCK, &pnum));
+    if (blk_pwrite_zeroes(blk, STEP, BLOCK, BDRV_REQ_MAY_UNMAP |
+                          BDRV_REQ_NO_FALLBACK) == 0) {
+        g_assert_false(is_data(blk, STEP, &pnum));
+    }
+    blk_unref(blk);
+}
+
 static void test_reopen(void)
 {
     static char data[BLOCK];
@@ -225,6 +261,9 @@ int main(int argc, char **argv)
                         test_soon_forgotten);
         g_test_add_func("/file-posix/status/shared", test_shared);
         g_test_add_func("/file-posix/status/written", test_written);
+        g_test_add_func("/file-posix/status/after-hole", test_after_hole);
+        g_test_add_func("/file-posix/status/after-hole-zeroed",
+                        test_after_hole_zeroed);
         g_test_add_func("/file-posix/status/reopen", test_reopen);
         ret = g_test_run();
     }
