@@ -9,6 +9,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
+#include "block/copy-window.h"
 #include "block/stream.h"
 #include "qemu/cutils.h"
 
@@ -23,6 +24,7 @@ typedef struct CommitBlockJob {
     BdrvChild *base_child;      /* the job's, for its writes */
     char *backing_file;
     BlockdevOnError on_error;
+    CopyWindow window;          /* for others' turns; one copy at a time */
     bool base_read_only;        /* as it was */
     bool overlay_read_only;
     bool frozen;
@@ -60,7 +62,12 @@ static int coroutine_fn commit_loop(CommitBlockJob *s, int64_t len, void *buf)
                                              bytes, &pnum);
 
         if (ret > 0) {
+            CopyMark mark;
+
+            copy_window_begin(&mark);
             ret = commit_copy(s, offset, pnum, buf, &is_read);
+            copy_window_end(&s->window, &mark);
+            copy_window_give_way(&s->window);
             block_job_ratelimit_processed_bytes(&s->common, pnum);
         }
         if (ret < 0) {
@@ -286,6 +293,7 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
         job_early_fail(&s->common.job);
         return NULL;
     }
+    copy_window_init(&s->window);
     s->base_child = s->common.nodes->data;
     ret = bdrv_announce_base_change(s->base_child,
                                     bdrv_find_overlay(top, base));

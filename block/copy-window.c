@@ -43,7 +43,7 @@ void coroutine_fn copy_window_give_way(CopyWindow *w)
     AioContext *ctx = qemu_get_current_aio_context();
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
-    if (!w->busy || now - w->turn_ns < COPY_WINDOW_TURN_NS) {
+    if (!w->busy || now - w->turn_ns < w->turn_after_ns) {
         return;
     }
     aio_look_next(ctx);

@@ -134,6 +134,7 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
                                     (int64_t)granularity),
                     (int64_t)granularity);
     s->buffers.size = s->max_io;
+    copy_window_init(&s->window);
     s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
     if (o->target_is_zero) {

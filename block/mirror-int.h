@@ -7,6 +7,7 @@
 
 #include "block/blockjob.h"
 #include "block/buffer-pool.h"
+#include "block/copy-window.h"
 #include "block/dirty-bitmap.h"
 #include "block/mirror.h"
 
@@ -63,8 +64,11 @@ struct MirrorBlockJob {
 
     /* The coroutine's, and its copies', which run in its context. */
     int in_flight;              /* atomic for readers elsewhere */
+    int copies_in_flight;       /* of them; the others are zeroes */
     int64_t bytes_in_flight;
     int64_t iter_offset;
+    int64_t pass_dirty;         /* what the target lacked when it began */
+    CopyWindow window;
     BufferPool buffers;
     bool waiting_for_io;
     bool synced;                /* READY was told */

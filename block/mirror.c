@@ -18,6 +18,8 @@
 
 /* How long the job sleeps when there is nothing to do. */
 #define MIRROR_SLICE_NS (100 * SCALE_MS)
+/* How much is looked at at once: zeroes of that length are one operation. */
+#define MIRROR_MAX_RUN (16 * MiB)
 
 /* --- ranges --- */
 
@@ -51,6 +53,14 @@ void coroutine_fn mirror_op_end(MirrorOp *op)
 {
     QEMU_LOCK_GUARD(&op->s->lock);
     QLIST_REMOVE(op, next);
+    qemu_co_queue_restart_all(&op->waiting);
+}
+
+/* Who waits for the rest may go on. */
+static void coroutine_fn mirror_op_shorten(MirrorOp *op, int64_t bytes)
+{
+    QEMU_LOCK_GUARD(&op->s->lock);
+    op->bytes = bytes;
     qemu_co_queue_restart_all(&op->waiting);
 }
 
@@ -133,10 +143,16 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     MirrorBlockJob *s = op->s;
     int64_t bytes = MIN(op->bytes, s->len - op->offset);
     bool is_read = false;
+    CopyMark mark;
     int ret;
 
-    ret = op->zeroes ? mirror_copy_zeroes(op, bytes) :
-          mirror_copy_data(op, bytes, &is_read);
+    copy_window_begin(&mark);
+    if (op->zeroes) {
+        ret = mirror_copy_zeroes(op, bytes);
+    } else {
+        ret = mirror_copy_data(op, bytes, &is_read);
+        copy_window_end(&s->window, &mark);
+    }
     if (ret < 0) {
         mirror_set_dirty(s, op->offset, bytes);
         mirror_error(s, is_read, ret);
@@ -144,6 +160,8 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
         job_progress_update(&s->common.job, bytes);
     }
     mirror_op_end(op);
+    copy_window_give_way(&s->window);
+    s->copies_in_flight -= !op->zeroes;
     g_free(op);
     s->bytes_in_flight -= bytes;
     qatomic_dec(&s->in_flight);
@@ -153,18 +171,32 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     }
 }
 
-/* Until at most @limit copies are in flight. */
+static void coroutine_fn mirror_wait_for_one(MirrorBlockJob *s)
+{
+    s->waiting_for_io = true;
+    qemu_coroutine_yield();
+}
+
+/* Until at most @limit operations are in flight. */
 static void coroutine_fn mirror_wait_for_io(MirrorBlockJob *s, int limit)
 {
     while (s->in_flight > limit) {
-        s->waiting_for_io = true;
-        qemu_coroutine_yield();
+        mirror_wait_for_one(s);
+    }
+}
+
+/* Until one more may be in flight; zeroes keep the thread busy for no time. */
+static void coroutine_fn mirror_wait_for_room(MirrorBlockJob *s)
+{
+    while (s->in_flight >= s->max_in_flight || s->copies_in_flight >=
+           copy_window_size(&s->window, s->max_in_flight)) {
+        mirror_wait_for_one(s);
     }
 }
 
 /* --- the loop --- */
 
-/* How much of the op has one status; sets op->zeroes. */
+/* How much of the op is one operation; sets op->zeroes. */
 static int64_t coroutine_fn mirror_classify(MirrorOp *op)
 {
     MirrorBlockJob *s = op->s;
@@ -182,20 +214,40 @@ static int64_t coroutine_fn mirror_classify(MirrorOp *op)
         ret = BDRV_BLOCK_DATA;
     }
     op->zeroes = ret & BDRV_BLOCK_ZERO;
-    return pnum;
+    return op->zeroes ? pnum : MIN(pnum, s->max_io);
 }
 
-/* The next dirty run from s->iter_offset on, round the end; false: none. */
-static bool mirror_next_run(MirrorBlockJob *s, int64_t *offset, int64_t *bytes)
+/*
+ * The next pass over the disk begins.  Writers that leave more than half of what
+ * it was before write too fast for a job that gives them all these turns.
+ */
+static void mirror_begin_pass(MirrorBlockJob *s)
+{
+    int64_t dirty = bdrv_get_dirty_count(s->dirty_bitmap);
+
+    if (dirty > s->pass_dirty / 2) {
+        copy_window_lengthen_turns(&s->window);
+    }
+    s->pass_dirty = dirty;
+}
+
+/*
+ * The next dirty run from s->iter_offset on, round the end, of @max bytes at
+ * most; false: none.
+ */
+static bool mirror_next_run(MirrorBlockJob *s, int64_t max, int64_t *offset,
+                            int64_t *bytes)
 {
     int64_t starts[] = { s->iter_offset, 0 };
     size_t i;
 
     for (i = 0; i < ARRAY_SIZE(starts); i++) {
         if (bdrv_dirty_bitmap_next_dirty_area(s->dirty_bitmap, starts[i],
-                                              s->len, s->max_io, offset,
-                                              bytes)) {
+                                              s->len, max, offset, bytes)) {
             return true;
+        }
+        if (i == 0) {
+            mirror_begin_pass(s);
         }
     }
     return false;
@@ -208,9 +260,12 @@ static bool mirror_next_run(MirrorBlockJob *s, int64_t *offset, int64_t *bytes)
 static void coroutine_fn mirror_iteration(MirrorBlockJob *s)
 {
     int64_t offset, bytes, pnum;
+    /* Writers to both wait for the run: there, no more than one copy. */
+    int64_t max = qatomic_read(&s->active) ? s->max_io :
+                  MAX(s->max_io, MIRROR_MAX_RUN);
     MirrorOp *op;
 
-    if (!mirror_next_run(s, &offset, &bytes)) {
+    if (!mirror_next_run(s, max, &offset, &bytes)) {
         return;
     }
     op = g_new0(MirrorOp, 1);
@@ -223,12 +278,12 @@ static void coroutine_fn mirror_iteration(MirrorBlockJob *s)
     pnum = mirror_classify(op);
     if (pnum < bytes) {
         mirror_set_dirty(s, offset + pnum, bytes - pnum);
-        /* Only shorter: what waits for the rest waits a little longer. */
-        op->bytes = QEMU_ALIGN_UP(pnum, s->granularity);
+        mirror_op_shorten(op, QEMU_ALIGN_UP(pnum, s->granularity));
     }
-    s->iter_offset = offset + pnum >= s->len ? 0 : offset + pnum;
+    s->iter_offset = offset + pnum;
     block_job_ratelimit_processed_bytes(&s->common, op->zeroes ? 0 : pnum);
     s->bytes_in_flight += pnum;
+    s->copies_in_flight += !op->zeroes;
     qatomic_inc(&s->in_flight);
     qemu_coroutine_enter(qemu_coroutine_create(mirror_copy_entry, op));
 }
@@ -321,6 +376,7 @@ static int coroutine_fn mirror_loop(MirrorBlockJob *s)
             qatomic_set(&s->active, true);
         }
         if (mirror_is_clean(s)) {
+            copy_window_reset_turns(&s->window);
             ret = mirror_become_ready(s);
             if (ret == 0 && mirror_should_end(s) &&
                 qatomic_read(&s->active)) {
@@ -330,7 +386,7 @@ static int coroutine_fn mirror_loop(MirrorBlockJob *s)
                 job_sleep_ns(job, MIRROR_SLICE_NS);
             }
         } else if (bdrv_get_dirty_count(s->dirty_bitmap)) {
-            mirror_wait_for_io(s, s->max_in_flight - 1);
+            mirror_wait_for_room(s);
             mirror_iteration(s);
             block_job_ratelimit_sleep(&s->common);
         } else {
@@ -347,6 +403,7 @@ static int coroutine_fn mirror_run(Job *job, Error **errp)
     int ret;
 
     ret = mirror_dirty_init(s);
+    s->pass_dirty = bdrv_get_dirty_count(s->dirty_bitmap);
     if (ret == 0) {
         ret = mirror_loop(s);
     }
@@ -365,7 +422,8 @@ static int coroutine_fn mirror_final_entry(void *opaque)
     int64_t offset, bytes;
 
     /* A discard, or a write that failed, after run() had ended. */
-    while (qatomic_read(&s->ret) == 0 && mirror_next_run(s, &offset, &bytes)) {
+    while (qatomic_read(&s->ret) == 0 &&
+           mirror_next_run(s, s->max_io, &offset, &bytes)) {
         MirrorOp op = { .s = s, .offset = offset, .bytes = bytes };
         bool is_read;
         int ret;

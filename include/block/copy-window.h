@@ -22,13 +22,15 @@
 #define COPY_WINDOW_MIN 2
 #define COPY_WINDOW_MAX 1024
 
-/* How long the thread copies before others get a turn. */
+/* How long the thread copies before others get a turn; at first, at most. */
 #define COPY_WINDOW_TURN_NS (100 * SCALE_US)
+#define COPY_WINDOW_TURN_MAX_NS (100 * SCALE_MS)
 
 typedef struct CopyWindow {
     int size;
     bool busy;                  /* the thread did the last copy itself */
     int64_t turn_ns;            /* when others had their last turn */
+    int64_t turn_after_ns;      /* and how long after it they have the next */
 } CopyWindow;
 
 /* The beginning of one copy. */
@@ -40,13 +42,28 @@ typedef struct CopyMark {
 /* A job begins with the fewest. */
 static inline void copy_window_init(CopyWindow *w)
 {
-    *w = (CopyWindow) { .size = COPY_WINDOW_MIN };
+    *w = (CopyWindow) {
+        .size = COPY_WINDOW_MIN,
+        .turn_after_ns = COPY_WINDOW_TURN_NS,
+    };
 }
 
 /* Copies that may be in flight, of @max that the user allows. */
 static inline int copy_window_size(const CopyWindow *w, int max)
 {
     return MIN(w->size, max);
+}
+
+/* Others make work for the job faster than it copies: half as many turns. */
+static inline void copy_window_lengthen_turns(CopyWindow *w)
+{
+    w->turn_after_ns = MIN(w->turn_after_ns * 2, COPY_WINDOW_TURN_MAX_NS);
+}
+
+/* It has caught up with them. */
+static inline void copy_window_reset_turns(CopyWindow *w)
+{
+    w->turn_after_ns = COPY_WINDOW_TURN_NS;
 }
 
 /* One copy begins, and ends. */

@@ -7,6 +7,8 @@
 #include "block/backup.h"
 #include "block/block_int.h"
 #include "block/blockjob.h"
+#include "block/mirror.h"
+#include "block/stream.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 
@@ -17,6 +19,7 @@
 static bool sleeps;             /* the disk; else it keeps the thread busy */
 static bool at_once;            /* a read completes within the call */
 static int in_flight, most;     /* most: since the first reads */
+static int reads;
 static int64_t bytes_read;
 static int result;
 
@@ -40,6 +43,7 @@ static int coroutine_fn disk_co_preadv_part(BlockDriverState *bs,
     int i;
 
     in_flight++;
+    reads++;
     bytes_read += bytes;
     if (bytes_read > DISK_SIZE / 2) {
         most = MAX(most, in_flight);
@@ -63,9 +67,19 @@ static int coroutine_fn disk_co_preadv_part(BlockDriverState *bs,
     return 0;
 }
 
+/* Nobody opens it again. */
+static int coroutine_fn disk_co_change_backing_file(BlockDriverState *bs,
+                                                    const char *file,
+                                                    const char *format)
+{
+    return 0;
+}
+
 static BlockDriver bdrv_disk = {
     .format_name = "disk",
     .protocol_name = "disk",
+    .supports_backing = true,
+    .bdrv_co_change_backing_file = disk_co_change_backing_file,
     .bdrv_open = disk_open,
     .bdrv_co_getlength = disk_co_getlength,
     .bdrv_co_preadv_part = disk_co_preadv_part,
@@ -82,8 +96,18 @@ static void job_over(void *opaque, int ret)
     result = ret;
 }
 
-static BlockJob *new_job(BlockDriverState *source, BlockDriverState *target,
-                         int64_t max_workers)
+static BlockJob *new_mirror(BlockDriverState *source,
+                            BlockDriverState *target)
+{
+    MirrorJobOptions options = {
+        .job_id = "job", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+    };
+
+    return mirror_job_create(source, target, &options, &error_abort);
+}
+
+static BlockJob *new_backup(BlockDriverState *source,
+                            BlockDriverState *target, int64_t max_workers)
 {
     BackupJobOptions options = {
         .job_id = "job", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
@@ -93,14 +117,24 @@ static BlockJob *new_job(BlockDriverState *source, BlockDriverState *target,
     return backup_job_create(source, target, &options, &error_abort);
 }
 
-/* How many reads of the job were in flight. */
-static int run_job(int64_t max_workers)
+static bool is_ready(BlockJob *job)
+{
+    JOB_LOCK_GUARD();
+    return result == 1 && job_is_ready_locked(&job->job);
+}
+
+/*
+ * How many reads of the job were in flight: of a backup with @max_workers, or
+ * of a mirror.
+ */
+static int run_job(bool mirror, int64_t max_workers)
 {
     BlockDriverState *source = open_node("driver=disk,node-name=source,"
                                          "read-only=on");
     BlockDriverState *target = open_node("driver=null-co,node-name=target,"
                                          "size=256M");
-    BlockJob *job = new_job(source, target, max_workers);
+    BlockJob *job = mirror ? new_mirror(source, target) :
+                    new_backup(source, target, max_workers);
 
     most = 0;
     bytes_read = 0;
@@ -108,6 +142,9 @@ static int run_job(int64_t max_workers)
     job_start(&job->job);
     while (result == 1) {
         aio_poll(qemu_get_aio_context(), true);
+        if (is_ready(job)) {
+            job_cancel_sync(&job->job, false);
+        }
     }
     g_assert_cmpint(result, ==, 0);
     g_assert_cmpint(in_flight, ==, 0);
@@ -120,22 +157,24 @@ static int run_job(int64_t max_workers)
 static void test_busy(void)
 {
     sleeps = false;
-    g_assert_cmpint(run_job(0), <=, 4);
+    g_assert_cmpint(run_job(false, 0), <=, 4);
+    g_assert_cmpint(run_job(true, 0), <=, 4);
 }
 
 static void test_sleeps(void)
 {
     sleeps = true;
-    g_assert_cmpint(run_job(0), >=, 12);
+    g_assert_cmpint(run_job(false, 0), >=, 12);
+    g_assert_cmpint(run_job(true, 0), >=, 12);
 }
 
 /* What the user allows is the most. */
 static void test_max(void)
 {
     sleeps = true;
-    g_assert_cmpint(run_job(3), ==, 3);
+    g_assert_cmpint(run_job(false, 3), ==, 3);
     sleeps = false;
-    g_assert_cmpint(run_job(1), ==, 1);
+    g_assert_cmpint(run_job(false, 1), ==, 1);
 }
 
 static int turns;
@@ -146,11 +185,45 @@ static void count_turn(EventNotifier *e)
     turns++;
 }
 
+/* Of the middle one of three images into the base. */
+static void run_commit(void)
+{
+    BlockDriverState *base = open_node("driver=null-co,node-name=base,"
+                                       "size=256M");
+    BlockDriverState *middle = open_node("driver=disk,node-name=middle");
+    BlockDriverState *top = open_node("driver=disk,node-name=top");
+    ChainJobOptions options = { .job_id = "job", .cb = job_over };
+    BlockJob *job;
+
+    bdrv_set_backing_hd(middle, base, &error_abort);
+    bdrv_set_backing_hd(top, middle, &error_abort);
+    job = commit_job_create(top, middle, base, &options, &error_abort);
+    result = 1;
+    job_start(&job->job);
+    while (result == 1) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_cmpint(result, ==, 0);
+    bdrv_unref(top);
+    bdrv_unref(middle);
+    bdrv_unref(base);
+}
+
+static void run_backup(void)
+{
+    run_job(false, 0);
+}
+
+static void run_mirror(void)
+{
+    run_job(true, 0);
+}
+
 /*
  * A descriptor that is ready all the time is served while the thread copies:
- * the job takes 50 ms at least, and gives way after 100 us and a copy.
+ * two copies last 100 us at least, and then it gives way.
  */
-static void test_turns(void)
+static void do_turns(void (*run)(void))
 {
     AioContext *ctx = qemu_get_aio_context();
     EventNotifier e;
@@ -158,14 +231,30 @@ static void test_turns(void)
     g_assert_cmpint(event_notifier_init(&e, true), ==, 0);
     aio_set_event_notifier(ctx, &e, count_turn, NULL, NULL);
     turns = 0;
+    reads = 0;
     sleeps = false;
     at_once = true;
-    run_job(0);
+    run();
     at_once = false;
-    g_test_message("%d turns", turns);
-    g_assert_cmpint(turns, >=, 50);
+    g_test_message("%d turns, %d reads", turns, reads);
+    g_assert_cmpint(turns, >=, reads / 8);
     aio_set_event_notifier(ctx, &e, NULL, NULL, NULL);
     event_notifier_cleanup(&e);
+}
+
+static void test_turns(void)
+{
+    do_turns(run_backup);
+}
+
+static void test_turns_mirror(void)
+{
+    do_turns(run_mirror);
+}
+
+static void test_turns_commit(void)
+{
+    do_turns(run_commit);
 }
 
 int main(int argc, char **argv)
@@ -178,5 +267,7 @@ int main(int argc, char **argv)
     g_test_add_func("/copy-window/sleeps", test_sleeps);
     g_test_add_func("/copy-window/max", test_max);
     g_test_add_func("/copy-window/turns", test_turns);
+    g_test_add_func("/copy-window/turns-mirror", test_turns_mirror);
+    g_test_add_func("/copy-window/turns-commit", test_turns_commit);
     return g_test_run();
 }
