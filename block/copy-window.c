@@ -14,10 +14,34 @@ static long thread_sleeps(void)
     return getrusage(RUSAGE_THREAD, &usage) < 0 ? 0 : usage.ru_nvcsw;
 }
 
+static int64_t process_cpu_ns(void)
+{
+    struct timespec ts;
+
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) < 0 ? 0 :
+           ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec;
+}
+
 void copy_window_begin(CopyMark *mark)
 {
     mark->ctx = qemu_get_current_aio_context();
     mark->sleeps = thread_sleeps();
+    mark->cpu_ns = process_cpu_ns();
+    mark->time_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+}
+
+void copy_window_judge(CopyWindow *w, bool slept, int64_t cpu_ns,
+                       int64_t time_ns, int cpus)
+{
+    w->busy = !slept;
+    if (!slept) {
+        w->size = MAX(w->size / 2, COPY_WINDOW_MIN);
+    } else if (cpu_ns >= time_ns * cpus / 2) {
+        /* Workers copy; what is ready keeps each processor busy. */
+        w->size = MAX(w->size / 2, COPY_WINDOW_MIN * MAX(cpus, 1));
+    } else {
+        w->size = MIN(w->size * 2, COPY_WINDOW_MAX);
+    }
 }
 
 void copy_window_end(CopyWindow *w, const CopyMark *mark)
@@ -26,12 +50,10 @@ void copy_window_end(CopyWindow *w, const CopyMark *mark)
         /* The job has moved: these are two threads. */
         return;
     }
-    w->busy = mark->sleeps == thread_sleeps();
-    if (w->busy) {
-        w->size = MAX(w->size / 2, COPY_WINDOW_MIN);
-    } else {
-        w->size = MIN(w->size * 2, COPY_WINDOW_MAX);
-    }
+    copy_window_judge(w, mark->sleeps != thread_sleeps(),
+                      process_cpu_ns() - mark->cpu_ns,
+                      qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - mark->time_ns,
+                      g_get_num_processors());
 }
 
 /*

@@ -7,7 +7,8 @@
  * cache, more of them are only a longer queue, in which the requests of others
  * wait.  The window tells these cases apart: the thread has not slept from the
  * beginning of a copy to its end if it had work all that time, and then fewer
- * copies are enough; else more may help.
+ * copies are enough.  The same holds where worker threads do the copying and keep
+ * the processors busy.  Else more may help.
  *
  * All of it belongs to the coroutines of one job, in one AioContext at a time.
  */
@@ -37,6 +38,8 @@ typedef struct CopyWindow {
 typedef struct CopyMark {
     AioContext *ctx;
     long sleeps;                /* of the thread, until then */
+    int64_t cpu_ns;             /* of the process */
+    int64_t time_ns;
 } CopyMark;
 
 /* A job begins with the fewest. */
@@ -65,6 +68,13 @@ static inline void copy_window_reset_turns(CopyWindow *w)
 {
     w->turn_after_ns = COPY_WINDOW_TURN_NS;
 }
+
+/*
+ * A copy has ended, in which the thread has slept, or not; in @time_ns the
+ * process used @cpu_ns of @cpus processors.
+ */
+void copy_window_judge(CopyWindow *w, bool slept, int64_t cpu_ns,
+                       int64_t time_ns, int cpus);
 
 /* One copy begins, and ends. */
 void copy_window_begin(CopyMark *mark);

@@ -7,6 +7,7 @@
 #include "block/backup.h"
 #include "block/block_int.h"
 #include "block/blockjob.h"
+#include "block/copy-window.h"
 #include "block/mirror.h"
 #include "block/stream.h"
 #include "qemu/main-loop.h"
@@ -168,6 +169,33 @@ static void test_sleeps(void)
     g_assert_cmpint(run_job(true, 0), >=, 12);
 }
 
+/* Of four processors, in one second, half of them or a little less busy. */
+static void test_workers(void)
+{
+    CopyWindow w;
+    int i;
+
+    copy_window_init(&w);
+    for (i = 0; i < 20; i++) {
+        copy_window_judge(&w, true, 2 * NANOSECONDS_PER_SECOND - 1,
+                          NANOSECONDS_PER_SECOND, 4);
+        g_assert_false(w.busy);
+    }
+    g_assert_cmpint(w.size, ==, COPY_WINDOW_MAX);
+    for (i = 0; i < 20; i++) {
+        copy_window_judge(&w, true, 2 * NANOSECONDS_PER_SECOND,
+                          NANOSECONDS_PER_SECOND, 4);
+        g_assert_false(w.busy);
+    }
+    g_assert_cmpint(w.size, ==, 4 * COPY_WINDOW_MIN);
+    for (i = 0; i < 20; i++) {
+        copy_window_judge(&w, false, NANOSECONDS_PER_SECOND,
+                          NANOSECONDS_PER_SECOND, 4);
+        g_assert_true(w.busy);
+    }
+    g_assert_cmpint(w.size, ==, COPY_WINDOW_MIN);
+}
+
 /* What the user allows is the most. */
 static void test_max(void)
 {
@@ -265,6 +293,7 @@ int main(int argc, char **argv)
     bdrv_register(&bdrv_disk);
     g_test_add_func("/copy-window/busy", test_busy);
     g_test_add_func("/copy-window/sleeps", test_sleeps);
+    g_test_add_func("/copy-window/workers", test_workers);
     g_test_add_func("/copy-window/max", test_max);
     g_test_add_func("/copy-window/turns", test_turns);
     g_test_add_func("/copy-window/turns-mirror", test_turns_mirror);
