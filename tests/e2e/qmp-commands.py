@@ -46,13 +46,16 @@ def test_none_left_out(daemon):
 
 
 def test_each_is_used(daemon):
+    """Each command, and each event."""
     text = ''
     for name in glob.glob(os.path.join(HERE, '*.py')):
         with open(name, encoding='utf-8') as file:
             text += file.read()
-    unused = [name for name in commands(daemon)
+    events = [info['name'] for info in daemon.cmd('query-qmp-schema')
+              if info['meta-type'] == 'event']
+    unused = [name for name in list(commands(daemon)) + events
               if not re.search(r"['\"]%s['\"]" % re.escape(name), text)]
-    assert not unused, unused
+    assert events and not unused, unused
 
 
 def refused(daemon, command, error_class, words, **arguments):
@@ -131,10 +134,48 @@ def test_block_job_change(daemon):
     daemon.qmp.wait_event('BLOCK_JOB_COMPLETED')
 
 
+def test_io_error(daemon):
+    """A load on a disk that is full for one write."""
+    daemon.cmd('blockdev-add', {
+        'driver': 'blkdebug', 'node-name': 'full',
+        'image': {'driver': 'null-co', 'size': 1 << 20},
+        'inject-error': [{'event': 'none', 'iotype': 'write', 'errno': 28,
+                          'once': True}]})
+    daemon.cmd('object-add', {
+        'qom-type': 'load', 'id': 'l', 'node-name': 'full', 'read-percent': 0,
+        'werror': 'ignore'})
+    data = daemon.qmp.wait_event('BLOCK_IO_ERROR')['data']
+    daemon.cmd('object-del', id='l')
+    assert data['qom-path'] == '/objects/l' and data['node-name'] == 'full'
+    assert data['operation'] == 'write' and data['action'] == 'ignore', data
+    daemon.cmd('blockdev-del', {'node-name': 'full'})
+
+
+def test_image_corrupted(daemon):
+    """A VMDK whose last grain is cut off is copied."""
+    image = os.path.join(FOLDER, 'cut.vmdk')
+    run(IMG, 'create', '-q', '-f', 'vmdk', image, '4M')
+    run(IMG, 'bench', '-q', '-w', '-c', '1', '-s', '128k', '-f', 'vmdk', image)
+    os.truncate(image, os.path.getsize(image) - 65536)
+    daemon.cmd('blockdev-add', {
+        'driver': 'vmdk', 'node-name': 'cut', 'read-only': True,
+        'file': {'driver': 'file', 'filename': image}})
+    daemon.cmd('blockdev-add', {'driver': 'null-co', 'node-name': 'copy',
+                                'size': 4 << 20})
+    daemon.cmd('blockdev-backup', {'job-id': 'b', 'device': 'cut',
+                                   'target': 'copy', 'sync': 'full'})
+    data = daemon.qmp.wait_event('BLOCK_IMAGE_CORRUPTED')['data']
+    assert data['node-name'] == 'cut' and data['fatal'] is False, data
+    assert 'error' in daemon.qmp.wait_job('b')['data']
+    for name in ('cut', 'copy'):
+        daemon.cmd('blockdev-del', {'node-name': name})
+
+
 def main():
     daemon = Daemon(OURS, FOLDER)
     for test in (test_none_left_out, test_each_is_used, test_qom_list_get,
-                 test_change_backing_file, test_block_job_change):
+                 test_change_backing_file, test_block_job_change,
+                 test_io_error, test_image_corrupted):
         name = test.__name__[5:]
         try:
             why = test(daemon)
