@@ -8,15 +8,19 @@ resumed, slowed down, moved to an iothread, completed and cancelled at random;
 afterwards the graph must be as before.  The same with streams, commits, backups
 and mirrors, one or two at once, on a chain of images whose top is under load,
 and which gets a new top when it has become short.  KILLS times for each kind of
-job the daemon is killed while it runs: the source must be what was flushed, and
-a target whose job was told to have completed must be whole.
+job the daemon is killed while it runs, every other time while an NBD client
+writes and flushes: the source must be what was flushed, and a target whose job
+was told to have completed must be whole.
 """
 
 import os
 import random
+import struct
 import sys
+import threading
 import time
 
+from nbd_wire import FLUSH, WRITE, Client
 from qsd import Daemon, QmpError, run
 
 DAEMON, IMG, IO, FOLDER = sys.argv[1:5]
@@ -336,6 +340,73 @@ def chain_cycles():
     return '%d jobs, %d refused' % (started, refused)
 
 
+class Writer(threading.Thread):
+    """A client that writes blocks, and flushes, until the daemon has gone."""
+
+    SIZE = 4096
+
+    def __init__(self, daemon, node):
+        super().__init__()
+        socket = path('nbd.sock')
+        daemon.cmd('nbd-server-start', {'addr': {
+            'type': 'unix', 'data': {'path': socket}}})
+        daemon.cmd('block-export-add', {
+            'type': 'nbd', 'id': 'e', 'node-name': node, 'name': 'disk',
+            'writable': True})
+        self.client = Client(socket).go()
+        self.rng = random.Random(rng.random())
+        self.flushed = {}                       # what a block must be,
+        self.since = {}                         # or, as well, may be
+        self.failed = None
+
+    def simple(self, *request):
+        self.client.request(*request)
+        error = struct.unpack('>IIQ', self.client.read(16))[1]
+        if error:
+            self.failed = 'request %s: error %d' % (request[:3], error)
+            raise EOFError
+
+    def run(self):
+        try:
+            while True:
+                for _ in range(self.rng.randrange(1, 8)):
+                    block = self.rng.randrange(MIB * 1048576 // self.SIZE)
+                    value = self.rng.randrange(128, 256)
+                    self.since.setdefault(block, []).append(value)
+                    self.simple(WRITE, block * self.SIZE, self.SIZE,
+                                bytes([value]) * self.SIZE)
+                self.simple(FLUSH, 0, 0)
+                for block, values in self.since.items():
+                    self.flushed[block] = values[-1]
+                self.since = {}
+        except (EOFError, OSError):
+            pass
+
+    def check(self, old, new):
+        """The files' data, raw, from before and after."""
+        self.join(30)
+        if self.failed or self.is_alive():
+            raise RuntimeError(self.failed or 'the client hangs')
+        with open(old, 'rb') as before, open(new, 'rb') as after:
+            for block in range(MIB * 1048576 // self.SIZE):
+                was, now = before.read(self.SIZE), after.read(self.SIZE)
+                if block in self.flushed:
+                    was = bytes([self.flushed[block]]) * self.SIZE
+                allowed = [was] + [bytes([v]) * self.SIZE
+                                   for v in self.since.get(block, ())]
+                if now not in allowed:
+                    raise RuntimeError('block %d is %s..., not %s...' % (
+                        block, now[:8], [a[:8] for a in allowed]))
+        return len(self.flushed)
+
+
+def check_written(writer, fmt, name, old):
+    """The image has what the writer has flushed."""
+    new = path('now')
+    run(IMG, 'convert', '-f', fmt, '-O', 'raw', path(name), new)
+    return writer.check(old, new)
+
+
 def compare(fmt, name):
     run(IMG, 'compare', '-q', '-f', fmt, '-F', fmt, path('reference'),
         path(name))
@@ -343,14 +414,21 @@ def compare(fmt, name):
 
 def kill(fmt, kind):
     """The number of jobs that had completed."""
-    completed = 0
-    for _ in range(KILLS):
+    completed = written = 0
+    for i in range(KILLS):
         make_images(fmt)
         run('cp', path('source'), path('reference'))
+        run(IMG, 'convert', '-f', fmt, '-O', 'raw', path('source'),
+            path('old'))
         daemon = Daemon(DAEMON, FOLDER)
+        writer = None
         try:
             open_nodes(daemon, fmt)
+            if i % 2:
+                writer = Writer(daemon, 'source')
             start(daemon, kind)
+            if writer:
+                writer.start()
             time.sleep(rng.random() * 0.1)
             told = [e for e in iter(lambda: daemon.qmp.receive(0.0001), None)
                     if e['event'] in ('BLOCK_JOB_COMPLETED',
@@ -360,11 +438,17 @@ def kill(fmt, kind):
             daemon.cleanup()
         if fmt == 'vmdk':
             run(IMG, 'check', '-q', '-f', fmt, path('source'))
-        compare(fmt, 'source')
+        if writer:
+            written += check_written(writer, fmt, 'source', path('old'))
+        else:
+            compare(fmt, 'source')
         if told:
             completed += 1
-            compare(fmt, 'target')
-    return '%d of %d had ended' % (completed, KILLS)
+            # A mirror that is READY follows the writer.
+            if kind == 'backup' or not writer:
+                compare(fmt, 'target')
+    return '%d of %d had ended; %d blocks were flushed' % (completed, KILLS,
+                                                           written)
 
 
 def make_chain():
@@ -383,10 +467,11 @@ def make_chain():
 
 def kill_chain(kind):
     """Whatever happened, top is what it was."""
-    ended = 0
-    for _ in range(KILLS):
+    ended = written = 0
+    for i in range(KILLS):
         make_chain()
         daemon = Daemon(DAEMON, FOLDER)
+        writer = None
         try:
             daemon.cmd('blockdev-add', {
                 'driver': 'vmdk', 'node-name': 'top',
@@ -394,21 +479,29 @@ def kill_chain(kind):
                 'backing': {'driver': 'vmdk', 'node-name': 'middle',
                             'file': {'driver': 'file',
                                      'filename': path('middle')}}})
+            if i % 2:
+                writer = Writer(daemon, 'top')
             arguments = {'job-id': 'job', 'device': 'top',
                          'speed': rng.choice((0, 1 << 24))}
             if kind == 'commit below':
                 arguments['top-node'] = 'middle'
             daemon.cmd('block-stream' if kind == 'stream' else 'block-commit',
                        arguments)
+            if writer:
+                writer.start()
             time.sleep(rng.random() * 0.1)
             ended += not daemon.cmd('query-jobs')
             daemon.kill()
         finally:
             daemon.cleanup()
         run(IMG, 'check', '-q', '-f', 'vmdk', path('top'))
-        run(IMG, 'compare', '-q', '-f', 'vmdk', '-F', 'raw', path('top'),
-            path('reference'))
-    return '%d of %d had ended' % (ended, KILLS)
+        if writer:
+            written += check_written(writer, 'vmdk', 'top', path('reference'))
+        else:
+            run(IMG, 'compare', '-q', '-f', 'vmdk', '-F', 'raw', path('top'),
+                path('reference'))
+    return '%d of %d had ended; %d blocks were flushed' % (ended, KILLS,
+                                                           written)
 
 
 def report(name, function, *arguments):
