@@ -218,8 +218,8 @@ static int64_t coroutine_fn mirror_classify(MirrorOp *op)
 }
 
 /*
- * The next pass over the disk begins.  Writers that leave more than half of what
- * it was before write too fast for a job that gives them all these turns.
+ * The next pass over the disk begins.  Writers that leave more than half of
+ * what was dirty before write too fast for a job that gives them these turns.
  */
 static void mirror_begin_pass(MirrorBlockJob *s)
 {

@@ -7,8 +7,8 @@
  * cache, more of them are only a longer queue, in which the requests of others
  * wait.  The window tells these cases apart: the thread has not slept from the
  * beginning of a copy to its end if it had work all that time, and then fewer
- * copies are enough.  The same holds where worker threads do the copying and keep
- * the processors busy.  Else more may help.
+ * copies are enough.  The same holds where worker threads do the copying and
+ * keep the processors busy.  Else more may help.
  *
  * All of it belongs to the coroutines of one job, in one AioContext at a time.
  */
