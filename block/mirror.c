@@ -219,14 +219,14 @@ static int64_t coroutine_fn mirror_classify(MirrorOp *op)
 
 /*
  * The next pass over the disk begins.  Writers that leave more than half of
- * what was dirty before write too fast for a job that gives them these turns.
+ * what was dirty before write too fast for a job that gives way to them.
  */
 static void mirror_begin_pass(MirrorBlockJob *s)
 {
     int64_t dirty = bdrv_get_dirty_count(s->dirty_bitmap);
 
     if (dirty > s->pass_dirty / 2) {
-        copy_window_lengthen_turns(&s->window);
+        copy_window_hurry(&s->window);
     }
     s->pass_dirty = dirty;
 }
@@ -274,6 +274,7 @@ static void coroutine_fn mirror_iteration(MirrorBlockJob *s)
     op->bytes = QEMU_ALIGN_UP(bytes, s->granularity);
     /* What it waits for may have copied it: that costs a copy, no more. */
     mirror_op_begin(op);
+    qatomic_inc(&s->in_flight);
     bdrv_reset_dirty_bitmap(s->dirty_bitmap, offset, bytes);
     pnum = mirror_classify(op);
     if (pnum < bytes) {
@@ -284,7 +285,6 @@ static void coroutine_fn mirror_iteration(MirrorBlockJob *s)
     block_job_ratelimit_processed_bytes(&s->common, op->zeroes ? 0 : pnum);
     s->bytes_in_flight += pnum;
     s->copies_in_flight += !op->zeroes;
-    qatomic_inc(&s->in_flight);
     qemu_coroutine_enter(qemu_coroutine_create(mirror_copy_entry, op));
 }
 
@@ -376,7 +376,7 @@ static int coroutine_fn mirror_loop(MirrorBlockJob *s)
             qatomic_set(&s->active, true);
         }
         if (mirror_is_clean(s)) {
-            copy_window_reset_turns(&s->window);
+            copy_window_relax(&s->window);
             ret = mirror_become_ready(s);
             if (ret == 0 && mirror_should_end(s) &&
                 qatomic_read(&s->active)) {

@@ -29,6 +29,7 @@
 
 typedef struct CopyWindow {
     int size;
+    int min;                    /* size is that at least */
     bool busy;                  /* the thread did the last copy itself */
     int64_t turn_ns;            /* when others had their last turn */
     int64_t turn_after_ns;      /* and how long after it they have the next */
@@ -47,6 +48,7 @@ static inline void copy_window_init(CopyWindow *w)
 {
     *w = (CopyWindow) {
         .size = COPY_WINDOW_MIN,
+        .min = COPY_WINDOW_MIN,
         .turn_after_ns = COPY_WINDOW_TURN_NS,
     };
 }
@@ -54,18 +56,23 @@ static inline void copy_window_init(CopyWindow *w)
 /* Copies that may be in flight, of @max that the user allows. */
 static inline int copy_window_size(const CopyWindow *w, int max)
 {
-    return MIN(w->size, max);
+    return MIN(MAX(w->size, w->min), max);
 }
 
-/* Others make work for the job faster than it copies: half as many turns. */
-static inline void copy_window_lengthen_turns(CopyWindow *w)
+/*
+ * Others make work for the job faster than it copies: more copies are in
+ * flight, and others have fewer turns.
+ */
+static inline void copy_window_hurry(CopyWindow *w)
 {
-    w->turn_after_ns = MIN(w->turn_after_ns * 2, COPY_WINDOW_TURN_MAX_NS);
+    w->min = MIN(w->min * 4, COPY_WINDOW_MAX);
+    w->turn_after_ns = MIN(w->turn_after_ns * 8, COPY_WINDOW_TURN_MAX_NS);
 }
 
 /* It has caught up with them. */
-static inline void copy_window_reset_turns(CopyWindow *w)
+static inline void copy_window_relax(CopyWindow *w)
 {
+    w->min = COPY_WINDOW_MIN;
     w->turn_after_ns = COPY_WINDOW_TURN_NS;
 }
 
