@@ -98,7 +98,7 @@ def io_configs():
         ('raw', 'raw', make_raw, 'io_uring', 'writeback', 'disk', {}),
         ('sparse', 'vmdk', sparse, 'native', 'none', 'disk', {}),
         ('sparse', 'vmdk', sparse, 'native', 'none', 'tmpfs', {}),
-        ('sparse', 'vmdk', sparse, 'io_uring', 'none', 'tmpfs', {}),
+        ('sparse', 'vmdk', sparse, 'io_uring', 'none', 'disk', {}),
         ('sparse', 'vmdk', sparse, 'io_uring', 'writethrough', 'disk', {}),
         ('sparse', 'vmdk', sparse, 'native', 'writeback', 'disk', {}),
         ('sparse', 'vmdk', sparse, 'native', 'writethrough', 'tmpfs', {}),
