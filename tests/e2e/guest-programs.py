@@ -162,7 +162,7 @@ def main():
     failed = False
     try:
         guest = Guest(FOLDER, [], memory='384M', programs=list(stripped()),
-                      modules=VSOCK + ('nbd',))
+                      modules=VSOCK + ('nbd',), libraries=['libnbd.so.0'])
     except Missing as error:
         print('SKIP:', error)
         sys.exit(77)

@@ -64,6 +64,15 @@ def module_file(folder, name):
     return found[0] if found else None
 
 
+def library_file(name):
+    """A library that programs load when they need it, or None."""
+    known = subprocess.run(['/sbin/ldconfig', '-p'], stdout=subprocess.PIPE,
+                           check=False).stdout.decode()
+    found = re.search(r'^\s+%s \(.*x86-64.*=> (\S+)' % re.escape(name), known,
+                      re.M)
+    return found and found[1]
+
+
 class Archive:
     """An initramfs: "newc" records."""
 
@@ -120,10 +129,10 @@ class Archive:
         return True
 
 
-def make_initramfs(path, folder, programs, modules):
+def make_initramfs(path, folder, programs, modules, libraries):
     """
-    @programs are more of them, @modules more of those in @folder, which are
-    not loaded.
+    @programs are more of them, with @libraries that none is linked with;
+    @modules are more of those in @folder, which are not loaded.
     """
     busybox = next((b for b in ('/bin/busybox', '/usr/bin/busybox')
                     if os.path.exists(b)), None)
@@ -138,6 +147,11 @@ def make_initramfs(path, folder, programs, modules):
     archive.program(mke2fs, 'bin/mke2fs.ext4')
     for program in programs:
         archive.program(program, 'bin/' + os.path.basename(program))
+    for name in libraries:
+        library = library_file(name)
+        if not library:
+            raise Missing('no library %s' % name)
+        archive.program(library, 'lib/' + name)
     loaded = [m for m in MODULES if archive.module(folder, m)]
     for name in modules:
         if not archive.module(folder, name):
@@ -155,17 +169,18 @@ class Guest:
     """
     The machine.  @disks are command line options; the guest knows the disks
     as vda, vdb, in their order.  @programs are files of this machine that it
-    has in /bin, @modules what it can load from /modules.
+    has in /bin, with @libraries; @modules is what it can load from /modules.
     """
 
     def __init__(self, folder, disks, cpus=2, timeout=120, memory='192M',
-                 programs=(), modules=()):
+                 programs=(), modules=(), libraries=()):
         kernel, module_folder = find_kernel()
         if not shutil.which(QEMU):
             raise Missing('no ' + QEMU)
         initramfs = os.path.join(folder, 'initramfs')
         if not os.path.exists(initramfs):
-            make_initramfs(initramfs, module_folder, programs, modules)
+            make_initramfs(initramfs, module_folder, programs, modules,
+                           libraries)
         self.timeout = timeout
         self.console = os.path.join(folder, 'console.log')
         self.log = open(os.path.join(folder, 'guest.log'), 'w+b')
