@@ -6,11 +6,19 @@ import os
 import platform
 import re
 import resource
+import signal
 import statistics
 import subprocess
+import sys
 import time
 
 MIB = 1 << 20
+
+
+def end_in_order():
+    """Signals end the program as Ctrl-C does: its files are removed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
 
 
 def run(*command):
