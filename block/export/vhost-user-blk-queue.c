@@ -149,7 +149,7 @@ static void queue_process(VuBlkQueue *q)
         budget = queue_take(q, budget);
     }
     defer_call_end();
-    if (!q->in_flight && budget < q->vq.num) {
+    if (!q->in_flight && q->awake.requests) {
         /* All of them were done at once. */
         aio_awake_idle(&q->awake, q->ctx);
     }
