@@ -268,6 +268,14 @@ void aio_poll_set_started(AioContext *ctx, bool started)
     }
 }
 
+/* Look at all descriptors, for up to @timeout ns; a system call. */
+static void aio_look(AioContext *ctx, AioHandlerList *ready, int64_t timeout)
+{
+    ctx->nonblocking_since = 0;
+    ctx->look_next = false;
+    ctx->fdmon_ops->wait(ctx, ready, timeout);
+}
+
 /* Ask all, those that have only a descriptor, too: that is a system call. */
 static bool aio_ask_all(AioContext *ctx, AioHandlerList *ready)
 {
@@ -275,9 +283,7 @@ static bool aio_ask_all(AioContext *ctx, AioHandlerList *ready)
         return true;
     }
     if (qatomic_read(&ctx->n_plain_fds)) {
-        ctx->nonblocking_since = 0;
-        ctx->look_next = false;
-        ctx->fdmon_ops->wait(ctx, ready, 0);
+        aio_look(ctx, ready, 0);
     }
     return !QLIST_EMPTY(ready);
 }
@@ -387,14 +393,12 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
     }
 
     if (timeout || need_wait || aio_time_to_look(ctx)) {
-        ctx->nonblocking_since = 0;
-        ctx->look_next = false;
         aio_poll_set_started(ctx, false);
         if (timeout) {
             /* Notifications are on again: what came before is seen here. */
             timeout = aio_ask_poll_handlers(ctx, ready) ? 0 : timeout;
         }
-        ctx->fdmon_ops->wait(ctx, ready, timeout);
+        aio_look(ctx, ready, timeout);
     }
     if (adaptive) {
         aio_adjust_poll_time(ctx,
