@@ -53,7 +53,7 @@ void copy_window_end(CopyWindow *w, const CopyMark *mark)
     copy_window_judge(w, mark->sleeps != thread_sleeps(),
                       process_cpu_ns() - mark->cpu_ns,
                       qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - mark->time_ns,
-                      g_get_num_processors());
+                      qemu_processors());
 }
 
 /*

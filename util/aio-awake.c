@@ -7,14 +7,8 @@
 
 static bool may_stay_awake(AioContext *ctx)
 {
-    static int processors;      /* atomic; 0: not known yet */
-    int n = qatomic_read(&processors);
-
-    if (!n) {
-        n = g_get_num_processors();
-        qatomic_set(&processors, n);
-    }
-    return n > 1 && (ctx->poll_max_ns || ctx == qemu_get_aio_context());
+    return qemu_processors() > 1 &&
+           (ctx->poll_max_ns || ctx == qemu_get_aio_context());
 }
 
 void aio_awake_idle(AioAwake *a, AioContext *ctx)

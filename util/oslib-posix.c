@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/atomic.h"
 
 void *qemu_try_memalign(size_t alignment, size_t size)
 {
@@ -117,4 +118,16 @@ ssize_t qemu_read_full(int fd, void *buf, size_t count)
         done += ret;
     }
     return done;
+}
+
+int qemu_processors(void)
+{
+    static int processors;      /* atomic; 0: not known yet */
+    int n = qatomic_read(&processors);
+
+    if (!n) {
+        n = g_get_num_processors();
+        qatomic_set(&processors, n);
+    }
+    return n;
 }

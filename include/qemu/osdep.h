@@ -146,4 +146,7 @@ int qemu_close(int fd);
 ssize_t qemu_write_full(int fd, const void *buf, size_t count);
 ssize_t qemu_read_full(int fd, void *buf, size_t count);
 
+/* How many this process may use; the kernel is asked once.  Any thread. */
+int qemu_processors(void);
+
 #endif
