@@ -56,7 +56,7 @@ void coroutine_fn mirror_op_end(MirrorOp *op)
     qemu_co_queue_restart_all(&op->waiting);
 }
 
-/* Who waits for the rest may go on. */
+/* Writers that wait for the rest go on. */
 static void coroutine_fn mirror_op_shorten(MirrorOp *op, int64_t bytes)
 {
     QEMU_LOCK_GUARD(&op->s->lock);
@@ -146,10 +146,10 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     CopyMark mark;
     int ret;
 
-    copy_window_begin(&mark);
     if (op->zeroes) {
         ret = mirror_copy_zeroes(op, bytes);
     } else {
+        copy_window_begin(&mark);
         ret = mirror_copy_data(op, bytes, &is_read);
         copy_window_end(&s->window, &mark);
     }

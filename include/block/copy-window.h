@@ -29,7 +29,7 @@
 
 typedef struct CopyWindow {
     int size;
-    int min;                    /* size is that at least */
+    int min;                    /* so many may be in flight in any case */
     bool busy;                  /* the thread did the last copy itself */
     int64_t turn_ns;            /* when others had their last turn */
     int64_t turn_after_ns;      /* and how long after it they have the next */
