@@ -15,7 +15,6 @@ was told to have completed must be whole.
 
 import os
 import random
-import struct
 import sys
 import threading
 import time
@@ -361,7 +360,7 @@ class Writer(threading.Thread):
 
     def simple(self, *request):
         self.client.request(*request)
-        error = struct.unpack('>IIQ', self.client.read(16))[1]
+        error = self.client.simple()
         if error:
             self.failed = 'request %s: error %d' % (request[:3], error)
             raise EOFError
