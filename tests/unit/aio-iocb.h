@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What an iocb of Linux AIO asks for: for kernels that are part of a test. */
+/* Kernels that are part of a test read here what an iocb asks for. */
 #ifndef TESTS_UNIT_AIO_IOCB_H
 #define TESTS_UNIT_AIO_IOCB_H
 

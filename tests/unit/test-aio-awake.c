@@ -44,7 +44,7 @@ static void watch_begin(void)
 {
     event_notifier_init(&later, false);
     aio_set_event_notifier(ctx, &later, later_cb, NULL, NULL);
-    /* Whatever there was is over. */
+    /* Handlers have seen all that came before. */
     while (aio_poll(ctx, false)) {
     }
     real_ops = ctx->fdmon_ops;
@@ -142,7 +142,7 @@ static void test_sleeps_again(void)
     g_assert_cmpint(sleeps, >=, 1);
     g_assert_cmpint(used, <, 100 * SCALE_MS);
 
-    /* One that was not told to stay awake looks no more. */
+    /* A loop that was not told to stay awake looks no more. */
     before = looks;
     event_notifier_set(&later);
     while (!signals) {

@@ -206,7 +206,7 @@ static void test_after_hole(void)
     blk_unref(blk);
 }
 
-/* What this process turns to zeroes is not taken for data from memory. */
+/* The node forgets that there was data where this process writes zeroes. */
 static void test_after_hole_zeroed(void)
 {
     BlockBackend *blk;

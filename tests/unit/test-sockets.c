@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What accepting a connection says, so that no server spins. */
+/* socket_accept() tells a server when it must wait, so that none spins. */
 #include "qemu/osdep.h"
 #include <fcntl.h>
 #include <poll.h>
