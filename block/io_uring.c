@@ -68,6 +68,7 @@ struct LuringState {
 
     QEMUBH *completion_bh;
     bool bh_scheduled;
+    bool reaping;               /* delivers completions; see luring_is_due() */
 
     /* The budget of this dispatch (L8). */
     unsigned budget;            /* completions that are left */
@@ -375,7 +376,9 @@ static void luring_reap(LuringState *s)
 
     do {
         defer_call_begin();
+        s->reaping = true;
         events = luring_reap_events(s);
+        s->reaping = false;
         if (luring_has_pending(s)) {
             /* Requests that were blocked have no deferred call yet. */
             defer_call(luring_deferred_fn, s);
@@ -523,7 +526,7 @@ static void luring_submit_pending(LuringState *s, unsigned depth)
     s->left = false;
     while (luring_has_pending(s) && !s->time_over) {
         bool had_events = luring_has_events(s) || luring_needs_enter(s);
-        unsigned count;
+        unsigned ready = io_uring_cq_ready(s->ring), count;
         int ret = -EBUSY;
 
         /* It is not known how a call of the event loop ended. */
@@ -540,7 +543,7 @@ static void luring_submit_pending(LuringState *s, unsigned depth)
             luring_block(s);
             return;
         }
-        if (luring_has_events(s)) {
+        if (io_uring_cq_ready(s->ring) != ready) {
             luring_charge_time(s);
         }
         if (!had_events) {
@@ -559,8 +562,8 @@ static void luring_submit(LuringState *s)
 
     set_luring_submit_depth(depth);
     luring_submit_pending(s, depth);
-    if (depth < LURING_SUBMIT_MAX_DEPTH && !luring_exhausted(s) &&
-        luring_has_events(s)) {
+    if (depth < LURING_SUBMIT_MAX_DEPTH && !s->reaping &&
+        !luring_exhausted(s) && luring_has_events(s)) {
         luring_reap(s);
     }
     set_luring_submit_depth(depth - 1);
@@ -605,6 +608,18 @@ static unsigned luring_max_batch(LuringState *s)
            LURING_DEFAULT_MAX_BATCH;
 }
 
+/*
+ * Must pending requests not wait for the end of the section?  In one that
+ * delivers completions the disk may have nothing else to do until it ends.
+ */
+static bool luring_is_due(LuringState *s)
+{
+    return s->in_queue >= luring_max_batch(s) ||
+           (s->reaping && !s->deadline_ns && luring_has_events(s) &&
+            s->in_queue >= DIV_ROUND_UP(s->in_queue + s->in_flight,
+                                        LURING_PASS_CALLS));
+}
+
 static void luring_do_submit(LuringRequest *req)
 {
     LuringState *s = req->s;
@@ -613,7 +628,7 @@ static void luring_do_submit(LuringRequest *req)
     if (s->blocked) {
         return;
     }
-    if (s->in_queue >= luring_max_batch(s)) {
+    if (luring_is_due(s)) {
         luring_submit(s);
         return;
     }

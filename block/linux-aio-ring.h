@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Linux AIO engine: the completion ring that the kernel shares with user space.
+ * Linux AIO engine: what the kernel reads and writes, the fields of an iocb and
+ * the completion ring that it shares with user space.
  */
 #ifndef BLOCK_LINUX_AIO_RING_H
 #define BLOCK_LINUX_AIO_RING_H
@@ -27,6 +28,38 @@ struct aio_ring {
 static inline struct aio_ring *laio_ring(io_context_t ctx)
 {
     return (struct aio_ring *)ctx;
+}
+
+/*
+ * Make @cb a request of @type for @qiov, which must stay as it is until the
+ * kernel has completed it.  A vector of one buffer is given as that buffer,
+ * since the kernel would have to fetch the vector.  No eventfd.  Any thread.
+ */
+static inline void laio_prep_iocb(struct iocb *cb, int fd, int type,
+                                  BdrvRequestFlags flags, QEMUIOVector *qiov,
+                                  uint64_t offset)
+{
+    if (type == QEMU_AIO_READ) {
+        io_prep_preadv(cb, fd, qiov->iov, qiov->niov, offset);
+    } else if (type == QEMU_AIO_FLUSH) {
+        io_prep_fdsync(cb, fd);
+        return;
+    } else {
+        assert(type == QEMU_AIO_WRITE || type == QEMU_AIO_ZONE_APPEND);
+#ifdef HAVE_IO_PREP_PWRITEV2
+        io_prep_pwritev2(cb, fd, qiov->iov, qiov->niov, offset,
+                         (flags & BDRV_REQ_FUA) ? RWF_DSYNC : 0);
+#else
+        assert(!(flags & BDRV_REQ_FUA));
+        io_prep_pwritev(cb, fd, qiov->iov, qiov->niov, offset);
+#endif
+    }
+    if (qiov->niov == 1) {
+        cb->aio_lio_opcode = type == QEMU_AIO_READ ? IO_CMD_PREAD
+                                                   : IO_CMD_PWRITE;
+        cb->u.c.buf = qiov->iov[0].iov_base;
+        cb->u.c.nbytes = qiov->iov[0].iov_len;
+    }
 }
 
 /*

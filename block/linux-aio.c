@@ -88,6 +88,7 @@ struct LinuxAioState {
 
     QEMUBH *completion_bh;
     bool bh_scheduled;
+    bool reaping;               /* delivers events; see laio_is_due() */
 
     /* The budget of this dispatch (L8); see laio_budget_begin(). */
     unsigned budget;            /* completions that are left */
@@ -319,35 +320,13 @@ static void laio_queue(LaioRequest *req)
     s->io_q.in_queue++;
 }
 
-/* For what is still to do.  A vector would have to be fetched by the kernel. */
+/* For what is still to do. */
 static void laio_prep(LaioRequest *req)
 {
-    struct iocb *cb = &req->iocb;
-    QEMUIOVector *qiov = req->done ? &req->tail : req->qiov;
-    uint64_t offset = req->offset + req->done;
-
-    if (req->type == QEMU_AIO_READ) {
-        io_prep_preadv(cb, req->fd, qiov->iov, qiov->niov, offset);
-    } else if (req->type == QEMU_AIO_FLUSH) {
-        io_prep_fdsync(cb, req->fd);
-    } else {
-        assert(req->type == QEMU_AIO_WRITE ||
-               req->type == QEMU_AIO_ZONE_APPEND);
-#ifdef HAVE_IO_PREP_PWRITEV2
-        io_prep_pwritev2(cb, req->fd, qiov->iov, qiov->niov, offset,
-                         (req->flags & BDRV_REQ_FUA) ? RWF_DSYNC : 0);
-#else
-        assert(!(req->flags & BDRV_REQ_FUA));
-        io_prep_pwritev(cb, req->fd, qiov->iov, qiov->niov, offset);
-#endif
-    }
-    if (req->type != QEMU_AIO_FLUSH && qiov->niov == 1) {
-        cb->aio_lio_opcode = req->type == QEMU_AIO_READ ? IO_CMD_PREAD
-                                                        : IO_CMD_PWRITE;
-        cb->u.c.buf = qiov->iov[0].iov_base;
-        cb->u.c.nbytes = qiov->iov[0].iov_len;
-    }
-    io_set_eventfd(cb, event_notifier_get_fd(&req->s->e));
+    laio_prep_iocb(&req->iocb, req->fd, req->type, req->flags,
+                   req->done ? &req->tail : req->qiov,
+                   req->offset + req->done);
+    io_set_eventfd(&req->iocb, event_notifier_get_fd(&req->s->e));
 }
 
 /* @bytes more were transferred, but not all: queue the rest (L7). */
@@ -456,7 +435,9 @@ static void laio_reap(LinuxAioState *s)
     do {
         defer_call_begin();
         laio_complete_rejected(s);
+        s->reaping = true;
         events = laio_reap_events(s);
+        s->reaping = false;
         if (!QSIMPLEQ_EMPTY(&s->io_q.pending)) {
             /* Requests that were blocked have no deferred call yet. */
             defer_call(laio_deferred_fn, s);
@@ -578,7 +559,7 @@ static void laio_reject_first(LinuxAioState *s, int error)
 static int laio_submit_batch(LinuxAioState *s, unsigned depth)
 {
     unsigned room = MIN(LAIO_MAX_EVENTS - s->io_q.in_flight, s->slice);
-    unsigned len = 0;
+    unsigned tail, len = 0;
     LaioRequest *req;
     int ret;
 
@@ -588,9 +569,10 @@ static int laio_submit_batch(LinuxAioState *s, unsigned depth)
         }
         s->iocbs[len++] = &req->iocb;
     }
+    tail = qatomic_read(&laio_ring(s->ctx)->tail);
     ret = io_submit(s->ctx, len, s->iocbs);
     trace_laio_submit(s, len, ret, depth);
-    if (laio_has_events(s)) {
+    if (tail != qatomic_read(&laio_ring(s->ctx)->tail)) {
         laio_charge_time(s, len);
     }
     return ret ? ret : -EAGAIN;
@@ -636,7 +618,7 @@ static void ioq_submit(LinuxAioState *s)
 
     set_ioq_submit_depth(depth);
     laio_submit_pending(s, depth);
-    if (depth < IOQ_SUBMIT_MAX_DEPTH && !laio_exhausted(s) &&
+    if (depth < IOQ_SUBMIT_MAX_DEPTH && !s->reaping && !laio_exhausted(s) &&
         (!QSIMPLEQ_EMPTY(&s->rejected) || laio_has_events(s))) {
         laio_reap(s);
     }
@@ -658,6 +640,20 @@ static unsigned laio_max_batch(LinuxAioState *s, uint64_t dev_max_batch)
     return MIN(MIN_NON_ZERO(dev_max_batch, max_batch), LAIO_MAX_EVENTS);
 }
 
+/*
+ * Must pending requests not wait for the end of the section?  In one that
+ * delivers completions the disk may have nothing else to do until it ends.  (A
+ * kernel that completes requests within the call is no disk that waits.)
+ */
+static bool laio_is_due(LinuxAioState *s, unsigned max_batch)
+{
+    unsigned all = s->io_q.in_queue + s->io_q.in_flight;
+
+    return s->io_q.in_queue >= max_batch ||
+           (s->reaping && !s->deadline_ns && laio_has_events(s) &&
+            s->io_q.in_queue >= DIV_ROUND_UP(all, LAIO_PASS_CALLS));
+}
+
 static void laio_do_submit(LaioRequest *req)
 {
     LinuxAioState *s = req->s;
@@ -667,7 +663,7 @@ static void laio_do_submit(LaioRequest *req)
     if (s->io_q.blocked) {
         return;
     }
-    if (s->io_q.in_queue >= req->max_batch) {
+    if (laio_is_due(s, req->max_batch)) {
         ioq_submit(s);
         return;
     }

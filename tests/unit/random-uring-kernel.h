@@ -139,6 +139,13 @@ static void uk_reset(uint64_t seed)
     }
 }
 
+/* A disk that does as it is told, later. */
+static void uk_asynchronous(void)
+{
+    memset(uk.odds, 0, sizeof(uk.odds));
+    uk.shared = false;
+}
+
 /* Requests that complete within the call, all but the first ones. */
 static void uk_storm(void)
 {
@@ -344,6 +351,14 @@ static void uk_complete_late(unsigned i)
     uk.late[i] = uk.late[uk.nb_late];
     uk.taskrun[i] = uk.taskrun[uk.nb_late];
     uk_complete(&sqe);
+}
+
+static void uk_complete_all(void)
+{
+    while (uk.nb_late) {
+        uk_complete_late(0);
+    }
+    uk_sync_fd();
 }
 
 /* The kernel completes what it held back until the process calls. */

@@ -351,6 +351,59 @@ static void test_batches(void)
     check_idle();
 }
 
+/*
+ * What the coroutines of one pass queue goes to a disk in LAIO_PASS_CALLS
+ * parts: it has the first while the last is prepared.
+ */
+static void test_parts(void)
+{
+    Worker what = reader, w[4 * LAIO_PASS_CALLS];
+    unsigned n = ARRAY_SIZE(w);
+
+    what.requests = 3;
+    mock_reset();
+    workers_start(w, n, what);
+    g_assert_cmpuint(mock.calls, ==, 1);
+    mock.calls = mock.largest_batch = 0;
+    mock_complete(mock.last, n);
+    while (mock.requests < 2 * n) {
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpuint(mock.calls, ==, LAIO_PASS_CALLS);
+    g_assert_cmpuint(mock.largest_batch, ==, n / LAIO_PASS_CALLS);
+
+    /* Not where the disk has the greater part of them. */
+    mock.calls = 0;
+    mock_complete(mock.last, n / LAIO_PASS_CALLS);
+    while (mock.requests < 2 * n + n / LAIO_PASS_CALLS) {
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpuint(mock.calls, ==, 1);
+    while (n_unfinished) {
+        mock_complete(mock.last, n);
+        aio_poll(ctx, true);
+    }
+    check_idle();
+}
+
+/* A kernel that completes them within the call is given whole batches. */
+static void test_no_parts(void)
+{
+    Worker what = reader, w[2 * LAIO_DEFAULT_MAX_BATCH];
+
+    /* The first are completed later, so that a dispatch wakes coroutines. */
+    what.requests = 16;
+    mock_reset();
+    workers_start(w, ARRAY_SIZE(w), what);
+    mock_complete(mock.last, ARRAY_SIZE(w));
+    mock.sync = mock.no_signal = true;
+    poll_until_finished();
+    g_assert_cmpuint(mock.requests, ==, ARRAY_SIZE(w) * what.requests);
+    g_assert_cmpuint(mock.calls, <=,
+                     mock.requests / LAIO_DEFAULT_MAX_BATCH + 2);
+    check_idle();
+}
+
 static int refuse_all_calls(void)
 {
     return -EAGAIN;
@@ -448,6 +501,8 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/short/append", test_short_append);
     g_test_add_func("/linux-aio/short/disk-full", test_disk_full);
     g_test_add_func("/linux-aio/batches", test_batches);
+    g_test_add_func("/linux-aio/batches/parts", test_parts);
+    g_test_add_func("/linux-aio/batches/no-parts", test_no_parts);
     g_test_add_func("/linux-aio/batches/limits", test_batch_limits);
     g_test_add_func("/linux-aio/unplugged", test_unplugged);
     g_test_add_func("/linux-aio/many", test_many);
