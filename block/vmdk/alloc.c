@@ -18,7 +18,7 @@
  * for the same table.
  */
 #include "qemu/osdep.h"
-#include "block/vmdk/vmdk.h"
+#include "block/vmdk/format.h"
 #include "trace/trace-block.h"
 
 typedef QSIMPLEQ_HEAD(, VmdkAlloc) VmdkAllocQueue;
@@ -74,11 +74,21 @@ static int coroutine_fn write_gd_entry(VmdkExtent *e, int64_t offset,
                           sizeof(entry), &entry, 0);
 }
 
+/* In a stream, metadata have a marker in front: at @sector. */
+static int coroutine_fn write_table_marker(VmdkExtent *e, uint64_t sector)
+{
+    VmdkMarker marker = vmdk_marker(VMDK_MARKER_TABLE, vmdk_table_sectors(e));
+
+    return bdrv_co_pwrite(e->file, sector << BDRV_SECTOR_BITS, sizeof(marker),
+                          &marker, 0);
+}
+
 /* Append an empty table; its sector, or -errno. */
 static int64_t coroutine_fn append_table(VmdkExtent *e)
 {
     uint64_t bytes = vmdk_table_sectors(e) * BDRV_SECTOR_SIZE;
-    uint64_t sector = e->next_sector;
+    bool is_stream = e->compressed && e->has_markers;
+    uint64_t sector = e->next_sector + is_stream;
     uint64_t end = sector + vmdk_table_sectors(e);
     int ret;
 
@@ -90,6 +100,9 @@ static int64_t coroutine_fn append_table(VmdkExtent *e)
     }
     e->next_sector = end;
     ret = e->compressed ? 0 : vmdk_grow(e, end << BDRV_SECTOR_BITS);
+    if (ret == 0 && is_stream) {
+        ret = write_table_marker(e, sector - 1);
+    }
     if (ret < 0) {
         return ret;
     }

@@ -316,13 +316,17 @@ static int coroutine_fn write_extent(VmdkReq *req)
     VmdkExtent *e = req->e;
     int ret;
 
-    if (e->access != VMDK_RW || e->type == VMDK_ZERO || e->has_footer) {
+    if (e->access != VMDK_RW || e->type == VMDK_ZERO
+        || (e->has_footer && !e->compressed)) {
         return -EACCES;
     }
     if ((req->flags & BDRV_REQ_WRITE_COMPRESSED) && !e->compressed) {
         return -ENOTSUP;
     }
     ret = vmdk_extent_is_sparse(e) ? vmdk_scan_for_write(req->bs, e) : 0;
+    if (ret == 0 && e->compressed) {
+        ret = vmdk_footer_begin(e);
+    }
     if (ret == 0) {
         ret = vmdk_update_cid(req->bs);
     }

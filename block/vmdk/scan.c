@@ -31,7 +31,6 @@ typedef struct VmdkScan {
     uint32_t base;              /* of most grains: sector % grain_sectors */
     GArray *odd;                /* sectors of the others */
     uint64_t needed_bytes;      /* how long the file has to be */
-    uint32_t last;              /* the last grain */
 } VmdkScan;
 
 static void damaged(VmdkExtent *e, const char *format, ...)
@@ -170,7 +169,7 @@ static void scan_grain(VmdkScan *s, uint64_t grain, uint32_t sector)
         damaged(e, "the grain at sector %u is where the metadata is", sector);
         return;
     }
-    s->last = MAX(s->last, sector);
+    e->last_grain = MAX(e->last_grain, sector);
     mark_seen(s, sector);
 }
 
@@ -304,9 +303,10 @@ static int scan_with(VmdkScan *s, uint8_t *buf)
 
     g_clear_pointer(&e->shared, g_free);
     g_clear_pointer(&e->damage, g_free);
+    e->last_grain = 0;
     ret = scan_tables(s, buf);
     if (ret == 0) {
-        ret = vmdk_stream_find_end(e, s->last, &s->needed_bytes);
+        ret = vmdk_stream_find_end(e, &s->needed_bytes);
     }
     if (ret == 0) {
         finish_scan(s);

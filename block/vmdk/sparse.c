@@ -7,27 +7,8 @@
  * the length of the file.
  */
 #include "qemu/osdep.h"
-#include "block/vmdk/vmdk.h"
+#include "block/vmdk/format.h"
 #include "qemu/cutils.h"
-
-typedef struct QEMU_PACKED KdmvHeader {
-    uint32_t magic;
-    uint32_t version;
-    uint32_t flags;
-    uint64_t capacity;
-    uint64_t granularity;
-    uint64_t desc_offset;
-    uint64_t desc_size;
-    uint32_t num_gtes_per_gt;
-    uint64_t rgd_offset;
-    uint64_t gd_offset;
-    uint64_t overhead;
-    uint8_t unclean;
-    char newlines[4];
-    uint16_t compress_algorithm;
-    uint8_t pad[433];
-} KdmvHeader;
-QEMU_BUILD_BUG_ON(sizeof(KdmvHeader) != 512);
 
 typedef struct QEMU_PACKED CowdHeader {
     uint32_t magic;
@@ -42,21 +23,11 @@ typedef struct QEMU_PACKED CowdHeader {
 } CowdHeader;
 QEMU_BUILD_BUG_ON(sizeof(CowdHeader) != 512);
 
-/* Before a footer, a copy of the header, and behind it in streams. */
-typedef struct QEMU_PACKED Marker {
-    uint64_t val;
-    uint32_t size;
-    uint32_t type;
-    uint8_t pad[496];
-} Marker;
-QEMU_BUILD_BUG_ON(sizeof(Marker) != 512);
-
 typedef struct VmdkLength {
     BlockDriverState *bs;
     int64_t bytes;
 } VmdkLength;
 
-#define MARKER_FOOTER 3
 /* At the end of a file, where a footer is looked for. */
 #define FOOTER_BYTES MiB
 
@@ -117,7 +88,7 @@ static int file_truncated(BdrvChild *file, uint64_t bytes, Error **errp)
 /* Whether the last sector of @buf with content is that of a footer. */
 static bool find_footer(const uint8_t *buf, size_t size, KdmvHeader *header)
 {
-    Marker marker;
+    VmdkMarker marker;
     size_t end = size;
 
     while (end && buffer_is_zero(buf + end - 512, 512)) {
@@ -130,7 +101,7 @@ static bool find_footer(const uint8_t *buf, size_t size, KdmvHeader *header)
     memcpy(&marker, buf + end - sizeof(*header) - sizeof(marker),
            sizeof(marker));
     return GUINT32_FROM_LE(header->magic) == VMDK_KDMV_MAGIC && !marker.size
-           && GUINT32_FROM_LE(marker.type) == MARKER_FOOTER;
+           && GUINT32_FROM_LE(marker.type) == VMDK_MARKER_FOOTER;
 }
 
 static bool differs(uint64_t footer, uint64_t header)
@@ -157,9 +128,34 @@ static bool check_footer(const VmdkHeader *footer, const VmdkHeader *h,
     return true;
 }
 
+/* Whether the redundant copy can do without tables at the end: footer.c. */
+static bool has_tables_in_front(const VmdkHeader *h)
+{
+    return (h->flags & VMDK_FLAG_RGD) && (h->flags & VMDK_FLAG_MARKERS)
+           && h->rgd_offset && h->rgd_offset < h->overhead
+           && h->gd_offset >= h->overhead;
+}
+
+/* Without a footer, the header says where its copy of the tables is. */
+static int use_tables_in_front(VmdkHeader *h, const char *name, Error **errp)
+{
+    if (!has_tables_in_front(h)) {
+        error_setg(errp, "Invalid footer in '%s': the end of the file is"
+                   " missing, or damaged", name);
+        return -EINVAL;
+    }
+    warn_report("The end of '%s' is missing, or damaged: its redundant grain"
+                " tables are used", name);
+    h->gd_offset = h->rgd_offset;
+    h->rgd_offset = 0;
+    h->has_footer = true;
+    return 0;
+}
+
 /*
  * Replace @h by the copy of the header in the footer of @length bytes: before
- * the end marker, and what zeroes there are behind that.
+ * the end marker, and what zeroes there are behind that.  If there is none, and
+ * the image can do without, it stays the header.
  */
 static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
                        Error **errp)
@@ -177,15 +173,17 @@ static int read_footer(BdrvChild *file, VmdkHeader *h, int64_t length,
         return ret;
     }
     if (!find_footer(buf, bytes, &raw)) {
-        error_setg(errp, "Invalid footer in '%s': the end of the file is"
-                   " missing, or damaged", name);
-        return -EINVAL;
+        return use_tables_in_front(h, name, errp);
     }
     decode_kdmv(&footer, &raw);
     if (!check_footer(&footer, h, name, errp)) {
         return -EINVAL;
     }
     footer.has_footer = true;
+    footer.from_footer = true;
+    if (!has_tables_in_front(&footer)) {
+        footer.rgd_offset = 0;
+    }
     /* Some writers leave these out of the footer. */
     footer.desc_offset = h->desc_offset;
     footer.desc_sectors = h->desc_sectors;
@@ -277,7 +275,7 @@ static bool check_header(VmdkHeader *h, int64_t length, const char *name,
         return false;
     }
     return !(h->flags & VMDK_FLAG_RGD) || h->magic != VMDK_KDMV_MAGIC
-           || !h->rgd_offset || h->has_footer
+           || !h->rgd_offset
            || check_directory(h->rgd_offset, h->gd_entries, length,
                               "Redundant grain directory", name, errp);
 }
@@ -472,6 +470,7 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
     e->has_zero_grain = h->magic == VMDK_KDMV_MAGIC
                         && (h->flags & VMDK_FLAG_ZERO_GRAIN);
     e->has_footer = h->has_footer;
+    e->from_footer = h->from_footer;
     e->unclean = h->unclean;
     e->tracked = h->version == 3 && !e->compressed;
     e->grain_sectors = h->grain_sectors;
@@ -479,8 +478,7 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
     e->gt_entries = h->gt_entries;
     e->gd_entries = h->gd_entries;
     e->gd_offset = h->gd_offset << BDRV_SECTOR_BITS;
-    if ((h->flags & VMDK_FLAG_RGD) && h->magic == VMDK_KDMV_MAGIC
-        && !h->has_footer) {
+    if ((h->flags & VMDK_FLAG_RGD) && h->magic == VMDK_KDMV_MAGIC) {
         e->rgd_offset = h->rgd_offset << BDRV_SECTOR_BITS;
     }
     /* Some writers have one copy only, and both offsets lead to it. */

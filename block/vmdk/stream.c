@@ -2,9 +2,8 @@
 /*
  * Writing compressed grains.
  *
- * A grain is written once, as a whole, at the end of the file.  Behind the
- * last one is the end marker, a sector of zeroes: the next grain takes its
- * place, and closing the image writes a new one.
+ * A grain is written once, as a whole, behind the last one.  What was there is
+ * the end of the stream: closing the image writes a new one (footer.c).
  *
  * Packing and unpacking take most of the time, so worker threads do that.  The
  * whole grains of a request are packed at the same time, and then written in
@@ -14,8 +13,7 @@
 #include "block/vmdk/vmdk.h"
 #include "block/vmdk/stream.h"
 
-int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
-                         uint64_t *needed_bytes)
+int vmdk_stream_find_end(VmdkExtent *e, uint64_t *needed_bytes)
 {
     const VmdkArea *area = &g_array_index(e->areas, VmdkArea,
                                           e->areas->len - 1);
@@ -23,11 +21,11 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
     GrainMarker marker;
     int ret;
 
-    if (!e->compressed || !e->has_markers || e->has_footer) {
+    if (!e->compressed || !e->has_markers) {
         return 0;
     }
-    if (last) {
-        uint64_t start = (uint64_t)last << BDRV_SECTOR_BITS;
+    if (e->last_grain) {
+        uint64_t start = (uint64_t)e->last_grain << BDRV_SECTOR_BITS;
         uint64_t grain_end = start + sizeof(marker);
 
         if (grain_end <= (uint64_t)e->file_bytes) {
@@ -37,7 +35,7 @@ int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
             }
             grain_end += GUINT32_FROM_LE(marker.size);
         }
-        if (grain_end > (uint64_t)e->file_bytes) {
+        if (needed_bytes && grain_end > (uint64_t)e->file_bytes) {
             *needed_bytes = MAX(*needed_bytes, grain_end);
         }
         end = MAX(end, DIV_ROUND_UP(grain_end, BDRV_SECTOR_SIZE));
@@ -232,28 +230,11 @@ static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
     ret = bdrv_co_pwrite(e->file, (int64_t)a->sector << BDRV_SECTOR_BITS,
                          size, raw, 0);
     /* A stream that could not be written whole has no end. */
-    e->needs_end_marker = e->has_markers && ret == 0;
+    e->needs_end = e->has_markers && ret == 0;
     if (ret < 0) {
         return ret;
     }
     return vmdk_alloc_commit(e, a);
-}
-
-int vmdk_stream_finish(VmdkExtent *e)
-{
-    static const uint8_t zeroes[BDRV_SECTOR_SIZE];
-    int ret;
-
-    if (!e->needs_end_marker) {
-        return 0;
-    }
-    ret = bdrv_pwrite(e->file, (int64_t)e->next_sector << BDRV_SECTOR_BITS,
-                      sizeof(zeroes), zeroes, 0);
-    if (ret == 0) {
-        e->needs_end_marker = false;
-        ret = bdrv_flush(e->file->bs);
-    }
-    return ret;
 }
 
 int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,

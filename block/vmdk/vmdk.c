@@ -28,13 +28,22 @@ static int coroutine_fn finish_copies_entry(void *opaque)
     return vmdk_copies_finish(opaque);
 }
 
+static int coroutine_fn finish_stream_entry(void *opaque)
+{
+    return vmdk_footer_finish(opaque);
+}
+
 static int finish_extent(BlockDriverState *bs, VmdkExtent *e)
 {
+    AioContext *ctx = bdrv_get_aio_context(bs);
     bool copies = vmdk_copies_pending(e);
-    int ret = vmdk_stream_finish(e);
+    int ret = 0;
 
-    if (ret == 0 && copies) {
-        ret = bdrv_run_co(bdrv_get_aio_context(bs), finish_copies_entry, e);
+    if (copies) {
+        ret = bdrv_run_co(ctx, finish_copies_entry, e);
+    }
+    if (ret == 0 && e->needs_end) {
+        ret = bdrv_run_co(ctx, finish_stream_entry, e);
     }
     vmdk_trim(e);
     /* Whether the file stays too long does not matter. */

@@ -114,7 +114,8 @@ typedef struct VmdkHeader {
     uint16_t compression;
     bool unclean;
     bool as_text;               /* it was transferred as if it were text */
-    bool has_footer;
+    bool has_footer;            /* or should have */
+    bool from_footer;           /* this is it, and not the header */
 } VmdkHeader;
 
 typedef enum VmdkGrainKind {
@@ -175,9 +176,12 @@ typedef struct VmdkExtent {
     bool compressed;
     bool has_markers;
     bool has_zero_grain;
-    bool has_footer;            /* appending would hide it: read only */
+    bool has_footer;            /* the header says so: see footer.c */
+    bool from_footer;           /* the tables are those at the end */
+    bool stream_begun;          /* may be written, as far as the header goes */
+    bool ends_in_footer;        /* after the last write */
     bool unclean;
-    bool needs_end_marker;      /* a compressed grain was written */
+    bool needs_end;             /* a compressed grain was written */
     bool tracked;               /* version 3: writing would not be noted */
     uint32_t grain_sectors;
     int64_t grain_bytes;
@@ -200,6 +204,7 @@ typedef struct VmdkExtent {
     bool areas_overlap;         /* in the file, before they were merged */
 
     bool scanned;               /* what follows is valid: see scan.c */
+    uint32_t last_grain;        /* its sector; 0: none */
     bool damage_reported;
     bool corruption_told;       /* by the event; under @lock */
     bool fatal_told;            /* the same, for writes */
@@ -626,14 +631,12 @@ int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
 /* stream.c: the same, for writing. */
 
 /*
- * Where the next grain goes: behind the last one, at sector @last (0: none).
- * What is there is the end marker, or was left by a writer that was killed.
- * *@needed_bytes becomes where that grain ends, if it is cut.
+ * Where the next grain goes: behind the last one, e->last_grain.  What is there
+ * is the end of the stream, or was left by a writer that was killed.
+ * *@needed_bytes, if that is not NULL, becomes where that grain ends, if it is
+ * cut.
  */
-int vmdk_stream_find_end(VmdkExtent *e, uint32_t last,
-                         uint64_t *needed_bytes);
-/* The last write was done: put an end marker.  Outside coroutines. */
-int vmdk_stream_finish(VmdkExtent *e);
+int vmdk_stream_find_end(VmdkExtent *e, uint64_t *needed_bytes);
 /*
  * Pack the first whole grains of a request, for vmdk_stream_write(); *@count
  * of them.  NULL if that is not worth it, or there is no memory: then
@@ -654,6 +657,13 @@ int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
                                    int64_t offset, int64_t bytes,
                                    QEMUIOVector *qiov, size_t qiov_offset,
                                    VmdkPackedGrain *packed, int packed_count);
+
+/* footer.c: the end of a stream; coroutines of the node's AioContext. */
+
+/* Before each write: the image may have no footer now.  0 or -errno. */
+int coroutine_fn vmdk_footer_begin(VmdkExtent *e);
+/* There are no more writes, and e->needs_end.  0 or -errno. */
+int coroutine_fn vmdk_footer_finish(VmdkExtent *e);
 
 /* create.c */
 extern const QemuOptsList vmdk_create_opts;

@@ -141,25 +141,17 @@ static void make_custom(const char *options)
     fuzz_put(IMAGE, text, strlen(text));
 }
 
-/*
- * As those write it that do not know where the directory will be: the header
- * says "at the end", where a footer has a copy that is complete.
- */
-static void make_stream_with_footer(const char *options)
+/* As while it is written, and as QEMU writes it: without the end. */
+static void make_stream_in_front(const char *options)
 {
-    uint8_t tail[3 * SECTOR] = { 0 };
-    uint8_t at_end[8];
+    uint8_t directories[16];
     int fd;
 
     make_image("size=5M,subformat=streamOptimized");
     fd = qemu_open(IMAGE, O_RDWR, &error_abort);
-    put_le(tail, 1, 8);
-    put_le(tail + 12, 3, 4);
-    memset(at_end, 0xff, sizeof(at_end));
-    /* The marker of the end, a sector of zeroes, comes last again. */
-    if (pread(fd, tail + SECTOR, SECTOR, 0) != SECTOR ||
-        pwrite(fd, tail, sizeof(tail), lseek(fd, 0, SEEK_END) - SECTOR) < 0 ||
-        pwrite(fd, at_end, sizeof(at_end), 56) < 0) {
+    put_le(directories, 21, 8);
+    put_le(directories + 8, 26, 8);
+    if (pwrite(fd, directories, sizeof(directories), 48) < 0) {
         abort();
     }
     close(fd);
@@ -175,7 +167,7 @@ static const struct {
     { "twoGbMaxExtentSparse", make_image,
       "size=2049M,subformat=twoGbMaxExtentSparse" },
     { "streamOptimized", make_image, "size=5M,subformat=streamOptimized" },
-    { "streamOptimized-footer", make_stream_with_footer, NULL },
+    { "streamOptimized-front", make_stream_in_front, NULL },
     { "monolithicFlat", make_image, "size=5M,subformat=monolithicFlat" },
     { "twoGbMaxExtentFlat", make_image,
       "size=2049M,subformat=twoGbMaxExtentFlat" },

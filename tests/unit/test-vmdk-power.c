@@ -6,6 +6,9 @@
  * it was or as it has become.  Whatever of that is left: the image can be
  * written again, "check" finds nothing, each sector has what was flushed or
  * something that was written later, and a new write changes nothing else.
+ *
+ * Streams: the same for each moment at which a process can be killed.  After a
+ * loss of power, grains that were not flushed may be damaged.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
@@ -315,12 +318,12 @@ static void create_image(const char *path, const char *options)
                                 &error_abort), ==, 0);
 }
 
-static BlockBackend *open_image(const char *path)
+static BlockBackend *open_image(const char *path, int flags)
 {
     QOpts *opts = qopts_new();
 
     qopts_set_str(opts, "driver", "vmdk");
-    return blk_new_open(path, NULL, opts, RW_FLAGS, &error_abort);
+    return blk_new_open(path, NULL, opts, flags, &error_abort);
 }
 
 static BlockBackend *open_in_memory(const char *base)
@@ -367,6 +370,13 @@ static void check_new_writes(BlockBackend *blk, uint8_t *before)
     }
 }
 
+static void save_left(const HostFile *left, const char *path)
+{
+    g_assert_true(g_file_set_contents(path, (char *)left->data,
+                                      MIN(left->bytes, KEPT_BYTES), NULL));
+    g_assert_cmpint(truncate(path, left->bytes), ==, 0);
+}
+
 static void check_left(const HostFile *left, const char *path)
 {
     g_autofree uint8_t *data = g_malloc(DISK_SIZE);
@@ -374,10 +384,8 @@ static void check_left(const HostFile *left, const char *path)
     BlockBackend *blk;
     int64_t i;
 
-    g_assert_true(g_file_set_contents(path, (char *)left->data,
-                                      MIN(left->bytes, KEPT_BYTES), NULL));
-    g_assert_cmpint(truncate(path, left->bytes), ==, 0);
-    blk = open_image(path);
+    save_left(left, path);
+    blk = open_image(path, RW_FLAGS);
     g_assert_cmpint(bdrv_check(blk_bs(blk), &result, 0), ==, 0);
     g_assert_cmpint(result.corruptions, ==, 0);
     g_assert_cmpint(blk_pread(blk, 0, DISK_SIZE, data, 0), ==, 0);
@@ -480,13 +488,175 @@ static void test_overlay(void)
     int i;
 
     create_image(base, "");
-    blk = open_image(base);
+    blk = open_image(base, RW_FLAGS);
     memset(data, 0x77, DISK_SIZE);
     g_assert_cmpint(blk_pwrite(blk, 0, DISK_SIZE, data, 0), ==, 0);
     blk_unref(blk);
     for (i = 0; i < ROUNDS; i++) {
         run(base);
     }
+}
+
+/* --- streams --- */
+
+#define GRAINS (DISK_SIZE / GRAIN)
+/* The other one is for write_again(). */
+#define GUEST_GRAINS (GRAINS - 1)
+#define GUEST_SECTORS (GUEST_GRAINS * (GRAIN / SECTOR))
+
+static int write_stream_grain(BlockBackend *blk, int grain, uint8_t value)
+{
+    g_autofree uint8_t *data = g_malloc(GRAIN);
+
+    memset(data, value, GRAIN);
+    return blk_pwrite(blk, (int64_t)grain * GRAIN, GRAIN, data, 0);
+}
+
+/* A grain that has nothing yet; what the host does for that is noted. */
+static void stream_step(BlockBackend *blk)
+{
+    uint8_t value = g_test_rand_int_range(1, 256);
+    int grain;
+    int64_t i;
+
+    do {
+        grain = g_test_rand_int_range(0, GUEST_GRAINS);
+    } while (is[grain * (GRAIN / SECTOR)]);
+    for (i = 0; i < GRAIN / SECTOR; i++) {
+        is[grain * (GRAIN / SECTOR) + i] = value;
+        allow(grain * (GRAIN / SECTOR) + i, value);
+    }
+    g_assert_cmpint(write_stream_grain(blk, grain, value), ==, 0);
+}
+
+/* Whether nothing but one value may be in @sector. */
+static bool is_certain(int64_t sector)
+{
+    int count = 0;
+    int i;
+
+    for (i = 0; i < 8; i++) {
+        count += ctpop64(may_be[sector][i]);
+    }
+    return count == 1;
+}
+
+static void check_stream_sectors(BlockBackend *blk, bool killed)
+{
+    g_autofree uint8_t *data = g_malloc(GRAIN);
+    int64_t i, sector;
+
+    for (sector = 0; sector < GUEST_SECTORS; sector += GRAIN / SECTOR) {
+        int ret = blk_pread(blk, sector * SECTOR, GRAIN, data, 0);
+
+        if (ret < 0) {
+            g_assert_false(killed);
+            g_assert_false(is_certain(sector));
+            continue;
+        }
+        for (i = 0; i < GRAIN / SECTOR; i++) {
+            check_sector(data + i * SECTOR, sector + i, false, NULL);
+        }
+    }
+}
+
+/* What a kill leaves can be written again, and ends as it should then. */
+static void write_again(const char *path)
+{
+    static const uint8_t at_end[8] = { 255, 255, 255, 255, 255, 255, 255,
+                                       255 };
+    BlockBackend *blk = open_image(path, RW_FLAGS);
+    BdrvCheckResult result;
+    g_autofree char *data = NULL;
+    bool had_end;
+    gsize size;
+
+    g_assert_true(g_file_get_contents(path, &data, &size, NULL));
+    had_end = !memcmp(data + 56, at_end, sizeof(at_end));
+    g_assert_cmpint(write_stream_grain(blk, GRAINS - 1, 0xfe), ==, 0);
+    check_stream_sectors(blk, true);
+    blk_unref(blk);
+    g_clear_pointer(&data, g_free);
+    g_assert_true(g_file_get_contents(path, &data, &size, NULL));
+    g_assert_true(!had_end || !memcmp(data + 56, at_end, sizeof(at_end)));
+    blk = open_image(path, 0);
+    check_stream_sectors(blk, true);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &result, 0), ==, 0);
+    g_assert_cmpint(result.corruptions, ==, 0);
+    blk_unref(blk);
+}
+
+static void check_stream_left(HostFile *left, const char *path, bool killed)
+{
+    BdrvCheckResult result;
+    BlockBackend *blk;
+
+    save_left(left, path);
+    blk = open_image(path, 0);
+    check_stream_sectors(blk, killed);
+    if (killed) {
+        g_assert_cmpint(bdrv_check(blk_bs(blk), &result, 0), ==, 0);
+        g_assert_cmpint(result.corruptions, ==, 0);
+    }
+    blk_unref(blk);
+    if (killed) {
+        write_again(path);
+    }
+}
+
+/* The host does the first @count changes, and no more. */
+static void kill_after(HostFile *left, guint count)
+{
+    guint i;
+
+    memcpy(left->data, durable.data, KEPT_BYTES);
+    left->bytes = durable.bytes;
+    for (i = 0; i < count; i++) {
+        apply(left, changes->pdata[i], true);
+    }
+}
+
+/* Open it, write some grains, and close it. */
+static void stream_session(HostFile *left, const char *path)
+{
+    BlockBackend *blk = open_in_memory(NULL);
+    guint i;
+
+    for (i = g_test_rand_int_range(1, 4); i > 0; i--) {
+        stream_step(blk);
+    }
+    if (g_test_rand_bit()) {
+        g_assert_cmpint(blk_flush(blk), ==, 0);
+        make_durable();
+        guest_flushed();
+    }
+    blk_unref(blk);
+    for (i = 0; i <= changes->len; i++) {
+        kill_after(left, i);
+        check_stream_left(left, path, true);
+        lose_power(left, i);
+        check_stream_left(left, path, false);
+    }
+    make_durable();
+    guest_flushed();
+}
+
+static void test_stream(void)
+{
+    g_autofree char *path = g_build_filename(tmp_dir, "disk.vmdk", NULL);
+    HostFile left = { .data = g_malloc(KEPT_BYTES) };
+    int round, i;
+
+    for (round = 0; round < ROUNDS; round++) {
+        memset(is, 0, sizeof(is));
+        guest_flushed();
+        create_image(path, "subformat=streamOptimized");
+        load_image(path);
+        for (i = 0; i < 6; i++) {
+            stream_session(&left, path);
+        }
+    }
+    g_free(left.data);
 }
 
 static void unlink_in_tmp(const char *name)
@@ -512,6 +682,7 @@ int main(int argc, char **argv)
 
     g_test_add_func("/vmdk-power/alone", test_alone);
     g_test_add_func("/vmdk-power/overlay", test_overlay);
+    g_test_add_func("/vmdk-power/stream", test_stream);
     ret = g_test_run();
 
     unlink_in_tmp("disk.vmdk");

@@ -46,25 +46,77 @@ static uint32_t get32(const GByteArray *image, size_t offset)
     return GUINT32_FROM_LE(value);
 }
 
-/* As a reader does that cannot seek: the number of grains up to the end. */
-static int count_to_end_marker(const char *path)
+typedef struct Stream {
+    int grains;
+    int tables;
+    int directories;
+    int footers;
+    size_t behind;              /* bytes of the file */
+} Stream;
+
+/* One piece of metadata: its marker is at @pos. */
+static void count_metadata(const GByteArray *image, size_t pos, Stream *s)
+{
+    size_t here = pos / 512 + 1;
+    uint32_t sectors = get32(image, pos);
+
+    /* What leads to what: the footer to a directory, and that to tables. */
+    switch (get32(image, pos + 12)) {
+    case 1:
+        g_assert_cmpint(sectors, ==, 4);
+        s->tables++;
+        break;
+    case 2:
+        g_assert_cmpint(sectors, ==, 1);
+        s->directories++;
+        break;
+    case 3:
+        g_assert_cmpint(sectors, ==, 1);
+        g_assert_cmpint(memcmp(image->data + here * 512, "KDMV", 4), ==, 0);
+        g_assert_cmpint(get32(image, here * 512 + 56), <, here);
+        s->footers++;
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* As a reader does that cannot seek: what comes, up to the end marker. */
+static Stream read_stream(const char *path)
 {
     g_autoptr(GByteArray) image = load(path);
-    size_t pos = FIRST_GRAIN * 512;
-    int count = 0;
+    size_t pos = get32(image, 64) * 512;
+    Stream s = { 0 };
 
     for (;;) {
         uint32_t size = get32(image, pos + 8);
 
         g_assert_cmpint(pos + 512, <=, image->len);
-        if (!size) {
+        if (size) {
+            g_assert_cmpint(s.footers, ==, 0);
+            pos += ROUND_UP(12 + size, 512);
+            s.grains++;
+        } else if (get32(image, pos + 12)) {
+            count_metadata(image, pos, &s);
+            pos += 512 * (1 + get32(image, pos));
+        } else {
             g_assert_cmpint(get32(image, pos), ==, 0);
-            g_assert_cmpint(get32(image, pos + 12), ==, 0);
-            return count;
+            s.behind = image->len - pos - 512;
+            return s;
         }
-        pos += ROUND_UP(12 + size, 512);
-        count++;
     }
+}
+
+/* Grains, then one of everything, as the directory is small. */
+static void check_stream(const char *path, int grains)
+{
+    Stream s = read_stream(path);
+
+    g_assert_cmpint(s.grains, ==, grains);
+    g_assert_cmpint(s.tables, ==, !!grains);
+    g_assert_cmpint(s.directories, ==, !!grains);
+    g_assert_cmpint(s.footers, ==, !!grains);
+    g_assert_cmpint(s.behind, ==, 0);
 }
 
 static void test_end_marker(void)
@@ -75,12 +127,12 @@ static void test_end_marker(void)
     int i;
 
     create(path);
-    g_assert_cmpint(count_to_end_marker(path), ==, 0);
+    check_stream(path, 0);
     blk_unref(open_vmdk(path, RW_FLAGS, &error_abort));
-    g_assert_cmpint(count_to_end_marker(path), ==, 0);
+    check_stream(path, 0);
     for (i = 0; i < 3; i++) {
         write_one(path, i * 2);
-        g_assert_cmpint(count_to_end_marker(path), ==, i + 1);
+        check_stream(path, i + 1);
     }
     for (i = 0; i < GRAIN; i++) {
         noise[i] = g_test_rand_int();
@@ -89,7 +141,7 @@ static void test_end_marker(void)
     g_assert_cmpint(blk_pwrite(blk, GRAIN, GRAIN, noise, 0), ==, 0);
     g_assert_cmpint(blk_pwrite(blk, 3 * GRAIN, GRAIN, noise, 0), ==, 0);
     blk_unref(blk);
-    g_assert_cmpint(count_to_end_marker(path), ==, 5);
+    check_stream(path, 5);
     blk = open_vmdk(path, 0, &error_abort);
     for (i = 0; i < 3; i++) {
         g_assert_cmpint(read_grain(blk, i * 2, i * 2 + 1), ==, 0);
@@ -98,31 +150,56 @@ static void test_end_marker(void)
     blk_unref(blk);
 }
 
+/* The header leads to the tables in front, as while an image is written. */
+static void lead_to_front(GByteArray *image)
+{
+    g_assert_cmpint(get32(image, 56), ==, UINT32_MAX);
+    g_assert_cmpint(get32(image, 48), ==, GD_SECTOR);
+    patch(image, 48, RGD_SECTOR, 8);
+    patch(image, 56, GD_SECTOR, 8);
+}
+
 /* Data that a killed writer left behind the last grain is no grain. */
 static void test_left_over(void)
 {
     g_autofree char *path = tmp_path("left.vmdk");
     g_autoptr(GByteArray) image = NULL;
+    Stream s;
 
     create(path);
     write_one(path, 0);
     image = load(path);
+    lead_to_front(image);
     pad_to(image, image->len / 512 + 3);
     memset(image->data + image->len - 4 * 512, 0x55, 4 * 512);
     save(image, path);
     write_one(path, 1);
-    g_assert_cmpint(count_to_end_marker(path), ==, 2);
+    s = read_stream(path);
+    g_assert_cmpint(s.grains, ==, 2);
+    /* Who began without a footer goes on without one. */
+    g_assert_cmpint(s.footers, ==, 0);
 }
 
+/* Its tables are in front only; the sector of the end marker is the last. */
 static GByteArray *make_stream(const char *path)
 {
+    GByteArray *image;
+    uint32_t last;
     int i;
 
     create(path);
     for (i = 0; i < NB_DATA; i++) {
         write_one(path, i);
     }
-    return load(path);
+    image = load(path);
+    lead_to_front(image);
+    last = get32(image, GT_OFFSET + 4 * (NB_DATA - 1)) * 512;
+    image->len = ROUND_UP(last + 12 + get32(image, last + 8), 512);
+    memcpy(image->data + (RGD_SECTOR + 1) * 512, image->data + GT_OFFSET,
+           2048);
+    pad_to(image, image->len / 512 + 1);
+    save(image, path);
+    return image;
 }
 
 /* Grains in @bad fail, others have their data; @count errors in a check. */
@@ -288,20 +365,35 @@ static void test_many(void)
     blk_unref(blk);
 }
 
-/* Move the directory, table, and a copy of the header to the end. */
-static GByteArray *add_footer(GByteArray *image)
+static void put_marker(uint8_t *sector, int sectors, int type)
 {
-    uint32_t table = image->len / 512;
-    uint8_t sectors[8][512] = { { 0 } };
+    sector[0] = sectors;
+    sector[12] = type;
+}
 
-    memcpy(sectors[0], image->data + GT_OFFSET, 2048);
-    patch(image, 56, table + 4, 8);
+/*
+ * As another writer does it: directory, table (which it leaves out if there is
+ * no grain), and a copy of the header, at the end only.
+ */
+static GByteArray *add_footer(GByteArray *image, bool with_table)
+{
+    uint8_t sectors[10][512] = { { 0 } };
+    uint32_t table;
+
+    /* The end marker comes last again. */
+    image->len -= 512;
+    table = image->len / 512 + 1;
+    put_marker(sectors[0], 4, 1);
+    memcpy(sectors[1], image->data + GT_OFFSET, 2048);
+    put_marker(sectors[5], 1, 2);
+    if (with_table) {
+        memcpy(sectors[6], &(uint32_t) { GUINT32_TO_LE(table) }, 4);
+    }
+    put_marker(sectors[7], 1, 3);
+    patch(image, 56, table + 5, 8);
     patch(image, 48, 0, 8);
     patch(image, 8, 0x30001, 4);
-    memcpy(sectors[4], &(uint32_t) { GUINT32_TO_LE(table) }, 4);
-    sectors[5][0] = 1;
-    sectors[5][12] = 3;
-    memcpy(sectors[6], image->data, 512);
+    memcpy(sectors[8], image->data, 512);
     patch(image, 56, UINT64_MAX, 8);
     g_byte_array_append(image, sectors[0], sizeof(sectors));
     return image;
@@ -310,7 +402,7 @@ static GByteArray *add_footer(GByteArray *image)
 static void test_footer(void)
 {
     g_autofree char *path = tmp_path("footer.vmdk");
-    g_autoptr(GByteArray) image = add_footer(make_stream(path));
+    g_autoptr(GByteArray) image = add_footer(make_stream(path), true);
     uint32_t whole = image->len;
 
     save(image, path);
@@ -332,6 +424,161 @@ static void test_footer(void)
     check_refused(path, 0, "of another disk than the header");
 }
 
+static void check_grains(const char *path, int count)
+{
+    BlockBackend *blk = open_vmdk(path, 0, &error_abort);
+    int i;
+
+    for (i = 0; i < NB_GRAINS; i++) {
+        g_assert_cmpint(read_grain(blk, i, i < count ? i + 1 : 0), ==, 0);
+    }
+    g_assert_cmpint(count_corruptions(blk, 0), ==, 0);
+    blk_unref(blk);
+}
+
+/* The tables of another writer are at the end only: grains go behind them. */
+static void test_write_foreign(void)
+{
+    g_autofree char *path = tmp_path("foreign.vmdk");
+    g_autoptr(GByteArray) image = add_footer(make_stream(path), true);
+    Stream s;
+
+    save(image, path);
+    write_one(path, NB_DATA);
+    check_grains(path, NB_DATA + 1);
+    write_one(path, NB_DATA + 1);
+    check_grains(path, NB_DATA + 2);
+    g_clear_pointer(&image, g_byte_array_unref);
+    image = load(path);
+    g_assert_cmpint(get32(image, 56), ==, UINT32_MAX);
+    g_assert_cmpint(get32(image, 48), ==, 0);
+    g_assert_cmpint(get32(image, 8) & VMDK_FLAG_RGD, ==, 0);
+
+    /* And where it had no table: one is put into the stream. */
+    g_byte_array_unref(image);
+    create(path);
+    image = add_footer(load(path), false);
+    save(image, path);
+    check_grains(path, 0);
+    write_one(path, 0);
+    write_one(path, 1);
+    check_grains(path, 2);
+    s = read_stream(path);
+    g_assert_cmpint(s.grains, ==, 2);
+    g_assert_cmpint(s.footers, ==, 1);
+    g_assert_cmpint(s.behind, ==, 0);
+}
+
+/* What there is of the image that is open, if its writer is killed now. */
+static void save_killed(const char *path, const char *killed)
+{
+    g_autoptr(GByteArray) image = load(path);
+
+    save(image, killed);
+}
+
+/* Tables in front that another writer has left as they were are not used. */
+static void test_front_is_old(void)
+{
+    g_autofree char *path = tmp_path("old-front.vmdk");
+    g_autofree char *killed = tmp_path("killed.vmdk");
+    g_autoptr(GByteArray) image = NULL;
+    BlockBackend *blk;
+    int i;
+
+    create(path);
+    for (i = 0; i < NB_DATA; i++) {
+        write_one(path, i);
+    }
+    write_one(path, NB_GRAINS - 1);
+    image = load(path);
+    patch(image, GT_OFFSET + 4 * (NB_GRAINS - 1), 0, 4);
+    save(image, path);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(write_grain(blk, NB_DATA, NB_DATA + 1), ==, 0);
+    save_killed(path, killed);
+    blk_unref(blk);
+    blk = open_vmdk(killed, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, NB_GRAINS - 1, NB_GRAINS), ==, 0);
+    blk_unref(blk);
+}
+
+static void set_writable(BlockBackend *blk, bool writable)
+{
+    uint64_t perm = BLK_PERM_CONSISTENT_READ;
+
+    if (writable) {
+        bdrv_reopen_set_read_only(blk_bs(blk), false, &error_abort);
+        perm |= BLK_PERM_WRITE | BLK_PERM_RESIZE;
+    }
+    blk_set_perm(blk, perm, BLK_PERM_ALL, &error_abort);
+    if (!writable) {
+        bdrv_reopen_set_read_only(blk_bs(blk), true, &error_abort);
+    }
+}
+
+/* A file that lost its end, or has something behind it, has its grains. */
+static void test_end_lost(void)
+{
+    g_autofree char *path = tmp_path("lost.vmdk");
+    g_autoptr(GByteArray) image = NULL;
+    BlockBackend *blk;
+    uint32_t last;
+
+    create(path);
+    write_one(path, 0);
+    write_one(path, 1);
+    image = load(path);
+    last = get32(image, GT_OFFSET + 4) * 512;
+    image->len = ROUND_UP(last + 12 + get32(image, last + 8), 512);
+    save(image, path);
+    check_grains(path, 2);
+    write_one(path, 2);
+    check_stream(path, 3);
+    check_grains(path, 3);
+
+    pad_to(image, image->len / 512 + 3);
+    memset(image->data + image->len - 512, 0x55, 512);
+    save(image, path);
+    check_grains(path, 2);
+    write_one(path, 2);
+    check_stream(path, 3);
+    check_grains(path, 3);
+
+    /* A grain is cut: the others can be read. */
+    image->len = last + 12;
+    save(image, path);
+    check_refused(path, RW_FLAGS, "expecting at least");
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, -EIO);
+    g_assert_cmpint(count_corruptions(blk, 0), ==, 1);
+    blk_unref(blk);
+}
+
+/* An image that stays open has its end while it is read-only. */
+static void test_reopen(void)
+{
+    g_autofree char *path = tmp_path("reopen.vmdk");
+    g_autofree char *killed = tmp_path("killed.vmdk");
+    BlockBackend *blk;
+    int i;
+
+    create(path);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    for (i = 0; i < NB_DATA; i++) {
+        g_assert_cmpint(write_grain(blk, i, i + 1), ==, 0);
+        save_killed(path, killed);
+        check_grains(killed, i + 1);
+        set_writable(blk, false);
+        check_stream(path, i + 1);
+        check_grains(path, i + 1);
+        set_writable(blk, true);
+    }
+    blk_unref(blk);
+    check_stream(path, NB_DATA);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -348,6 +595,10 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-stream/cut", test_cut);
     g_test_add_func("/vmdk-stream/many", test_many);
     g_test_add_func("/vmdk-stream/footer", test_footer);
+    g_test_add_func("/vmdk-stream/write-foreign", test_write_foreign);
+    g_test_add_func("/vmdk-stream/front-is-old", test_front_is_old);
+    g_test_add_func("/vmdk-stream/end-lost", test_end_lost);
+    g_test_add_func("/vmdk-stream/reopen", test_reopen);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
