@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by qemu-img and qemu-io.  Main thread, outside coroutines.
+ * Shared by the programs.  Main thread, outside coroutines.
  */
 #ifndef PROGRAMS_H
 #define PROGRAMS_H
+
+#include "block/block.h"
 
 struct json_object;
 
@@ -29,5 +31,13 @@ int program_end(int status);
  * columns to the right.
  */
 void program_print_specific_info(struct json_object *info, int level);
+
+/*
+ * A temporary overlay of @base, whose reference it takes over; NULL with @errp
+ * set.  Of @flags, BDRV_O_UNMAP counts; @detect_zeroes may be NULL.
+ */
+BlockDriverState *program_open_overlay(BlockDriverState *base, int flags,
+                                       const char *detect_zeroes,
+                                       Error **errp);
 
 #endif

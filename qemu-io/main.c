@@ -43,6 +43,7 @@ typedef struct OpenArgs {
     bool writethrough;
     bool readonly;
     bool force_share;
+    bool snapshot;              /* writes go to a temporary overlay */
     QOpts *opts;                /* NULL: none */
 } OpenArgs;
 
@@ -62,7 +63,8 @@ static int open_args_parse(OpenArgs *a, int c, const char *arg)
 {
     switch (c) {
     case 's':
-        return unsupported('s', "temporary snapshots");
+        a->snapshot = true;
+        return 0;
     case 'C':
         return unsupported('C', "copy-on-read");
     case 'n':
@@ -121,6 +123,25 @@ static int set_force_share(QOpts **opts)
     return 0;
 }
 
+/* The image for reading only, below an overlay.  Takes @opts. */
+static BlockBackend *open_below_overlay(const char *name, QOpts *opts,
+                                        int flags, Error **errp)
+{
+    BlockDriverState *bs = bdrv_open(name, NULL, opts, flags & ~BDRV_O_RDWR,
+                                     errp);
+    BlockBackend *blk;
+
+    if (bs) {
+        bs = program_open_overlay(bs, flags, NULL, errp);
+    }
+    if (!bs) {
+        return NULL;
+    }
+    blk = blk_new_open(NULL, bdrv_get_node_name(bs), NULL, flags, errp);
+    bdrv_unref(bs);
+    return blk;
+}
+
 /* Takes a->opts.  @name may be NULL. */
 static int open_file(const char *name, OpenArgs *a)
 {
@@ -138,7 +159,12 @@ static int open_file(const char *name, OpenArgs *a)
         return -EINVAL;
     }
     command_failed = false;
-    io_blk = blk_new_open(name, NULL, opts, flags, &local_err);
+    /* Where nothing can be written an overlay would remain empty. */
+    if (a->snapshot && !a->readonly) {
+        io_blk = open_below_overlay(name, opts, flags, &local_err);
+    } else {
+        io_blk = blk_new_open(name, NULL, opts, flags, &local_err);
+    }
     if (!io_blk) {
         error_reportf_err(local_err, "can't open%s%s: ",
                           name ? " device " : "", name ? name : "");
@@ -264,7 +290,7 @@ static const QemuIOCommand program_cmds[] = {
         .argmin = 1,
         .argmax = -1,
         .no_file = true,
-        .args = "[-rnkU] [-i aio] [-t cache] [-d discard] [-o options] "
+        .args = "[-rsnkU] [-i aio] [-t cache] [-d discard] [-o options] "
                 "[path]",
         .oneline = "open the file specified by path",
         .help =
@@ -274,6 +300,7 @@ static const QemuIOCommand program_cmds[] = {
 "  open -n -o driver=raw /tmp/data   raw, past the page cache\n"
 "\n"
 "  -r   read only\n"
+"  -s   write to a temporary overlay, not to the file\n"
 "  -n   past the page cache, short for -t none\n"
 "  -U   share the file with whoever writes to it\n"
 "  -k   short for -i native\n"
@@ -382,6 +409,7 @@ static void usage(FILE *f)
 "                       from the given string\n"
 "  -f, --format FMT     specifies the block driver to use\n"
 "  -r, --read-only      open read-only\n"
+"  -s, --snapshot       use snapshot file\n"
 "  -n, --nocache        disable host cache, short for -t none\n"
 "  -m, --misalign       misalign allocations for O_DIRECT\n"
 "  -k, --native-aio     use kernel AIO implementation\n"

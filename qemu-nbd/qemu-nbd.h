@@ -37,15 +37,6 @@ bool nbd_serve_start(const NbdArgs *args, Error **errp);
 /* Undo all of it; also after a failure. */
 void nbd_serve_stop(void);
 
-/* --- qemu-nbd/overlay.c --- */
-
-/*
- * A temporary overlay of @base, whose reference it takes over; NULL with @errp
- * set.
- */
-BlockDriverState *nbd_open_overlay(BlockDriverState *base, const NbdArgs *args,
-                                   Error **errp);
-
 /* --- qemu-nbd/device.c: the kernel's NBD client --- */
 
 typedef enum NbdDeviceState {

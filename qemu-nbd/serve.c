@@ -5,6 +5,7 @@
 #include "block/block_int.h"
 #include "block/export.h"
 #include "block/nbd.h"
+#include "programs/programs.h"
 #include "qapi/error.h"
 #include "qapi/util.h"
 #include "qemu-nbd.h"
@@ -110,7 +111,8 @@ bool nbd_serve_start(const NbdArgs *args, Error **errp)
     }
     /* Where nothing can be written an overlay would remain empty. */
     if (args->overlay && (args->flags & BDRV_O_RDWR)) {
-        image = nbd_open_overlay(image, args, errp);
+        image = program_open_overlay(image, args->flags, args->detect_zeroes,
+                                     errp);
         if (!image) {
             return false;
         }

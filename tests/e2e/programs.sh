@@ -52,7 +52,7 @@ done
 
 # Help offers nothing that is refused.
 $LIMIT "$IO" --help > help
-for word in object snapshot copy-on-read; do
+for word in object copy-on-read; do
     if grep -q -e "$word" help; then
         fail "qemu-io --help offers $word, which is refused"
     else

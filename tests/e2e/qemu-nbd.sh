@@ -106,7 +106,7 @@ fi
 stop_server '-s -r'
 TMPDIR=$work/none "$NBD" -s -f raw -k "$work/socket" disk.raw > ours.log 2>&1 &&
     fail 'an overlay in a folder that is not there'
-must 'no folder for an overlay' grep -q "^qemu-nbd: .*$work/none/qemu-nbd" \
+must 'no folder for an overlay' grep -q "^qemu-nbd: .*$work/none/qemu-overlay" \
     ours.log
 must 'no folder: one line' test "$(wc -l < ours.log)" = 1
 # When it is killed nothing is left.

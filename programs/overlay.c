@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * qemu-nbd -s: a temporary overlay, which takes what clients write.
+ * -s of qemu-nbd and qemu-io: a temporary overlay, which takes what is written.
  *
- * It is a VMDK in $TMPDIR that has no name any more when the first client
- * comes: so it goes with the process, however that ends.  The image itself is
- * open for reading only.
+ * It is a VMDK in $TMPDIR that has no name any more when it is open: so it goes
+ * with the process, however that ends.  The image itself is open for reading
+ * only.
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/block_int.h"
+#include "programs/programs.h"
 #include "qapi/error.h"
-#include "qemu-nbd.h"
 #include "qemu/option.h"
 
 /* An empty file with a name of its own; NULL with @errp set. */
@@ -18,7 +18,7 @@ static char *make_file(Error **errp)
 {
     const char *folder = getenv("TMPDIR");
     g_autofree char *name = g_strdup_printf(
-        "%s/qemu-nbd.XXXXXX", folder && *folder ? folder : "/var/tmp");
+        "%s/qemu-overlay.XXXXXX", folder && *folder ? folder : "/var/tmp");
     int fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
 
     if (fd < 0) {
@@ -60,24 +60,26 @@ static BlockDriverState *open_between(BlockDriverState *base, Error **errp)
 }
 
 static BlockDriverState *open_above(BlockDriverState *base, const char *name,
-                                    const NbdArgs *args, Error **errp)
+                                    int flags, const char *detect_zeroes,
+                                    Error **errp)
 {
     QOpts *options = qopts_new();
     /* Nobody reads it after a crash: nothing has to be flushed. */
-    int flags = BDRV_O_RDWR | BDRV_O_NO_FLUSH | (args->flags & BDRV_O_UNMAP);
+    int own_flags = BDRV_O_RDWR | BDRV_O_NO_FLUSH | (flags & BDRV_O_UNMAP);
 
     qopts_set_str(options, "driver", "vmdk");
     qopts_set_str(options, "file.driver", "file");
     qopts_set_str(options, "file.filename", name);
     qopts_set_str(options, "backing", bdrv_get_node_name(base));
-    if (args->detect_zeroes) {
-        qopts_set_str(options, "detect-zeroes", args->detect_zeroes);
+    if (detect_zeroes) {
+        qopts_set_str(options, "detect-zeroes", detect_zeroes);
     }
-    return bdrv_open(NULL, NULL, options, flags, errp);
+    return bdrv_open(NULL, NULL, options, own_flags, errp);
 }
 
-BlockDriverState *nbd_open_overlay(BlockDriverState *base, const NbdArgs *args,
-                                   Error **errp)
+BlockDriverState *program_open_overlay(BlockDriverState *base, int flags,
+                                       const char *detect_zeroes,
+                                       Error **errp)
 {
     g_autofree char *name = make_file(errp);
     BlockDriverState *between = NULL, *bs = NULL;
@@ -86,7 +88,7 @@ BlockDriverState *nbd_open_overlay(BlockDriverState *base, const NbdArgs *args,
         between = open_between(base, errp);
     }
     if (between) {
-        bs = open_above(between, name, args, errp);
+        bs = open_above(between, name, flags, detect_zeroes, errp);
         bdrv_unref(between);
     }
     if (name && unlink(name) < 0 && bs) {
