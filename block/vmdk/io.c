@@ -104,8 +104,8 @@ static int64_t coroutine_fn read_run(VmdkReq *req, const VmdkRun *run)
         return run->bytes;
     }
     if (run->kind == VMDK_GRAIN_DATA && e->compressed) {
-        return vmdk_stream_read(e, req->offset, run, req->bytes, req->qiov,
-                                req->qiov_offset);
+        return vmdk_stream_read(req->bs->opaque, e, req->offset, run,
+                                req->bytes, req->qiov, req->qiov_offset);
     }
     if (run->kind == VMDK_GRAIN_UNALLOCATED) {
         ret = vmdk_read_backing(req->bs, e->start + req->offset, run->bytes,

@@ -547,6 +547,7 @@ void vmdk_close(BlockDriverState *bs)
         warn_report("Could not finish writing '%s': %s", bs->filename,
                     strerror(-ret));
     }
+    g_clear_pointer(&s->grains, vmdk_grain_cache_free);
     for (i = 0; i < s->nb_extents; i++) {
         vmdk_sparse_free(&s->extents[i]);
     }

@@ -138,14 +138,23 @@ int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
     return ret;
 }
 
-static int coroutine_fn read_one(VmdkExtent *e, int64_t offset,
-                                 int64_t file_offset, int64_t bytes,
-                                 QEMUIOVector *qiov, size_t qiov_offset)
+/* A part of a grain is read again soon, most likely: the rest of it is kept. */
+static int coroutine_fn read_one(BDRVVmdkState *s, VmdkExtent *e,
+                                 int64_t offset, int64_t file_offset,
+                                 int64_t bytes, QEMUIOVector *qiov,
+                                 size_t qiov_offset)
 {
-    g_autofree uint8_t *data = g_try_malloc(e->grain_bytes);
+    const uint8_t *kept = vmdk_grain_cache_find(s->grains, e, file_offset);
+    g_autofree uint8_t *data = NULL;
     bool readable;
     int ret;
 
+    if (kept) {
+        qemu_iovec_from_buf(qiov, qiov_offset, kept + offset % e->grain_bytes,
+                            bytes);
+        return 0;
+    }
+    data = g_try_malloc(e->grain_bytes);
     if (!data) {
         return -ENOMEM;
     }
@@ -156,6 +165,10 @@ static int coroutine_fn read_one(VmdkExtent *e, int64_t offset,
     }
     qemu_iovec_from_buf(qiov, qiov_offset, data + offset % e->grain_bytes,
                         bytes);
+    if (bytes < e->grain_bytes) {
+        vmdk_grain_cache_add(&s->grains, e, file_offset,
+                             g_steal_pointer(&data));
+    }
     return 0;
 }
 
@@ -285,9 +298,10 @@ static int64_t coroutine_fn read_many(VmdkExtent *e, int64_t offset,
     return ret < 0 ? ret : count;
 }
 
-int64_t coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
-                                      const VmdkRun *run, int64_t bytes,
-                                      QEMUIOVector *qiov, size_t qiov_offset)
+int64_t coroutine_fn vmdk_stream_read(BDRVVmdkState *s, VmdkExtent *e,
+                                      int64_t offset, const VmdkRun *run,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset)
 {
     int64_t count = read_many(e, offset, run->file_offset, bytes, qiov,
                               qiov_offset);
@@ -296,6 +310,7 @@ int64_t coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
     if (count) {
         return count < 0 ? count : count * e->grain_bytes;
     }
-    ret = read_one(e, offset, run->file_offset, run->bytes, qiov, qiov_offset);
+    ret = read_one(s, e, offset, run->file_offset, run->bytes, qiov,
+                   qiov_offset);
     return ret < 0 ? ret : run->bytes;
 }

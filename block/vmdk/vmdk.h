@@ -227,12 +227,15 @@ typedef struct VmdkExtent {
     QSIMPLEQ_HEAD(, VmdkAlloc) pending;
 } VmdkExtent;
 
+typedef struct VmdkGrainCache VmdkGrainCache;
+
 typedef struct BDRVVmdkState {
     VmdkExtent *extents;        /* by start, without gaps */
     int nb_extents;
     uint64_t gd_entries;        /* of all extents */
     bool has_cache_bytes;
     uint64_t cache_bytes;       /* for the tables of all; as the user says */
+    VmdkGrainCache *grains;     /* NULL: nothing was kept yet */
     VmdkDescriptor desc;
     int64_t desc_offset;        /* bytes, in bs->file */
     int64_t desc_bytes;
@@ -616,9 +619,10 @@ int coroutine_fn vmdk_co_change_backing_file(BlockDriverState *bs,
  * The grain of @run, which begins at @offset, and perhaps those behind it, of
  * [@offset, @offset + @bytes).  Returns how many bytes were read, or -errno.
  */
-int64_t coroutine_fn vmdk_stream_read(VmdkExtent *e, int64_t offset,
-                                      const VmdkRun *run, int64_t bytes,
-                                      QEMUIOVector *qiov, size_t qiov_offset);
+int64_t coroutine_fn vmdk_stream_read(BDRVVmdkState *s, VmdkExtent *e,
+                                      int64_t offset, const VmdkRun *run,
+                                      int64_t bytes, QEMUIOVector *qiov,
+                                      size_t qiov_offset);
 /*
  * Read and unpack the grain at byte @file_offset of the file.  0, or -errno:
  * if *@readable, -EILSEQ says that it is another grain, -EIO that it is
@@ -628,7 +632,20 @@ int coroutine_fn vmdk_stream_load(VmdkExtent *e, int64_t grain,
                                   int64_t file_offset, uint8_t *data,
                                   bool *readable);
 
-/* stream.c: the same, for writing. */
+/* grain-cache.c: grains that are unpacked; in the node's home thread. */
+
+/*
+ * What the grain of @e at byte @file_offset has; NULL: it is not kept.  Valid
+ * until the next call of any of these functions.
+ */
+const uint8_t *vmdk_grain_cache_find(VmdkGrainCache *c, const VmdkExtent *e,
+                                     int64_t file_offset);
+/* Keep it, or not.  Takes @data, e->grain_bytes; makes *@cache if needed. */
+void vmdk_grain_cache_add(VmdkGrainCache **cache, const VmdkExtent *e,
+                          int64_t file_offset, uint8_t *data);
+void vmdk_grain_cache_free(VmdkGrainCache *c);
+
+/* stream.c: the same as stream-read.c, for writing. */
 
 /*
  * Where the next grain goes: behind the last one, e->last_grain.  What is there

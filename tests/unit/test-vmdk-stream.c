@@ -365,6 +365,58 @@ static void test_many(void)
     blk_unref(blk);
 }
 
+/* The result of reading some bytes of @grain, which has @grain + 1. */
+static int read_part(BlockBackend *blk, int grain, int offset)
+{
+    uint8_t buf[700] = { 0 };
+    int ret = blk_pread(blk, (int64_t)grain * GRAIN + offset, sizeof(buf), buf,
+                        0);
+
+    if (ret == 0) {
+        g_assert_cmpint(buf[0], ==, grain + 1);
+        g_assert_cmpint(memcmp(buf, buf + 1, sizeof(buf) - 1), ==, 0);
+    }
+    return ret;
+}
+
+/* What was unpacked for a small read serves others, for some time. */
+static void test_small_reads(void)
+{
+    g_autofree char *path = tmp_path("small.vmdk");
+    g_autoptr(GByteArray) image = NULL;
+    BlockBackend *blk;
+    int fd, i;
+
+    create(path);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    for (i = 0; i < NB_GRAINS; i++) {
+        g_assert_cmpint(write_grain(blk, i, i + 1), ==, 0);
+    }
+    blk_unref(blk);
+    image = load(path);
+
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(read_part(blk, 0, 3000), ==, 0);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, 0);
+    /* Damage shows which grains are read from the file. */
+    fd = open(path, O_WRONLY);
+    for (i = 0; i < 2; i++) {
+        uint32_t sector = get32(image, GT_OFFSET + i * 4);
+
+        g_assert_cmpint(pwrite(fd, "damaged", 7, sector * 512 + 30), ==, 7);
+    }
+    close(fd);
+    g_assert_cmpint(read_part(blk, 0, 0), ==, 0);
+    g_assert_cmpint(read_part(blk, 0, GRAIN - 700), ==, 0);
+    g_assert_cmpint(read_part(blk, 1, 0), ==, -EIO);
+    for (i = 2; i < NB_GRAINS; i++) {
+        g_assert_cmpint(read_part(blk, i, i * 7), ==, 0);
+        g_assert_cmpint(read_part(blk, i, 0), ==, 0);
+    }
+    g_assert_cmpint(read_part(blk, 0, 0), ==, -EIO);
+    blk_unref(blk);
+}
+
 static void put_marker(uint8_t *sector, int sectors, int type)
 {
     sector[0] = sectors;
@@ -594,6 +646,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-stream/exchanged", test_exchanged);
     g_test_add_func("/vmdk-stream/cut", test_cut);
     g_test_add_func("/vmdk-stream/many", test_many);
+    g_test_add_func("/vmdk-stream/small-reads", test_small_reads);
     g_test_add_func("/vmdk-stream/footer", test_footer);
     g_test_add_func("/vmdk-stream/write-foreign", test_write_foreign);
     g_test_add_func("/vmdk-stream/front-is-old", test_front_is_old);
