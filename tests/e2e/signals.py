@@ -6,11 +6,14 @@ folder.  Prints "ok WHAT" or "FAIL WHAT" for each, with what was said.
 """
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
 import sys
 import time
+
+from terminal import Terminal
 
 ROUNDS = int(os.environ.get('SIGNAL_ROUNDS', '12'))
 GRAINS = 16000                  # in an image of 1 GiB
@@ -181,6 +184,69 @@ def reading():
             time.monotonic() - began < 10, program.returncode, said)
 
 
+PERCENTS = re.compile(r'(?:    \((\d+\.\d\d)/100%\)\r)*')
+
+
+def slow_convert(*options):
+    """The arguments of a conversion that takes two seconds, and its files."""
+    source = os.path.join(folder, 'slow.raw')
+    target = os.path.join(folder, 'slow.vmdk')
+    with open(source, 'wb') as file:
+        file.write(b'x' * (32 << 20))
+    return [img, 'convert', *options, '-r', '16M', '-f', 'raw', '-O', 'vmdk',
+            source, target], source, target
+
+
+def progress_in_a_log():
+    """-p: percents that grow, in one line that has an end."""
+    argv, source, target = slow_convert('-p')
+    result = subprocess.run(argv, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, timeout=60, check=False)
+    said = result.stdout.decode()
+    percents = [float(one) for one in re.findall(r'[\d.]+(?=/100%)', said)]
+    verdict('-p in a log',
+            result.returncode == 0 and not result.stderr and
+            said.endswith('\r\n') and PERCENTS.fullmatch(said[:-1]) and
+            percents[0] == 0 and percents[-1] == 100 and
+            len(percents) > 10 and percents == sorted(percents),
+            result, percents)
+    os.unlink(source)
+    os.unlink(target)
+
+
+def progress_asked_for():
+    """SIGUSR1: one line on standard error, as often as it is sent."""
+    argv, source, target = slow_convert()
+    program = subprocess.Popen(argv, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    for _ in range(2):
+        time.sleep(0.5)
+        program.send_signal(signal.SIGUSR1)
+    out, err = program.communicate(timeout=60)
+    verdict('SIGUSR1 shows how far it is',
+            program.returncode == 0 and not out and
+            re.fullmatch(r'(    \(\d+\.\d\d/100%\)\n){2}', err),
+            program.returncode, out, err)
+    os.unlink(source)
+    os.unlink(target)
+
+
+def progress_interrupted():
+    """SIGINT on a terminal: the line has an end, the target is removed."""
+    argv, source, target = slow_convert('-p')
+    terminal = Terminal(argv)
+    begun = terminal.wait_for('(12.50')
+    terminal.type('\x03')
+    status = terminal.end()
+    verdict('SIGINT ends the line of -p',
+            begun and status == -signal.SIGINT and
+            re.search(r'/100%\)\r[^(]*\n$', terminal.shown) and
+            not os.path.exists(target),
+            status, repr(terminal.shown[-100:]), os.listdir(folder))
+    terminal.close()
+    os.unlink(source)
+
+
 def ignored():
     """What the parent has ignored stays ignored: nohup."""
     program = start('sh', '-c', 'trap "" HUP INT; exec "$@"', 'sh', io, '-c',
@@ -214,6 +280,9 @@ asynchronous()
 preallocation()
 second_signal()
 reading()
+progress_in_a_log()
+progress_asked_for()
+progress_interrupted()
 ignored()
 raised()
 sys.exit(1 if failed else 0)
