@@ -156,7 +156,7 @@ int coroutine_fn vmdk_footer_begin(VmdkExtent *e)
     }
     qemu_co_mutex_lock(&e->lock);
     if (!e->stream_begun) {
-        /* Who has written grains without a footer goes on like that. */
+        /* An image with grains, but without a footer, stays like that. */
         e->ends_in_footer = e->has_footer
                             || (e->has_markers && e->magic == VMDK_KDMV_MAGIC
                                 && !e->last_grain);
@@ -249,7 +249,7 @@ static int coroutine_fn put_tables(Tail *tail, uint32_t *gd)
         ret = vmdk_table_get_locked(e, i, &t);
         if (ret == 0 && !buffer_is_zero(t->entries, vmdk_table_bytes(e))) {
             gd[i] = GUINT32_TO_LE((uint32_t)sector);
-            ret = sector > UINT32_MAX ? -EFBIG
+            ret = sector > UINT32_MAX ? -ENOTSUP
                   : put_metadata(tail, VMDK_MARKER_TABLE, t->entries,
                                  vmdk_table_bytes(e));
         }
@@ -257,7 +257,7 @@ static int coroutine_fn put_tables(Tail *tail, uint32_t *gd)
     return ret;
 }
 
-/* The file ends with @sector, and nothing is behind it; -EFBIG: it cannot. */
+/* Nothing is behind @sector then; -ENOTSUP: the file cannot be so short. */
 static int coroutine_fn end_file(VmdkExtent *e, uint64_t sector)
 {
     int64_t end = sector << BDRV_SECTOR_BITS;
@@ -268,7 +268,7 @@ static int coroutine_fn end_file(VmdkExtent *e, uint64_t sector)
         bdrv_co_truncate(e->file, end, true, PREALLOC_MODE_OFF, 0, NULL);
         length = vmdk_exact_length(e->file);
     }
-    return length < 0 ? length : length == end ? 0 : -EFBIG;
+    return length < 0 ? length : length == end ? 0 : -ENOTSUP;
 }
 
 /* All that is behind the grains; and @h becomes the header to it. */
@@ -300,7 +300,7 @@ static int coroutine_fn write_tail(Tail *t, uint32_t *gd, KdmvHeader *h)
     return ret < 0 ? ret : end_file(e, t->sector);
 }
 
-/* With e->lock held. */
+/* With e->lock held.  -ENOTSUP: the file cannot have such an end. */
 static int coroutine_fn write_end(VmdkExtent *e)
 {
     g_autofree uint8_t *buf = g_try_malloc(PIECE_BYTES);
@@ -337,13 +337,13 @@ static int coroutine_fn write_end_marker(VmdkExtent *e)
 
 int coroutine_fn vmdk_footer_finish(VmdkExtent *e)
 {
-    int ret = -EFBIG;
+    int ret = -ENOTSUP;
 
     qemu_co_mutex_lock(&e->lock);
     if (e->ends_in_footer) {
         ret = write_end(e);
     }
-    if (ret == -EFBIG) {
+    if (ret == -ENOTSUP) {
         ret = write_end_marker(e);
     }
     if (ret == 0) {

@@ -316,6 +316,7 @@ static int coroutine_fn write_extent(VmdkReq *req)
     VmdkExtent *e = req->e;
     int ret;
 
+    /* Only streams are known to have nothing behind the footer. */
     if (e->access != VMDK_RW || e->type == VMDK_ZERO
         || (e->has_footer && !e->compressed)) {
         return -EACCES;

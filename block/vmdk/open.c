@@ -542,8 +542,10 @@ void vmdk_close(BlockDriverState *bs)
 
     ret = vmdk_finish(bs);
     if (ret < 0) {
-        /* The data are safe: it is a redundant copy, or the end of a
-         * stream, which has its tables in front, too. */
+        /*
+         * The data are safe: it is a redundant copy, or the end of a stream,
+         * which has its tables in front, too.
+         */
         warn_report("Could not finish writing '%s': %s", bs->filename,
                     strerror(-ret));
     }
