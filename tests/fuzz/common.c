@@ -28,7 +28,8 @@ static char *artifacts;
 static int own_stderr;                  /* what was there at the start */
 static int said_fd = -1;                /* -1: FUZZ_SHOW */
 static GHashTable *images;              /* name -> GByteArray */
-static char **all_options;              /* in place of argv */
+/* In place of argv; LeakSanitizer has to see it, though nobody reads it. */
+static char **volatile all_options;
 
 #ifdef FUZZ_ASAN
 const char *__asan_default_options(void);
