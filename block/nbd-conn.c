@@ -13,7 +13,6 @@
  * are any, and whoever walks the list holds a reference.
  */
 #include "qemu/osdep.h"
-#include <sys/socket.h>
 #include "nbd-client.h"
 
 /* Answers in one turn; then others of the event loop have theirs. */
@@ -140,28 +139,22 @@ static void nbd_conn_writable(void *opaque)
 }
 
 /*
- * libnbd may only be told that there is something to read when there is: it
- * expects a reply then, and sends nothing before that has come.
+ * Each call of libnbd takes one answer at the most.  nbd_poll() looks whether
+ * there is another one: libnbd must not be told to read where there is nothing,
+ * for then it would send no request until the next answer has come.
  */
-static bool nbd_conn_has_more(const NBDConn *c)
-{
-    char byte;
-
-    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
 static void nbd_conn_readable(void *opaque)
 {
     NBDConn *c = opaque;
     uint64_t first = c->answers, before;
 
     nbd_conn_ref(c);
+    nbd_aio_notify_read(c->h);
     do {
-        /* One answer at the most; an error is seen by nbd_conn_update(). */
+        /* An error is seen by nbd_conn_update(). */
         before = c->answers;
-        nbd_aio_notify_read(c->h);
-    } while (c->answers != before && !QTAILQ_EMPTY(&c->calls) &&
-             c->answers - first < NBD_MAX_ANSWERS && nbd_conn_has_more(c));
+    } while (!QTAILQ_EMPTY(&c->calls) && c->answers - first < NBD_MAX_ANSWERS &&
+             nbd_poll(c->h, 0) > 0 && c->answers != before);
     nbd_conn_update(c);
     nbd_conn_process(c);
     nbd_conn_unref(c);
