@@ -14,7 +14,6 @@
 #include "fuse.h"
 #include "qapi/error.h"
 #include "qemu/aio-wait.h"
-#include "qemu/defer-call.h"
 #include "qemu/error-report.h"
 
 /* --- queues --- */
@@ -23,7 +22,7 @@ static void queue_readable(void *opaque);
 
 static void queue_watch(FuseQueue *q)
 {
-    aio_set_fd_handler(q->ctx, q->fd, q->running && !q->full ?
+    aio_set_fd_handler(q->common.ctx, q->fd, q->running && !q->full ?
                        queue_readable : NULL, NULL, NULL, NULL, q);
 }
 
@@ -60,19 +59,12 @@ void coroutine_fn fuse_req_done(FuseReq *req)
 {
     FuseQueue *q = req->q;
 
-    assert(in_aio_context_home_thread(q->ctx));
     queue_put_req(q, req);
-    q->in_flight--;
     if (q->full) {
         q->full = false;
         queue_watch(q);
     }
-    if (!q->in_flight && !q->taking) {
-        aio_awake_idle(&q->awake, q->ctx);
-    }
-    if (!q->in_flight && q->stopper) {
-        aio_co_schedule(q->ctx, g_steal_pointer(&q->stopper));
-    }
+    export_queue_end_request(&q->common);
 }
 
 /* One request; 1: there was one; 0: there is none now; -errno. */
@@ -104,14 +96,13 @@ static void queue_readable(void *opaque)
     unsigned budget = FUSE_EXPORT_MAX_REQUESTS;
     int ret = 1;
 
-    defer_call_begin();
-    q->taking = true;
+    export_queue_begin_pass(&q->common);
     while (q->running && budget-- && ret > 0) {
         FuseReq *req = queue_get_req(q);
 
         if (!req) {
             /* With no memory for the first one there is nobody to wake us. */
-            q->full = q->in_flight;
+            q->full = q->common.in_flight;
             break;
         }
         ret = queue_read(q, req);
@@ -119,16 +110,10 @@ static void queue_readable(void *opaque)
             queue_put_req(q, req);
             break;
         }
-        aio_awake_busy(&q->awake);
-        q->in_flight++;
+        export_queue_begin_request(&q->common);
         qemu_coroutine_enter(qemu_coroutine_create(fuse_req_entry, req));
     }
-    q->taking = false;
-    defer_call_end();
-    if (!q->in_flight && q->awake.requests) {
-        /* All of them were done at once. */
-        aio_awake_idle(&q->awake, q->ctx);
-    }
+    export_queue_end_pass(&q->common);
     if (ret < 0) {
         /* ENODEV: it is unmounted.  Others would come again and again. */
         q->running = false;
@@ -151,13 +136,10 @@ static void queue_start_bh(void *opaque)
 /* From the main thread, and back there afterwards. */
 static void coroutine_fn queue_stop(FuseQueue *q)
 {
-    aio_co_reschedule_self(q->ctx);
+    aio_co_reschedule_self(q->common.ctx);
     q->running = false;
     queue_watch(q);
-    if (q->in_flight) {
-        q->stopper = qemu_coroutine_self();
-        qemu_coroutine_yield();
-    }
+    export_queue_wait_idle(&q->common);
     aio_co_reschedule_self(qemu_get_aio_context());
 }
 
@@ -254,7 +236,7 @@ static bool make_queues(FuseExport *exp, Error **errp)
         FuseQueue *q = &exp->queues[i];
 
         q->exp = exp;
-        q->ctx = exp->common.ctxs[i];
+        q->common.ctx = exp->common.ctxs[i];
         q->fd = i ? clone_fd(fd, errp) : fd;
         if (q->fd < 0) {
             return false;
@@ -351,7 +333,7 @@ static bool fuse_create(BlockExport *common, const BlockExportOptions *opts,
     }
     exp->gone_bh = aio_bh_new(qemu_get_aio_context(), gone_bh, exp);
     for (i = 0; i < exp->n_queues; i++) {
-        aio_wait_bh_oneshot(exp->queues[i].ctx, queue_start_bh,
+        aio_wait_bh_oneshot(exp->queues[i].common.ctx, queue_start_bh,
                             &exp->queues[i]);
     }
     return true;

@@ -12,7 +12,7 @@
 
 #include <linux/fuse.h>
 #include "block/export.h"
-#include "qemu/aio-awake.h"
+#include "export-queue.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"
 
@@ -26,16 +26,12 @@ typedef struct FuseReq FuseReq;
 /* A thread's end of the connection.  It belongs to the home thread. */
 typedef struct FuseQueue {
     FuseExport *exp;
-    AioContext *ctx;
+    ExportQueue common;
     int fd;
     bool running;
     bool full;                  /* all requests are in use: nothing is read */
-    unsigned in_flight;
-    bool taking;                /* requests from the device */
-    AioAwake awake;             /* waiting for the next one */
     unsigned n_reqs;            /* that have been made */
     FuseReq *free_reqs;
-    Coroutine *stopper;         /* waits until in_flight is 0 */
 } FuseQueue;
 
 struct FuseExport {

@@ -77,26 +77,13 @@ static void queue_put_req(VuBlkQueue *q, VuBlkReq *req)
 static void queue_end_req(VuBlkQueue *q, VuBlkReq *req)
 {
     queue_put_req(q, req);
-    if (--q->in_flight) {
-        return;
-    }
-    if (!q->taking) {
-        aio_awake_idle(&q->awake, q->ctx);
-    }
-    /*
-     * In a later iteration of the loop: the deferred calls of this one still
-     * use the queue.
-     */
-    if (q->stopper) {
-        aio_co_schedule(q->ctx, g_steal_pointer(&q->stopper));
-    }
+    export_queue_end_request(&q->common);
 }
 
 void coroutine_fn vu_blk_req_done(VuBlkReq *req, uint32_t len)
 {
     VuBlkQueue *q = req->q;
 
-    assert(in_aio_context_home_thread(q->ctx));
     virtqueue_push(&q->vq, &req->elem, len);
     defer_call(queue_notify, q);
     queue_end_req(q, req);
@@ -114,7 +101,6 @@ void coroutine_fn vu_blk_req_bad(VuBlkReq *req, const char *what)
 /* Up to @budget requests; what is left of that. */
 static unsigned queue_take(VuBlkQueue *q, unsigned budget)
 {
-    q->taking = true;
     while (budget) {
         VuBlkReq *req = queue_get_req(q);
 
@@ -122,12 +108,10 @@ static unsigned queue_take(VuBlkQueue *q, unsigned budget)
             queue_put_req(q, req);
             break;
         }
-        aio_awake_busy(&q->awake);
-        q->in_flight++;
+        export_queue_begin_request(&q->common);
         budget--;
         qemu_coroutine_enter(qemu_coroutine_create(vu_blk_req_entry, req));
     }
-    q->taking = false;
     return budget;
 }
 
@@ -138,7 +122,7 @@ static void queue_process(VuBlkQueue *q)
     if (!q->running) {
         return;
     }
-    defer_call_begin();
+    export_queue_begin_pass(&q->common);
     virtqueue_set_notification(&q->vq, false);
     budget = queue_take(q, budget);
     if (!q->polling) {
@@ -148,11 +132,7 @@ static void queue_process(VuBlkQueue *q)
     if (budget && virtqueue_has_work(&q->vq)) {
         budget = queue_take(q, budget);
     }
-    defer_call_end();
-    if (!q->in_flight && q->awake.requests) {
-        /* All of them were done at once. */
-        aio_awake_idle(&q->awake, q->ctx);
-    }
+    export_queue_end_pass(&q->common);
     /* Others have their turn before the rest. */
     if (!budget || virtqueue_has_work(&q->vq)) {
         qemu_bh_schedule(q->bh);
@@ -175,7 +155,8 @@ static void queue_kick(void *opaque)
     if (RETRY_ON_EINTR(read(q->kick_fd, &count, sizeof(count))) < 0 &&
         errno != EAGAIN) {
         virtqueue_break(&q->vq, "its kick descriptor cannot be read");
-        aio_set_fd_handler(q->ctx, q->kick_fd, NULL, NULL, NULL, NULL, NULL);
+        aio_set_fd_handler(q->common.ctx, q->kick_fd, NULL, NULL, NULL, NULL,
+                           NULL);
     }
     queue_process(q);
 }
@@ -225,9 +206,10 @@ static bool queue_start_here(VuBlkQueue *q, Error **errp)
     }
     q->running = true;
     q->polling = false;
-    aio_set_fd_handler(q->ctx, q->kick_fd, queue_kick, NULL, queue_poll,
+    aio_set_fd_handler(q->common.ctx, q->kick_fd, queue_kick, NULL, queue_poll,
                        queue_bh, q);
-    aio_set_fd_poll(q->ctx, q->kick_fd, queue_poll_begin, queue_poll_end);
+    aio_set_fd_poll(q->common.ctx, q->kick_fd, queue_poll_begin,
+                    queue_poll_end);
     /* A server that has died may have completed requests and not said so. */
     if (region) {
         signal_fd(q->call_fd);
@@ -240,8 +222,8 @@ bool coroutine_fn vu_blk_queue_start(VuBlkQueue *q, Error **errp)
 {
     bool ok;
 
-    assert(!q->running && !q->in_flight);
-    aio_co_reschedule_self(q->ctx);
+    assert(!q->running && !q->common.in_flight);
+    aio_co_reschedule_self(q->common.ctx);
     ok = queue_start_here(q, errp);
     aio_co_reschedule_self(qemu_get_aio_context());
     return ok;
@@ -249,15 +231,13 @@ bool coroutine_fn vu_blk_queue_start(VuBlkQueue *q, Error **errp)
 
 void coroutine_fn vu_blk_queue_stop(VuBlkQueue *q)
 {
-    aio_co_reschedule_self(q->ctx);
+    aio_co_reschedule_self(q->common.ctx);
     if (q->running) {
         q->running = false;
-        aio_set_fd_handler(q->ctx, q->kick_fd, NULL, NULL, NULL, NULL, NULL);
+        aio_set_fd_handler(q->common.ctx, q->kick_fd, NULL, NULL, NULL, NULL,
+                           NULL);
         qemu_bh_cancel(q->bh);
-        if (q->in_flight) {
-            q->stopper = qemu_coroutine_self();
-            qemu_coroutine_yield();
-        }
+        export_queue_wait_idle(&q->common);
         queue_notify(q);
         q->base = virtqueue_stop(&q->vq);
     }
@@ -268,7 +248,7 @@ void coroutine_fn vu_blk_queue_set_call(VuBlkQueue *q, int fd)
 {
     int old;
 
-    aio_co_reschedule_self(q->ctx);
+    aio_co_reschedule_self(q->common.ctx);
     old = q->call_fd;
     q->call_fd = fd;
     aio_co_reschedule_self(qemu_get_aio_context());
@@ -283,7 +263,7 @@ void vu_blk_queue_init(VuBlkQueue *q, VuBlkExport *exp, unsigned index,
     *q = (VuBlkQueue) {
         .exp = exp,
         .index = index,
-        .ctx = ctx,
+        .common.ctx = ctx,
         .kick_fd = -1,
         .call_fd = -1,
         .err_fd = -1,
@@ -295,7 +275,7 @@ void vu_blk_queue_destroy(VuBlkQueue *q)
 {
     VuBlkReq *req;
 
-    assert(!q->running && !q->in_flight);
+    assert(!q->running && !q->common.in_flight);
     qemu_bh_delete(q->bh);
     while ((req = q->free_reqs)) {
         q->free_reqs = req->next;

@@ -11,9 +11,9 @@
 #define BLOCK_EXPORT_VHOST_USER_BLK_H
 
 #include "block/export.h"
+#include "export-queue.h"
 #include "guest-memory.h"
 #include "virtqueue.h"
-#include "qemu/aio-awake.h"
 #include "qemu/coroutine.h"
 #include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
@@ -52,7 +52,7 @@ typedef struct VuBlkReq VuBlkReq;
 typedef struct VuBlkQueue {
     VuBlkExport *exp;
     unsigned index;
-    AioContext *ctx;
+    ExportQueue common;         /* home thread, but for its context */
 
     /* What the client has said.  Main thread, while it does not run. */
     uint32_t num;
@@ -69,10 +69,6 @@ typedef struct VuBlkQueue {
     bool polling;               /* the loop looks by itself */
     bool reported;              /* that it is broken, to this client */
     VirtQueue vq;
-    unsigned in_flight;
-    bool taking;                /* requests off the ring */
-    AioAwake awake;             /* waiting for the next one */
-    Coroutine *stopper;         /* waits until in_flight is 0 */
     QEMUBH *bh;                 /* look for requests */
     VuBlkReq *free_reqs;
 } VuBlkQueue;
