@@ -257,11 +257,9 @@ static int handle_aiocb_copy_range(void *opaque)
 
 /*
  * A read of what the page cache has is a copy, and so is any read or write of
- * a file in a tmpfs: that is done sooner than a worker thread is woken.  Longer
- * ones are better done by several threads.
- */
-#define CACHED_MAX_BYTES (64 * KiB)
-/*
+ * a file in a tmpfs: those of FILE_COPY_MAX_BYTES are done sooner than a worker
+ * thread is woken.
+ *
  * A coroutine all of whose requests are copies would never let others run in
  * its thread: each of so many goes to a worker thread all the same.
  */
@@ -284,7 +282,7 @@ void file_threads_look(BDRVFileState *s)
 /* Whether a thread is to do this one in any case.  @one: it is the only one. */
 static bool thread_has_its_turn(int64_t bytes, int niov, bool one)
 {
-    if ((bytes > CACHED_MAX_BYTES && !one) || niov > IOV_MAX) {
+    if ((bytes > FILE_COPY_MAX_BYTES && !one) || niov > IOV_MAX) {
         return true;
     }
     if (get_cached_in_a_row() == CACHED_IN_A_ROW) {

@@ -8,7 +8,9 @@
  * Those of a file in a tmpfs do not: there the kernel cannot try without
  * waiting, so it gives each request to a thread of its own (io-wq), also those
  * that are a copy of 4 KiB.  The engine "threads" does the short ones at once,
- * and wakes threads for long ones with less work.
+ * and wakes threads for long reads with less work.  Long writes to one file
+ * wait for each other in the kernel, which has one thread do them, while the
+ * threads of a pool would all be busy waiting: these the kernel gets.
  */
 #include "qemu/osdep.h"
 #include "file-posix.h"
@@ -45,6 +47,14 @@ static int coroutine_fn uring_flush(BlockDriverState *bs)
     return luring_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0);
 }
 
+/* Whether the engine "threads" is faster. */
+static bool uring_is_slow(BDRVFileState *s, int64_t bytes, int type)
+{
+    return qatomic_read(&s->in_memory) &&
+           (type == QEMU_AIO_READ || bytes <= FILE_COPY_MAX_BYTES ||
+            qemu_get_current_aio_context()->one_request);
+}
+
 static int coroutine_fn uring_submit(BlockDriverState *bs, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      int type, BdrvRequestFlags flags)
@@ -52,7 +62,7 @@ static int coroutine_fn uring_submit(BlockDriverState *bs, int64_t offset,
     BDRVFileState *s = bs->opaque;
     int ret;
 
-    if (unlikely(qatomic_read(&s->in_memory) || !uring_is_ready(bs))) {
+    if (unlikely(uring_is_slow(s, bytes, type) || !uring_is_ready(bs))) {
         return file_engine_threads.submit(bs, offset, bytes, qiov, type,
                                           flags);
     }

@@ -93,6 +93,9 @@ typedef struct FilePosixAIOData {
     Error **errp;
 } FilePosixAIOData;
 
+/* A copy within memory that is longer is better done by several threads. */
+#define FILE_COPY_MAX_BYTES (64 * KiB)
+
 /* file-posix-threads.c: note what the engine may do without a thread. */
 void file_threads_look(BDRVFileState *s);
 
