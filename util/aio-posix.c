@@ -51,6 +51,31 @@ static AioHandler *find_aio_handler(AioContext *ctx, int fd)
     return NULL;
 }
 
+/* A handler with the contents of @new. */
+static AioHandler *aio_alloc_handler_locked(AioContext *ctx,
+                                            const AioHandler *new)
+{
+    AioHandler *node = QLIST_FIRST(&ctx->spare_handlers);
+
+    if (!node) {
+        return g_memdup2(new, sizeof(*new));
+    }
+    QLIST_REMOVE(node, node);
+    ctx->n_spare_handlers--;
+    *node = *new;
+    return node;
+}
+
+static void aio_free_handler_locked(AioContext *ctx, AioHandler *node)
+{
+    if (ctx->n_spare_handlers == AIO_MAX_SPARE_HANDLERS) {
+        g_free(node);
+        return;
+    }
+    QLIST_INSERT_HEAD(&ctx->spare_handlers, node, node);
+    ctx->n_spare_handlers++;
+}
+
 static void aio_free_deleted_locked(AioContext *ctx)
 {
     AioHandler *node, *next;
@@ -59,7 +84,7 @@ static void aio_free_deleted_locked(AioContext *ctx)
     QLIST_FOREACH_SAFE(node, &ctx->aio_handlers, node, next) {
         if (node->deleted) {
             QLIST_REMOVE(node, node);
-            g_free(node);
+            aio_free_handler_locked(ctx, node);
         }
     }
 }
@@ -102,7 +127,7 @@ static void aio_delete_handler_locked(AioContext *ctx, AioHandler *node)
 
 static void aio_add_handler_locked(AioContext *ctx, const AioHandler *new)
 {
-    AioHandler *node = g_memdup2(new, sizeof(*new));
+    AioHandler *node = aio_alloc_handler_locked(ctx, new);
 
     /* Pairs with the walks of the home thread. */
     QLIST_INSERT_HEAD_ATOMIC(&ctx->aio_handlers, node, node);
@@ -534,8 +559,14 @@ void aio_context_setup(AioContext *ctx)
 
 void aio_context_destroy(AioContext *ctx)
 {
+    AioHandler *node;
+
     qemu_rec_mutex_lock(&ctx->list_lock);
     aio_free_deleted_locked(ctx);
+    while ((node = QLIST_FIRST(&ctx->spare_handlers))) {
+        QLIST_REMOVE(node, node);
+        g_free(node);
+    }
     qemu_rec_mutex_unlock(&ctx->list_lock);
     ctx->fdmon_ops->destroy(ctx);
 }

@@ -11,6 +11,12 @@
 #include <poll.h>
 #include "qemu/aio.h"
 
+/*
+ * A connection that waits now for one thing, now for another, has a new handler
+ * each time: as many as this are kept, to be used again.
+ */
+#define AIO_MAX_SPARE_HANDLERS 16
+
 typedef struct FDMonPoll FDMonPoll;
 
 struct AioHandler {

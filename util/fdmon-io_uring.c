@@ -53,6 +53,8 @@ typedef struct {
     struct io_uring ring;
     QTAILQ_HEAD(, FDMonPoll) changed;   /* to be submitted, or cancelled */
     QLIST_HEAD(, FDMonPoll) all;
+    QLIST_HEAD(, FDMonPoll) spare;      /* free, to be used again */
+    unsigned n_spare;
     bool dirty;                 /* atomic: changed is not empty */
     bool found;                 /* home thread: some poll has revents */
     bool submit;                /* home thread: wait() submits what is there */
@@ -80,7 +82,26 @@ static void fdmon_uring_free_poll(FDMonUring *m, FDMonPoll *poll)
         QTAILQ_REMOVE(&m->changed, poll, changed);
     }
     QLIST_REMOVE(poll, all);
-    g_free(poll);
+    if (m->n_spare == AIO_MAX_SPARE_HANDLERS) {
+        g_free(poll);
+        return;
+    }
+    QLIST_INSERT_HEAD(&m->spare, poll, all);
+    m->n_spare++;
+}
+
+/* All zeroes. */
+static FDMonPoll *fdmon_uring_get_poll(FDMonUring *m)
+{
+    FDMonPoll *poll = QLIST_FIRST(&m->spare);
+
+    if (!poll) {
+        return g_new0(FDMonPoll, 1);
+    }
+    QLIST_REMOVE(poll, all);
+    m->n_spare--;
+    *poll = (FDMonPoll) { 0 };
+    return poll;
 }
 
 /* --- the ring; home thread --- */
@@ -265,7 +286,7 @@ static void fdmon_uring_update(AioContext *ctx, AioHandler *node, int fd,
         fdmon_uring_remove(ctx, m, poll);
     }
     if (new) {
-        poll = g_new0(FDMonPoll, 1);
+        poll = fdmon_uring_get_poll(m);
         poll->node = node;
         poll->fd = fd;
         poll->events = new;
@@ -350,6 +371,10 @@ static void fdmon_uring_destroy(AioContext *ctx)
             poll->node->fdmon_poll = NULL;
         }
         fdmon_uring_free_poll(m, poll);
+    }
+    while ((poll = QLIST_FIRST(&m->spare))) {
+        QLIST_REMOVE(poll, all);
+        g_free(poll);
     }
     g_free(m);
     ctx->fdmon_opaque = NULL;

@@ -71,6 +71,8 @@ struct AioContext {
     AioHandlerList aio_handlers;
     unsigned walking;           /* aio_poll() frames; home thread only */
     bool deleted_handlers;      /* atomic: something to free */
+    AioHandlerList spare_handlers;  /* to be used again; under list_lock */
+    unsigned n_spare_handlers;      /* the same */
     unsigned n_fds;             /* atomic */
     unsigned handlers_gen;      /* grows with every change; see fdmon-ppoll */
     unsigned n_poll_handlers;   /* atomic: those with an io_poll callback */
