@@ -75,7 +75,7 @@ check-e2e: all
 	@for script in cached-native-backup jobs-disturbed jobs-full-disk \
 	    qmp-jobs-oracle qmp-oracle qmp-robust blockdev-create fleecing \
 	    howto qmp-walk nbd nbd-client nbd-tls qemu-nbd fuse vhost-user-blk \
-	    guest guest-programs; do \
+	    export-allocations guest guest-programs; do \
 	    echo "== $$script"; \
 	    JOB_CYCLES=200 JOB_KILLS=100 LAIO_PLANTED=1 LAIO_GUEST=long \
 	    LAIO_VHOST_SECONDS=60 WALK_SECONDS=300 BUILD_DIR=build \
