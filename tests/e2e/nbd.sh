@@ -186,6 +186,11 @@ hostile()
     python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
 }
 
+listens()
+{
+    python_test 60 "$here/nbd-listen.py" "$QSD" "$work"
+}
+
 laws()
 {
     python_test 120 "$here/nbd-laws.py" "$QSD" "$work"
@@ -237,6 +242,7 @@ part vmdk clients vmdk native
 part threads clients raw threads ,iothread.0=one,iothread.1=two
 part hostile hostile
 part laws laws
+part listens listens
 if fio --enghelp 2> /dev/null | grep -q nbd; then
     part jobs-raw jobs_under_load raw
     part jobs-vmdk jobs_under_load vmdk
