@@ -225,6 +225,30 @@ def test_read_only(daemons):
             check(error.desc, words in error.desc)
 
 
+def other_user_reads():
+    return subprocess.run(
+        ['head', '-c', '1', path('file')], user=65534, group=65534,
+        extra_groups=[], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_allow_other(daemons):
+    """Who may use the file, by the option and by its mode; as root."""
+    if os.geteuid():
+        return
+    os.chmod(FOLDER, 0o711)
+    daemon = start(daemons, writable=False, allow_other='off')
+    os.chmod(path('file'), 0o444)
+    check('off', not other_user_reads())
+    for value in ('on', 'auto'):
+        daemon.cmd('block-export-del', id='export')
+        daemon.qmp.wait_event('BLOCK_EXPORT_DELETED')
+        add(daemon, allow_other=value)
+        check('the mode counts', not other_user_reads())
+        os.chmod(path('file'), 0o444)
+        check(value, other_user_reads())
+
+
 def test_life(daemons, **options):
     """Deleting it in use, unmounting by others, mounting over the image."""
     daemon = start(daemons, **options)
@@ -284,7 +308,8 @@ def main():
             ('copies', test_copy, {}), ('holes', test_holes, {}),
             ('size', test_size, {'growable': False}),
             ('growable', test_size, {'growable': True}),
-            ('read-only', test_read_only, {}), ('life', test_life, {}),
+            ('read-only', test_read_only, {}),
+            ('allow-other', test_allow_other, {}), ('life', test_life, {}),
             ('life in iothreads', test_life, {'iothread': two})):
         daemons = []
         try:
