@@ -51,12 +51,12 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
     if (!new_bs) {
         return;
     }
-    if (!new_bs->drv->supports_backing) {
-        error_setg(errp, "The overlay does not support backing images");
-        return;
-    }
     if (new_bs->cumulative_perms & BLK_PERM_CONSISTENT_READ) {
         error_setg(errp, "The overlay is already in use");
+        return;
+    }
+    if (!new_bs->drv->supports_backing) {
+        error_setg(errp, "The overlay does not support backing images");
         return;
     }
     if (new_bs->backing) {
