@@ -29,21 +29,16 @@ static bool is_weak(const char *key)
     return false;
 }
 
-/* Whether @key is "@child", or "@child." and more. */
-static bool is_of_child(const char *key, const char *child)
-{
-    size_t len = strlen(child);
-
-    return !strncmp(key, child, len) && (!key[len] || key[len] == '.');
-}
-
 /* Whether @key says what child of @bs there is; that is told by the child. */
 static bool is_of_any_child(BlockDriverState *bs, const char *key)
 {
     BdrvChild *child;
 
+    if (bs->drv->children_list) {
+        return qopts_key_is_of(key, bs->drv->children_list);
+    }
     QLIST_FOREACH(child, &bs->children, next) {
-        if (is_of_child(key, child->name)) {
+        if (qopts_key_is_of(key, child->name)) {
             return true;
         }
     }
@@ -55,7 +50,7 @@ static bool has_strong_options(BlockDriverState *bs)
 {
     json_object_object_foreach(bs->options, key, value) {
         (void)value;
-        if (!is_weak(key) && !is_of_child(key, "file")) {
+        if (!is_weak(key) && !qopts_key_is_of(key, "file")) {
             return true;
         }
     }
@@ -65,22 +60,19 @@ static bool has_strong_options(BlockDriverState *bs)
 /* A child that the image itself does not name. */
 static bool child_matters(BlockDriverState *bs, BdrvChild *child)
 {
-    if (child == bs->file) {
-        return true;
-    }
-    json_object_object_foreach(bs->options, key, value) {
-        (void)value;
-        if (is_of_child(key, child->name)) {
-            return true;
-        }
-    }
-    return false;
+    return child == bs->file || qopts_has_child(bs->options, child->name);
 }
 
 static struct json_object *node_options(BlockDriverState *bs)
 {
     struct json_object *obj = json_object_new_object();
+    struct json_object *list = NULL;
     BdrvChild *child;
+
+    if (bs->drv->children_list) {
+        list = json_object_new_array();
+        json_object_object_add(obj, bs->drv->children_list, list);
+    }
 
     json_object_object_add(obj, "driver",
                            json_object_new_string(bs->drv->format_name));
@@ -90,7 +82,9 @@ static struct json_object *node_options(BlockDriverState *bs)
         }
     }
     QLIST_FOREACH(child, &bs->children, next) {
-        if (child_matters(bs, child)) {
+        if (list) {
+            json_object_array_add(list, node_options(child->bs));
+        } else if (child_matters(bs, child)) {
             json_object_object_add(obj, child->name,
                                    node_options(child->bs));
         }

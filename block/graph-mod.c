@@ -403,3 +403,44 @@ int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
     }
     return ret;
 }
+
+/* --- lists of children --- */
+
+/* The children of @bs, which is drained, have changed, or not. */
+static void bdrv_list_change_end(BlockDriverState *bs)
+{
+    bdrv_graph_wrlock();
+    bdrv_refresh_limits_above(bs);
+    bdrv_graph_wrunlock();
+    bdrv_change_end(bs, NULL);
+}
+
+void bdrv_add_child(BlockDriverState *parent, BlockDriverState *child_bs,
+                    Error **errp)
+{
+    if (!parent->drv->bdrv_add_child) {
+        error_setg(errp, "The node %s does not support adding a child",
+                   bdrv_get_device_or_node_name(parent));
+        return;
+    }
+    if (!QLIST_EMPTY(&child_bs->parents)) {
+        error_setg(errp, "The node %s already has a parent",
+                   child_bs->node_name);
+        return;
+    }
+    bdrv_change_begin(parent, NULL);
+    parent->drv->bdrv_add_child(parent, child_bs, errp);
+    bdrv_list_change_end(parent);
+}
+
+void bdrv_del_child(BlockDriverState *parent, BdrvChild *child, Error **errp)
+{
+    if (!parent->drv->bdrv_del_child) {
+        error_setg(errp, "The node %s does not support removing a child",
+                   bdrv_get_device_or_node_name(parent));
+        return;
+    }
+    bdrv_change_begin(parent, NULL);
+    parent->drv->bdrv_del_child(parent, child, errp);
+    bdrv_list_change_end(parent);
+}

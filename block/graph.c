@@ -390,6 +390,9 @@ void bdrv_refresh_filename(BlockDriverState *bs)
         bs->filename = g_strdup(filtered->filename);
     } else if (bs->file) {
         bdrv_refresh_format_filename(bs);
+    } else if (bs->drv->children_list) {
+        g_free(bs->filename);
+        bs->filename = g_strdup("");
     }
     if (!bs->filename[0] && bs->options) {
         bdrv_set_json_filename(bs);

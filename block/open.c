@@ -103,7 +103,7 @@ static int bdrv_inherited_flags(BlockDriverState *parent, BdrvChildRole role)
     if (role & BDRV_CHILD_COW) {
         return flags & ~(BDRV_O_RDWR | BDRV_O_RESIZE);
     }
-    if (!parent->drv->is_filter || role & BDRV_CHILD_PRIMARY) {
+    if (parent->drv->is_format || role & BDRV_CHILD_PRIMARY) {
         flags |= BDRV_O_PROTOCOL;
         /* The format decides what is discarded: pass it all on. */
         flags |= BDRV_O_UNMAP;

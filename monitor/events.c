@@ -41,6 +41,32 @@ static unsigned n_waiting;
 static QEMUBH *bh;
 static GHashTable *limiters;    /* key: Limiter */
 
+/* Events that are limited to one in a second, and what their objects are. */
+static const struct {
+    int event;
+    const char *members[4];     /* NULL-terminated */
+} limited_events[] = {
+    { QAPI_EVENT_BLOCK_IO_ERROR, { "qom-path", "device", "node-name" } },
+    { QAPI_EVENT_QUORUM_FAILURE, { NULL } },
+    { QAPI_EVENT_QUORUM_REPORT_BAD, { "node-name" } },
+};
+
+/* The event and its object; to be freed. */
+static char *limiter_key(int event, const char *const *members,
+                         struct json_object *data)
+{
+    GString *text = g_string_new(QAPIEvent_str(event));
+
+    for (; *members; members++) {
+        struct json_object *value = NULL;
+
+        json_object_object_get_ex(data, *members, &value);
+        g_string_append_printf(text, "/%s", value ?
+                               json_object_get_string(value) : "");
+    }
+    return g_string_free(text, false);
+}
+
 /*
  * The interval of @event, 0: no limit; and what tells its objects apart.
  * BLOCK_IO_ERROR comes once for each request; that with the action "stop"
@@ -49,13 +75,14 @@ static GHashTable *limiters;    /* key: Limiter */
 static int64_t event_interval(int event, struct json_object *json,
                               char **key)
 {
-    static const char *const members[] = { "qom-path", "device",
-                                           "node-name" };
     struct json_object *data, *value;
-    GString *text;
-    size_t i;
+    size_t i = 0;
 
-    if (event != QAPI_EVENT_BLOCK_IO_ERROR ||
+    while (i < ARRAY_SIZE(limited_events) &&
+           limited_events[i].event != event) {
+        i++;
+    }
+    if (i == ARRAY_SIZE(limited_events) ||
         !json_object_object_get_ex(json, "data", &data)) {
         return 0;
     }
@@ -63,14 +90,7 @@ static int64_t event_interval(int event, struct json_object *json,
         !strcmp(json_object_get_string(value), "stop")) {
         return 0;
     }
-    text = g_string_new(QAPIEvent_str(event));
-    for (i = 0; i < ARRAY_SIZE(members); i++) {
-        value = NULL;
-        json_object_object_get_ex(data, members[i], &value);
-        g_string_append_printf(text, "/%s", value ?
-                               json_object_get_string(value) : "");
-    }
-    *key = g_string_free(text, false);
+    *key = limiter_key(event, limited_events[i].members, data);
     return NANOSECONDS_PER_SECOND;
 }
 

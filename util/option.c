@@ -273,6 +273,24 @@ bool qopts_has(const QOpts *opts, const char *key)
     return json_object_object_get_ex(opts, key, NULL);
 }
 
+bool qopts_key_is_of(const char *key, const char *name)
+{
+    size_t len = strlen(name);
+
+    return !strncmp(key, name, len) && (!key[len] || key[len] == '.');
+}
+
+bool qopts_has_child(const QOpts *opts, const char *name)
+{
+    json_object_object_foreach((json_object *)opts, key, value) {
+        (void)value;
+        if (qopts_key_is_of(key, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool qopts_is_null(const QOpts *opts, const char *key)
 {
     json_object *value;

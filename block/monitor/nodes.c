@@ -176,19 +176,6 @@ void qmp_block_resize(const char *device, const char *node_name,
     blk_unref(blk);
 }
 
-/* Whether a device, a job or an export, and not only nodes, holds @bs. */
-static bool has_user(BlockDriverState *bs)
-{
-    BdrvChild *c;
-
-    QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (!c->klass->parent_is_bds) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void qmp_x_blockdev_set_iothread(const char *node_name, StrOrNull *iothread,
                                  bool has_force, bool force, Error **errp)
 {
@@ -198,7 +185,7 @@ void qmp_x_blockdev_set_iothread(const char *node_name, StrOrNull *iothread,
     if (!bs) {
         return;
     }
-    if (!(has_force && force) && has_user(bs)) {
+    if (!(has_force && force) && has_backend(bs)) {
         error_setg(errp, "Node %s is associated with a BlockBackend and "
                    "could be in use (use force=true to override this check)",
                    node_name);
@@ -226,6 +213,49 @@ void qmp_block_set_write_threshold(const char *node_name,
         return;
     }
     qatomic_set(&bs->write_threshold, write_threshold);
+}
+
+static BdrvChild *find_child(BlockDriverState *parent, const char *name,
+                             Error **errp)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &parent->children, next) {
+        if (!strcmp(c->name, name)) {
+            return c;
+        }
+    }
+    error_setg(errp, "Node '%s' does not have child '%s'", parent->node_name,
+               name);
+    return NULL;
+}
+
+void qmp_x_blockdev_change(const char *parent, const char *child,
+                           const char *node, Error **errp)
+{
+    BlockDriverState *bs = block_qmp_lookup(parent, parent, errp);
+
+    if (!bs) {
+        return;
+    }
+    if (!child == !node) {
+        error_setg(errp, child ? "The parameters child and node are in "
+                   "conflict" : "Either child or node must be specified");
+    } else if (child) {
+        BdrvChild *c = find_child(bs, child, errp);
+
+        if (c) {
+            bdrv_del_child(bs, c, errp);
+        }
+    } else {
+        BlockDriverState *new_bs = bdrv_find_node(node);
+
+        if (new_bs) {
+            bdrv_add_child(bs, new_bs, errp);
+        } else {
+            error_setg(errp, "Node '%s' not found", node);
+        }
+    }
 }
 
 void qmp_blockdev_set_active(const char *node_name, bool active, Error **errp)

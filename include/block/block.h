@@ -105,6 +105,13 @@ int bdrv_replace_child_bs(BdrvChild *child, BlockDriverState *new_bs,
                           Error **errp);
 /* Take the filter @bs out: its users become those of its child. */
 int bdrv_drop_filter(BlockDriverState *bs, Error **errp);
+/*
+ * A node whose driver has a list of children, as quorum has, gets one more, or
+ * loses one.  @errp is set if that cannot be; @child_bs stays the caller's.
+ */
+void bdrv_add_child(BlockDriverState *parent, BlockDriverState *child_bs,
+                    Error **errp);
+void bdrv_del_child(BlockDriverState *parent, BdrvChild *child, Error **errp);
 /* Another backing file, or none (NULL); takes a reference of its own. */
 int bdrv_set_backing_hd(BlockDriverState *bs, BlockDriverState *backing_hd,
                         Error **errp);

@@ -41,6 +41,8 @@ struct BlockDriver {
                                    longer than that, and is flushed */
     bool supports_backing;
     bool supports_compressed_writes;    /* in some of its images */
+    /* The option that lists its children, "NAME.0", ...; NULL: none does. */
+    const char *children_list;
 
     /* Options of create; NULL: cannot create. */
     const QemuOptsList *create_opts;
@@ -178,6 +180,15 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_change_backing_file)(BlockDriverState *bs,
                                                     const char *backing_file,
                                                     const char *backing_fmt);
+
+    /*
+     * Another child, or one less, while the node is drained.  @errp is set if
+     * the driver refuses; add takes a reference to @child_bs of its own.
+     */
+    void (*bdrv_add_child)(BlockDriverState *bs, BlockDriverState *child_bs,
+                           Error **errp);
+    void (*bdrv_del_child)(BlockDriverState *bs, BdrvChild *child,
+                           Error **errp);
 
     /* {"type":..., "data":{...}}; a new reference. */
     struct json_object *(*bdrv_get_specific_info)(BlockDriverState *bs,

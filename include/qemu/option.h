@@ -77,6 +77,10 @@ bool qopts_has_help(const char *params);
 
 /* Reading without removal. */
 bool qopts_has(const QOpts *opts, const char *key);
+/* Whether @key is "@name", or "@name." and more. */
+bool qopts_key_is_of(const char *key, const char *name);
+/* Whether @name, or a "@name.KEY", is there: options of a child. */
+bool qopts_has_child(const QOpts *opts, const char *name);
 /* Whether @key is there and null. */
 bool qopts_is_null(const QOpts *opts, const char *key);
 /* The first key that is left, NULL if none; valid while it is there. */

@@ -21,10 +21,9 @@ from qsd import Daemon, QmpError, run
 OURS, IMG, FOLDER = sys.argv[1:4]
 STOCK = sys.argv[4] if len(sys.argv) > 4 else ''
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Of qcow2 and quorum.
+# Of qcow2.
 ABSENT = {'blockdev-snapshot-delete-internal-sync',
-          'blockdev-snapshot-internal-sync', 'x-blockdev-amend',
-          'x-blockdev-change'}
+          'blockdev-snapshot-internal-sync', 'x-blockdev-amend'}
 
 
 def commands(daemon):
