@@ -18,6 +18,13 @@ mkdir "$work/bin" "$work/disks"
 ln -s "$IMG" "$QSD" "$(cd "$top" && pwd)/scripts/qmp-client" "$work/bin"
 awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' \
     "$top/docs/howto/backup.md" > "$work/commands"
+# A line that ends with a backslash goes on.
+commands=$(grep -vc '\\$' "$work/commands")
+if [ "$commands" -eq 10 ]; then
+    pass
+else
+    fail "docs/howto/backup.md has $commands commands, not ten"
+fi
 if (cd "$work/disks" &&
     PATH=$work/bin:$PATH timeout -k 5 120 sh -ex "$work/commands") \
     > "$work/log" 2>&1; then

@@ -9,5 +9,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 command -v python3 > /dev/null || skip_all 'no python3'
 make_work "${TMPDIR:-/tmp}"
 python_test 120 "$here/qmp_client.py" "$QSD" "$here/../../scripts/qmp-client" \
-    "$work"
+    "$IMG" "$work"
 summary
