@@ -84,6 +84,7 @@ static void reopen_node_free(gpointer data)
     }
     qopts_unref(n->state.options);
     qopts_unref(n->node_options);
+    bdrv_unref(n->state.bs);
     g_free(n);
 }
 
@@ -220,6 +221,8 @@ static ReopenNode *reopen_node_new(BlockDriverState *bs, int flags,
 {
     ReopenNode *n = g_new0(ReopenNode, 1);
 
+    /* It may lose its last parent before the new options are in force. */
+    bdrv_ref(bs);
     n->state.bs = bs;
     n->state.flags = flags;
     n->state.options = options;
@@ -300,8 +303,7 @@ static int reopen_take_reference(ReopenNode *n, const char *name,
     if (ref) {
         new_bs = bdrv_find_node(ref);
         if (!new_bs) {
-            error_setg(errp, "Cannot find device='%s' nor node-name='%s'",
-                       ref, ref);
+            error_setg(errp, "Cannot find device='' nor node-name='%s'", ref);
             return -EINVAL;
         }
         if (bdrv_join_nodes(&n->homes[is_backing], bs, new_bs, errp) < 0) {
@@ -467,8 +469,7 @@ static int reopen_queue_node(BlockReopenQueue *queue, BlockDriverState *bs,
     }
     if (!keep_old_opts && bs->drv->supports_backing &&
         (bs->backing || bs->backing_file) &&
-        !qopts_has(options, "backing") &&
-        !(bs->backing && bs->backing->bs->inherits_from == bs)) {
+        !qopts_has(options, "backing")) {
         error_setg(errp, "backing is missing for '%s'", bs->node_name);
         reopen_node_free(n);
         return -EINVAL;

@@ -98,7 +98,7 @@ static void test_file(void)
                                          "image=file");
 
     check_refused(queue_node(NULL, top, "driver=raw,file=none"),
-                  "Cannot find device='none' nor node-name='none'");
+                  "Cannot find device='' nor node-name='none'");
     g_assert_cmpint(bdrv_reopen_multiple(
         queue_node(NULL, top, "driver=raw,file=filter"), &error_abort), ==,
         0);
