@@ -90,10 +90,10 @@ static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
 
     QLIST_FOREACH(a, &bs->parents, next_parent) {
         QLIST_FOREACH(b, &bs->parents, next_parent) {
-            uint64_t conflict = a->perm & ~b->shared_perm;
+            uint64_t conflict = b->perm & ~a->shared_perm;
 
             if (a != b && conflict) {
-                bdrv_set_conflict_error(a, b, conflict, errp);
+                bdrv_set_conflict_error(b, a, conflict, errp);
                 return -EPERM;
             }
         }
