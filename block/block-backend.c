@@ -331,6 +331,18 @@ void blk_unref(BlockBackend *blk)
     g_free(blk);
 }
 
+bool bdrv_has_blk(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->klass == &child_root) {
+            return true;
+        }
+    }
+    return false;
+}
+
 BlockDriverState *blk_bs(BlockBackend *blk)
 {
     return blk->root ? blk->root->bs : NULL;

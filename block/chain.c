@@ -159,6 +159,22 @@ BlockDriverState *bdrv_find_backing_image(BlockDriverState *bs,
     return NULL;
 }
 
+bool bdrv_is_backing_hd(BlockDriverState *bs, Error **errp)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (c->role & BDRV_CHILD_COW) {
+            BlockDriverState *overlay = c->opaque;
+
+            error_setg(errp, "Node '%s' is busy: node is used as backing hd "
+                       "of '%s'", bs->node_name, overlay->node_name);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- freezing --- */
 
 bool bdrv_is_backing_chain_frozen(BlockDriverState *bs,

@@ -51,7 +51,8 @@ static bool mirror_check(BlockDriverState *bs, BlockDriverState *target,
         error_setg(errp, "Can't mirror node into itself");
     } else if (o->replaces && !mirror_can_replace(bs, o->replaces, errp)) {
         return false;
-    } else if (block_job_blocks(bs, errp) || block_job_blocks(target, errp)) {
+    } else if (block_job_blocks(bs, errp) || block_job_blocks(target, errp) ||
+               (!is_commit && bdrv_is_backing_hd(target, errp))) {
         return false;
     } else {
         len = bdrv_getlength(bs);

@@ -227,6 +227,9 @@ void blockdev_snapshot_sync_action(const BlockdevSnapshotSync *a,
                    a->node_name ? a->node_name : "");
         return;
     }
+    if (bdrv_is_backing_hd(bs, errp)) {
+        return;
+    }
     if (!drive_init(&t, bs, a->snapshot_file,
                            a->format ? a->format : "qcow2", a->has_mode,
                            a->mode, errp)) {

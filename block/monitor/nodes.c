@@ -72,19 +72,6 @@ static BlockDriverState *find_node(const char *node_name, Error **errp)
     return bs;
 }
 
-/* Whether a backend uses it, which is an export's or a job's. */
-static bool has_backend(BlockDriverState *bs)
-{
-    BdrvChild *c;
-
-    QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (!c->klass->parent_is_bds) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void qmp_blockdev_del(const char *node_name, Error **errp)
 {
     BlockDriverState *bs = find_node(node_name, errp);
@@ -92,11 +79,12 @@ void qmp_blockdev_del(const char *node_name, Error **errp)
     if (!bs) {
         return;
     }
-    if (block_job_blocks(bs, errp)) {
+    if (bdrv_has_blk(bs)) {
+        error_setg(errp, "Node %s is in use",
+                   bdrv_get_device_or_node_name(bs));
         return;
     }
-    if (has_backend(bs)) {
-        error_setg(errp, "Node %s is in use", bdrv_get_node_name(bs));
+    if (block_job_blocks(bs, errp) || bdrv_is_backing_hd(bs, errp)) {
         return;
     }
     if (!monitor_nodes || !g_ptr_array_find(monitor_nodes, bs, NULL)) {
@@ -185,7 +173,7 @@ void qmp_x_blockdev_set_iothread(const char *node_name, StrOrNull *iothread,
     if (!bs) {
         return;
     }
-    if (!(has_force && force) && has_backend(bs)) {
+    if (!(has_force && force) && bdrv_has_blk(bs)) {
         error_setg(errp, "Node %s is associated with a BlockBackend and "
                    "could be in use (use force=true to override this check)",
                    node_name);

@@ -51,6 +51,9 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
     if (!new_bs) {
         return;
     }
+    if (bdrv_is_backing_hd(old_bs, errp)) {
+        return;
+    }
     if (new_bs->cumulative_perms & BLK_PERM_CONSISTENT_READ) {
         error_setg(errp, "The overlay is already in use");
         return;

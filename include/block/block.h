@@ -140,6 +140,11 @@ BlockDriverState *bdrv_find_overlay(BlockDriverState *active,
                                     BlockDriverState *bs);
 /* Whether @base is @top or below it in its chain. */
 bool bdrv_chain_contains(BlockDriverState *top, BlockDriverState *base);
+/*
+ * Whether @bs is the backing file of an image; @errp is set then, for what must
+ * not be done to such a node.
+ */
+bool bdrv_is_backing_hd(BlockDriverState *bs, Error **errp);
 /* The node of the chain of @bs that @backing_file is the name of, or NULL. */
 BlockDriverState *bdrv_find_backing_image(BlockDriverState *bs,
                                           const char *backing_file);

@@ -74,6 +74,8 @@ void blk_ref(BlockBackend *blk);
 void blk_unref(BlockBackend *blk);
 
 BlockDriverState *blk_bs(BlockBackend *blk);
+/* Whether a BlockBackend, which is an export's or a job's, uses @bs. */
+bool bdrv_has_blk(BlockDriverState *bs);
 /* All backends, one after the other; NULL: the first / no more. */
 BlockBackend *blk_all_next(BlockBackend *blk);
 /* Any thread. */
