@@ -10,6 +10,7 @@
 #include "qemu/aio-wait.h"
 #include "qemu/id.h"
 #include "job-int.h"
+#include "trace/trace-root.h"
 
 static QLIST_HEAD(, Job) all_jobs = QLIST_HEAD_INITIALIZER(all_jobs);
 static QemuMutex job_mutex;
@@ -63,7 +64,13 @@ void job_unlock(void)
 
 void job_state_transition_locked(Job *job, JobStatus status)
 {
-    assert(job_next_states[job->status] >> status & 1);
+    bool allowed = job_next_states[job->status] >> status & 1;
+
+    trace_job_state_transition(job, job->ret,
+                               allowed ? "allowed" : "disallowed",
+                               JobStatus_str(job->status),
+                               JobStatus_str(status));
+    assert(allowed);
     if (job->status == status) {
         return;
     }
