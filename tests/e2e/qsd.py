@@ -119,14 +119,15 @@ class Qmp:
 class Daemon:
     """The process, and a first monitor."""
 
-    def __init__(self, program, folder, args=(), env=None, timeout=60):
+    def __init__(self, program, folder, args=(), env=None, timeout=60,
+                 stdin=subprocess.DEVNULL):
         self.path = os.path.join(folder, 'qmp-%d' % os.getpid())
         self.log = open(os.path.join(folder, 'daemon.log'), 'w+b')
         self.process = subprocess.Popen(
             [program, '--chardev',
              'socket,id=test,path=%s,server=on,wait=off' % self.path,
              '--monitor', 'chardev=test', *args], env=env,
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+            stdin=stdin, stdout=self.log, stderr=self.log)
         self.qmp = None
         try:
             self.connect(timeout)
