@@ -154,7 +154,7 @@ static int coroutine_fn backup_loop(BackupBlockJob *s)
         }
         backup_stop_call(s);
         s->bg_bcs_call = NULL;
-        if (block_copy_call_failed(call)) {
+        if (block_copy_call_failed(call) && !job_is_cancelled(job)) {
             bool is_read;
 
             ret = block_copy_call_status(call, &is_read);
@@ -225,6 +225,7 @@ static bool backup_cancel(Job *job, bool force)
     BackupBlockJob *s = container_of(job, BackupBlockJob, common.job);
 
     if (s->target_bs) {
+        block_copy_abandon(s->bcs);
         bdrv_cancel_in_flight(s->target_bs);
     }
     /* It has no soft end: what is not copied is missing. */

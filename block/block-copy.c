@@ -45,6 +45,7 @@ struct BlockCopyState {
 
     bool skip_unallocated;      /* atomic */
     bool use_copy_range;        /* atomic; until it was refused */
+    bool abandoned;             /* atomic */
 
     QemuMutex lock;             /* protects what follows */
     int64_t in_flight_bytes;
@@ -344,19 +345,20 @@ static void coroutine_fn block_copy_put_memory(BlockCopyState *s, void *buf,
 
 /* --- the copying of one run --- */
 
-static int coroutine_fn block_copy_data(BlockCopyState *s, int64_t offset,
-                                        int64_t bytes, bool *error_is_read)
+static int coroutine_fn block_copy_data(BlockCopyTask *task, int64_t bytes,
+                                        bool *error_is_read)
 {
+    BlockCopyState *s = task->s;
     void *buf = block_copy_get_memory(s, bytes);
-    int ret = buf ? 0 : -ENOMEM;
+    int ret = !buf ? -ENOMEM :
+              bdrv_co_pread(s->source, task->offset, bytes, buf, 0);
 
-    *error_is_read = false;
-    if (ret == 0) {
-        ret = bdrv_co_pread(s->source, offset, bytes, buf, 0);
-        *error_is_read = ret < 0;
-    }
-    if (ret == 0) {
-        ret = bdrv_co_pwrite(s->target, offset, bytes, buf, s->write_flags);
+    *error_is_read = buf && ret < 0;
+    if (task->call->background && qatomic_read(&s->abandoned)) {
+        ret = -ECANCELED;
+    } else if (ret == 0) {
+        ret = bdrv_co_pwrite(s->target, task->offset, bytes, buf,
+                             s->write_flags);
     }
     block_copy_put_memory(s, buf, bytes);
     return ret;
@@ -387,12 +389,10 @@ static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
     BlockCopyState *s = task->s;
     int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
 
-    if (!task->zeroes && block_copy_offload(task, bytes) == 0) {
-        return 0;
-    }
     if (!task->zeroes) {
-        /* Also after another error: this tells whose it is. */
-        return block_copy_data(s, task->offset, bytes, error_is_read);
+        /* The latter also after another error: it tells whose it is. */
+        return block_copy_offload(task, bytes) == 0 ? 0 :
+               block_copy_data(task, bytes, error_is_read);
     }
     *error_is_read = false;
     /* A new image is zero: asking costs less than writing. */
@@ -740,11 +740,6 @@ bool block_copy_call_failed(BlockCopyCallState *call)
            !qatomic_read(&call->cancelled) && call->ret < 0;
 }
 
-bool block_copy_call_cancelled(BlockCopyCallState *call)
-{
-    return qatomic_read(&call->cancelled);
-}
-
 int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read)
 {
     assert(call->finished);
@@ -758,6 +753,11 @@ void block_copy_call_cancel(BlockCopyCallState *call)
 {
     qatomic_set(&call->cancelled, true);
     block_copy_kick(call);
+}
+
+void block_copy_abandon(BlockCopyState *s)
+{
+    qatomic_set(&s->abandoned, true);
 }
 
 void block_copy_kick(BlockCopyCallState *call)

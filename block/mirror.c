@@ -93,6 +93,9 @@ void mirror_error(MirrorBlockJob *s, bool is_read, int error)
 {
     BlockErrorAction action;
 
+    if (qatomic_read(&s->ret) == -ECANCELED) {
+        return;     /* What was in flight has failed because of that. */
+    }
     action = block_job_error_action(&s->common, is_read ? s->on_source_error :
                                     s->on_target_error, is_read, -error);
     if (action == BLOCK_ERROR_ACTION_REPORT) {
@@ -115,6 +118,9 @@ static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
     if (ret == 0) {
         ret = bdrv_co_preadv(source, op->offset, bytes, &qiov, 0);
         *is_read = ret < 0;
+    }
+    if (ret == 0 && qatomic_read(&s->ret) == -ECANCELED) {
+        ret = -ECANCELED;
     }
     if (ret == 0) {
         mirror_note_written(s, op->offset, bytes);
@@ -584,6 +590,8 @@ static bool mirror_cancel(Job *job, bool force)
     /* One that is READY ends with a target that is whole. */
     force = force || !job_is_ready(job);
     if (force && s->target) {
+        /* First: what has been read, or is written by users, stays here. */
+        qatomic_cmpxchg(&s->ret, 0, -ECANCELED);
         bdrv_cancel_in_flight(s->target->bs);
     }
     return force;

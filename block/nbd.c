@@ -120,14 +120,13 @@ static void coroutine_fn nbd_cancel_entry(void *opaque)
     bdrv_dec_in_flight(bs);
 }
 
+/* Also where nothing is in flight: another thread may be about to begin. */
 static void nbd_cancel_in_flight(BlockDriverState *bs)
 {
-    if (qatomic_read(&bs->in_flight)) {
-        /* The node stays while this counts. */
-        bdrv_inc_in_flight(bs);
-        aio_co_schedule(bdrv_get_aio_context(bs),
-                        qemu_coroutine_create(nbd_cancel_entry, bs));
-    }
+    /* The node stays while this counts. */
+    bdrv_inc_in_flight(bs);
+    aio_co_schedule(bdrv_get_aio_context(bs),
+                    qemu_coroutine_create(nbd_cancel_entry, bs));
 }
 
 /* --- opening --- */

@@ -92,11 +92,15 @@ bool block_copy_call_finished(BlockCopyCallState *call);
 /* Has finished, without an error and without being cancelled. */
 bool block_copy_call_succeeded(BlockCopyCallState *call);
 bool block_copy_call_failed(BlockCopyCallState *call);
-bool block_copy_call_cancelled(BlockCopyCallState *call);
 /* Finished ones only.  *@error_is_read: the source's fault. */
 int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read);
 /* Start no more requests; the end is told as always. */
 void block_copy_call_cancel(BlockCopyCallState *call);
+/*
+ * Calls in the background write no more: what they have read is left.  Any
+ * thread; before bdrv_cancel_in_flight() of the target.
+ */
+void block_copy_abandon(BlockCopyState *s);
 /* Do not sleep any longer for the limit of speed. */
 void block_copy_kick(BlockCopyCallState *call);
 

@@ -513,8 +513,19 @@ def test_jobs():
             event = daemon.qmp.wait_job('job')
             assert 'error' not in event['data'], event
         same('local', 'copy')
-        # A target that does not answer does not keep a cancelled job.
+        # A target that does not answer does not keep a cancelled job: not one
+        # that was about to write to it...
+        daemon.cmd('blockdev-add', {
+            'driver': 'null-co', 'node-name': 'slow', 'read-zeroes': False,
+            'latency-ns': 1000000000, 'size': os.path.getsize(path('disk'))})
         server.signal(signal.SIGSTOP)
+        for job in 'backup', 'mirror':
+            daemon.cmd('blockdev-' + job, {
+                'job-id': 'job', 'device': 'slow', 'target': 'remote',
+                'sync': 'full'})
+            daemon.cmd('block-job-cancel', device='job', force=True)
+            daemon.qmp.wait_job('job', 10)
+        # ... nor one that waits for it.
         daemon.cmd('blockdev-mirror', {
             'job-id': 'job', 'device': 'local', 'target': 'remote',
             'sync': 'full'})
