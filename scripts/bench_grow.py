@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 
-from bench_run import MIB, bound_to, fio, run, timed
+from bench_run import MIB, bound_to, fio, run, timed_bench
 
 IN_FLIGHT = [1, 4, 16, 64, 256, 1024, 4096]
 GIB = [1, 16, 256, 2040]
@@ -26,8 +26,9 @@ class Growing:
 
     def img(self, program, options, image, count):
         count = max(1000, count // self.args.shorter)
-        seconds, cpu = timed(*self.bound(), program, 'bench', *options, '-t',
-                             'none', '-s', '4096', '-c', str(count), image)
+        seconds, cpu = timed_bench(*self.bound(), program, 'bench', *options,
+                                   '-t', 'none', '-s', '4096', '-c',
+                                   str(count), image)
         return count / seconds, cpu / count
 
     def both(self, options, image, count):
