@@ -616,8 +616,8 @@ static bool luring_is_due(LuringState *s)
 {
     return s->in_queue >= luring_max_batch(s) ||
            (s->reaping && !s->deadline_ns && luring_has_events(s) &&
-            s->in_queue >= DIV_ROUND_UP(s->in_queue + s->in_flight,
-                                        LURING_PASS_CALLS));
+            s->in_queue >= 2 &&
+            s->in_queue * LURING_PASS_CALLS >= s->in_queue + s->in_flight);
 }
 
 static void luring_do_submit(LuringRequest *req)

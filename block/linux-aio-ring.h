@@ -7,6 +7,7 @@
 #define BLOCK_LINUX_AIO_RING_H
 
 #include <libaio.h>
+#include "qemu/iov.h"
 
 /* The kernel's struct, at the address that io_setup(2) returns as a context. */
 struct aio_ring {

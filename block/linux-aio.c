@@ -651,7 +651,8 @@ static bool laio_is_due(LinuxAioState *s, unsigned max_batch)
 
     return s->io_q.in_queue >= max_batch ||
            (s->reaping && !s->deadline_ns && laio_has_events(s) &&
-            s->io_q.in_queue >= DIV_ROUND_UP(all, LAIO_PASS_CALLS));
+            s->io_q.in_queue >= 2 &&
+            s->io_q.in_queue * LAIO_PASS_CALLS >= all);
 }
 
 static void laio_do_submit(LaioRequest *req)
