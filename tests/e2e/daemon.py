@@ -8,9 +8,8 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
-from qsd import Daemon, QmpError, run
+from qsd import Daemon, QmpError, run, run_tests
 
 PROGRAM, IO, FOLDER = sys.argv[1:]
 SIZE = 8 << 20
@@ -201,16 +200,5 @@ def test_end_in_job():
                 end_in_job(how, job, **options)
 
 
-def main():
-    for test in (test_trace, test_activation, test_iothread,
-                 test_reopen_several, test_end_in_job):
-        name = test.__name__[5:]
-        try:
-            test()
-            print('ok ' + name, flush=True)
-        except Exception:
-            print('FAIL ' + name)
-            traceback.print_exc(file=sys.stdout)
-
-
-main()
+run_tests((test_trace, test_activation, test_iothread,
+           test_reopen_several, test_end_in_job))

@@ -14,9 +14,8 @@ import os
 import re
 import subprocess
 import sys
-import traceback
 
-from qsd import Daemon, QmpError, run
+from qsd import Daemon, QmpError, run, run_tests
 
 OURS, IMG, FOLDER = sys.argv[1:4]
 STOCK = sys.argv[4] if len(sys.argv) > 4 else ''
@@ -172,17 +171,9 @@ def test_image_corrupted(daemon):
 
 def main():
     daemon = Daemon(OURS, FOLDER)
-    for test in (test_none_left_out, test_each_is_used, test_qom_list_get,
-                 test_change_backing_file, test_block_job_change,
-                 test_io_error, test_image_corrupted):
-        name = test.__name__[5:]
-        try:
-            why = test(daemon)
-            print('skip %s: %s' % (name, why) if why else 'ok ' + name,
-                  flush=True)
-        except Exception:
-            print('FAIL ' + name)
-            traceback.print_exc(file=sys.stdout)
+    run_tests((test_none_left_out, test_each_is_used, test_qom_list_get,
+               test_change_backing_file, test_block_job_change,
+               test_io_error, test_image_corrupted), daemon)
     daemon.quit()
 
 

@@ -9,7 +9,9 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
+import traceback
 
 
 def run(*command, cwd=None):
@@ -20,6 +22,19 @@ def run(*command, cwd=None):
     if done.returncode:
         raise RuntimeError('%s: %s' % (' '.join(command[:4]),
                                        done.stdout.decode(errors='replace')))
+
+
+def run_tests(tests, *arguments):
+    """Each test_NAME; what it returns is why it was skipped.  All are tried."""
+    for test in tests:
+        name = test.__name__[len('test_'):]
+        try:
+            why = test(*arguments)
+            print('skip %s: %s' % (name, why) if why else 'ok ' + name,
+                  flush=True)
+        except Exception:
+            print('FAIL ' + name)
+            traceback.print_exc(file=sys.stdout)
 
 
 class QmpError(Exception):

@@ -13,9 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-import traceback
 
-from qsd import Daemon
+from qsd import Daemon, run_tests
 
 OURS, IO, FOLDER, STOCK, STOCK_IO = sys.argv[1:]
 SIZE = 65536
@@ -368,16 +367,5 @@ def test_jobs():
             jobs_under_load(job, iothread)
 
 
-def main():
-    for test in (test_cases, test_rate, test_command_line, test_overlap,
-                 test_blkverify, test_children_change, test_jobs):
-        name = test.__name__[5:]
-        try:
-            test()
-            print('ok ' + name, flush=True)
-        except Exception:
-            print('FAIL ' + name)
-            traceback.print_exc(file=sys.stdout)
-
-
-main()
+run_tests((test_cases, test_rate, test_command_line, test_overlap,
+           test_blkverify, test_children_change, test_jobs))
