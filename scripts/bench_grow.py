@@ -26,9 +26,9 @@ class Growing:
 
     def img(self, program, options, image, count):
         count = max(1000, count // self.args.shorter)
-        seconds, cpu = timed_bench(*self.bound(), program, 'bench', *options,
-                                   '-t', 'none', '-s', '4096', '-c',
-                                   str(count), image)
+        seconds, cpu = timed_bench([*self.bound(), program, 'bench', *options,
+                                    '-t', 'none', '-s', '4096', '-c',
+                                    str(count), image])
         return count / seconds, cpu / count
 
     def both(self, options, image, count):

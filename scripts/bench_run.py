@@ -29,37 +29,40 @@ def run(*command):
 
 def timed(*command):
     """Seconds, seconds of processor."""
-    return timed_together(command)
-
-
-def timed_together(*commands):
-    """The same of several that run at the same time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
-    running = [subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL)
-               for command in commands]
-    for process in running:
-        if process.wait():
-            raise subprocess.CalledProcessError(process.returncode,
-                                                process.args)
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
+    return seconds, processor_time(before)
+
+
+def processor_time(before):
+    """Of the children that have ended since then."""
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, (after.ru_utime + after.ru_stime -
-                     before.ru_utime - before.ru_stime)
+    return (after.ru_utime + after.ru_stime -
+            before.ru_utime - before.ru_stime)
 
 
-def timed_bench(*command):
-    """The same of qemu-img bench, whose seconds are those of its requests.
+def timed_bench(*commands):
+    """The same of qemu-img bench, of several that run at the same time.
 
-    Closing takes the native engine some 50 ms, as long as many requests.
+    The seconds are those of their requests, as they tell them: closing takes
+    the native engine some 50 ms, as long as many requests.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out = run(*command)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (float(re.search(r'completed in ([\d.]+) seconds', out).group(1)),
-            after.ru_utime + after.ru_stime -
-            before.ru_utime - before.ru_stime)
+    running = [subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, text=True)
+               for command in commands]
+    seconds = 0
+    for process in running:
+        out = process.communicate()[0]
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode,
+                                                process.args)
+        told = re.search(r'completed in ([\d.]+) seconds', out)
+        seconds = max(seconds, float(told.group(1)))
+    return seconds, processor_time(before)
 
 
 # fio's names of our engines.
