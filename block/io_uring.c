@@ -562,8 +562,8 @@ static void luring_submit(LuringState *s)
 
     set_luring_submit_depth(depth);
     luring_submit_pending(s, depth);
-    if (depth < LURING_SUBMIT_MAX_DEPTH && !s->reaping &&
-        !luring_exhausted(s) && luring_has_events(s)) {
+    if (depth < LURING_SUBMIT_MAX_DEPTH && !luring_exhausted(s) &&
+        (!s->reaping || s->deadline_ns) && luring_has_events(s)) {
         luring_reap(s);
     }
     set_luring_submit_depth(depth - 1);

@@ -618,7 +618,8 @@ static void ioq_submit(LinuxAioState *s)
 
     set_ioq_submit_depth(depth);
     laio_submit_pending(s, depth);
-    if (depth < IOQ_SUBMIT_MAX_DEPTH && !s->reaping && !laio_exhausted(s) &&
+    if (depth < IOQ_SUBMIT_MAX_DEPTH && !laio_exhausted(s) &&
+        (!s->reaping || s->deadline_ns) &&
         (!QSIMPLEQ_EMPTY(&s->rejected) || laio_has_events(s))) {
         laio_reap(s);
     }
