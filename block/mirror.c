@@ -94,7 +94,7 @@ void mirror_error(MirrorBlockJob *s, bool is_read, int error)
     BlockErrorAction action;
 
     if (qatomic_read(&s->ret) == -ECANCELED) {
-        return;     /* What was in flight has failed because of that. */
+        return;     /* The cancelling has failed what was in flight. */
     }
     action = block_job_error_action(&s->common, is_read ? s->on_source_error :
                                     s->on_target_error, is_read, -error);

@@ -44,7 +44,7 @@ typedef struct BDRVQuorumState {
 typedef struct QuorumRequest QuorumRequest;
 typedef struct QuorumPart QuorumPart;
 
-/* What one child does of a request. */
+/* One child's part of a request. */
 struct QuorumPart {
     QuorumRequest *req;
     BdrvChild *child;

@@ -7,6 +7,8 @@ import html
 import math
 import re
 
+from bench_svg import write_svg
+
 CELL = (42, 18)
 LABELS = 230            # width of the labels of the rows
 PANEL = (300, 200)      # of a plot of curves
@@ -24,17 +26,6 @@ CASE = re.compile(r'((?:tmpfs|disk)-\w+ \w+ \w+ \w+) depth (\d+) (\w+)$')
 def text(x, y, words, kind='', anchor='start'):
     return '<text class="%s" x="%.1f" y="%.1f" text-anchor="%s">%s</text>' % (
         kind, x, y, anchor, html.escape(words))
-
-
-def write_svg(path, title, width, height, parts):
-    with open(path, 'w', encoding='utf-8') as file:
-        file.write('\n'.join([
-            '<!-- SPDX-License-Identifier: GPL-2.0-or-later -->',
-            '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
-            'viewBox="0 0 %d %d">' % ((width, height) * 2),
-            '<title>%s</title>' % html.escape(title), STYLE,
-            '<rect width="%d" height="%d" fill="#fff"/>' % (width, height),
-            text(8, 20, title, 'title'), *parts, '</svg>']) + '\n')
 
 
 # --- cells ---
@@ -112,7 +103,7 @@ def plot_cases(path, rows):
                             'times as many as ' + name)
         left += CELL[0] * len(columns) + 24
     write_svg(path, 'Requests of 4 KiB per second, by engine and depth', left,
-              top + CELL[1] * len(labels) + 12, parts)
+              top + CELL[1] * len(labels) + 12, STYLE, parts)
     return True
 
 
@@ -178,5 +169,5 @@ def plot_growth(path, rows):
                              80 + (PANEL[1] + 60) * (i // 2), heading)
     write_svg(path, 'Processor time of a request of 4 KiB on a tmpfs',
               70 + (PANEL[0] + 90) * min(len(plots), 2),
-              80 + (PANEL[1] + 60) * ((len(plots) + 1) // 2), parts)
+              80 + (PANEL[1] + 60) * ((len(plots) + 1) // 2), STYLE, parts)
     return True

@@ -18,6 +18,19 @@ text { font: 12px sans-serif; fill: #222; }
 </style>'''
 
 
+def write_svg(path, title, width, height, style, parts):
+    """Write a picture with its @title on a white ground."""
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write('\n'.join([
+            '<!-- SPDX-License-Identifier: GPL-2.0-or-later -->',
+            '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
+            'viewBox="0 0 %d %d">' % ((width, height) * 2),
+            '<title>%s</title>' % html.escape(title), style,
+            '<rect width="%d" height="%d" fill="#fff"/>' % (width, height),
+            '<text class="title" x="8" y="20">%s</text>' % html.escape(title),
+            *parts, '</svg>']) + '\n')
+
+
 def ticks(low, high):
     """Round numbers of a logarithmic axis that covers both."""
     steps = [m * 10.0 ** e for e in range(-3, 5) for m in (1, 2, 5)]
@@ -41,13 +54,7 @@ def ratio_chart(path, title, rows):
         return room + WIDTH * math.log(value / marks[0]) / span
 
     height = TOP + BAR * len(rows) + 12
-    out = ['<!-- SPDX-License-Identifier: GPL-2.0-or-later -->',
-           '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
-           'viewBox="0 0 %d %d">' % ((room + WIDTH + 60, height) * 2),
-           '<title>%s</title>' % html.escape(title), STYLE,
-           '<rect width="%d" height="%d" fill="#fff"/>' % (
-               room + WIDTH + 60, height),
-           '<text class="title" x="8" y="20">%s</text>' % html.escape(title)]
+    out = []
     for mark in marks:
         out.append('<line class="%s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>' % (
             'one' if mark == 1 else 'axis', x(mark), x(mark), TOP - 8,
@@ -65,6 +72,4 @@ def ratio_chart(path, title, rows):
                                       BAR - 4))
         out.append('<text x="%.1f" y="%d">%.2f</text>' % (right + 4, y + 12,
                                                           ratio))
-    out.append('</svg>')
-    with open(path, 'w', encoding='utf-8') as file:
-        file.write('\n'.join(out) + '\n')
+    write_svg(path, title, room + WIDTH + 60, height, STYLE, out)

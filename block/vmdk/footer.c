@@ -172,7 +172,7 @@ int coroutine_fn vmdk_footer_begin(VmdkExtent *e)
 
 /* --- after the last write --- */
 
-/* What is put together for the end of the file. */
+/* The end of the file, as it is put together. */
 typedef struct Tail {
     VmdkExtent *e;
     uint8_t *buf;               /* PIECE_BYTES */
