@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-from qsd import Daemon, run
+from qsd import Daemon, run, run_tests
 
 DAEMON, FOLDER = sys.argv[1:3]
 SIZE = 1 << 20
@@ -74,7 +74,7 @@ def free_port(host):
         return s.getsockname()[1]
 
 
-def test_tcp(daemon, host, in_hex):
+def listen_at(daemon, host, in_hex):
     """Only on that address, with real clients; nothing is left."""
     pid = daemon.process.pid
     before = listens(pid)
@@ -94,6 +94,17 @@ def test_tcp(daemon, host, in_hex):
         run('cmp', path('source'), path('copy'))
     daemon.cmd('nbd-server-stop')
     check_equal('the end of a server', listens(pid), before)
+
+
+def test_tcp(daemon):
+    listen_at(daemon, '127.0.0.1', '0100007F')
+
+
+def test_tcp_ipv6(daemon):
+    if not has_ipv6():
+        return 'no IPv6'
+    listen_at(daemon, '::1', '00000000000000000000000001000000')
+    return None
 
 
 def test_nothing(daemon):
@@ -125,6 +136,8 @@ def has_clients():
 
 def test_bitmap(daemon):
     """What has changed, and the cache command, by clients that others made."""
+    if not has_clients():
+        return 'no nbdsh with nbdinfo'
     daemon.cmd('block-dirty-bitmap-add', node='d', name='b')
     daemon.cmd('nbd-server-start', addr={'type': 'unix', 'data': {
         'path': path('nbd')}})
@@ -141,6 +154,11 @@ def test_bitmap(daemon):
                  ['196608', str(SIZE - 196608), '0']])
     daemon.cmd('nbd-server-stop')
     daemon.cmd('block-dirty-bitmap-remove', node='d', name='b')
+    return None
+
+
+def test_end(daemon):
+    assert daemon.quit() == 0, daemon.output()
 
 
 def main():
@@ -148,31 +166,11 @@ def main():
         file.truncate(SIZE)
     daemon = Daemon(DAEMON, FOLDER, (
         '--blockdev', 'file,node-name=d,filename=' + path('disk')))
-    tests = [('nothing', test_nothing, ()),
-             ('TCP', test_tcp, ('127.0.0.1', '0100007F')),
-             ('vhost-user', test_vhost_user, ())]
-    if has_clients():
-        tests.append(('a bitmap', test_bitmap, ()))
-    if has_ipv6():
-        tests.append(('TCP, IPv6', test_tcp,
-                      ('::1', '00000000000000000000000001000000')))
-    failed = False
     try:
-        for name, function, arguments in tests:
-            try:
-                function(daemon, *arguments)
-                print('ok', name, flush=True)
-            except Exception as error:
-                failed = True
-                print('FAIL', name)
-                print('    %s: %s' % (type(error).__name__,
-                                      str(error)[:500]), flush=True)
-        if daemon.quit():
-            failed = True
-            print('FAIL the end: %s' % daemon.output())
+        run_tests((test_nothing, test_tcp, test_vhost_user, test_bitmap,
+                   test_tcp_ipv6, test_end), daemon)
     finally:
         daemon.cleanup()
-    sys.exit(failed)
 
 
 main()
