@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 
-from bench_run import MIB, bound_to, fio, run, timed_bench
+from bench_run import MIB, bound_to, fio, request_costs, run
 
 IN_FLIGHT = [1, 4, 16, 64, 256, 1024, 4096]
 GIB = [1, 16, 256, 2040]
@@ -24,24 +24,25 @@ class Growing:
     def bound(self):
         return bound_to(self.args.processor)
 
-    def img(self, program, options, image, count):
-        count = max(1000, count // self.args.shorter)
-        seconds, cpu = timed_bench([*self.bound(), program, 'bench', *options,
-                                    '-t', 'none', '-s', '4096', '-c',
-                                    str(count), image])
-        return count / seconds, cpu / count
+    def requests(self, count, depth):
+        """What begins and ends with each in flight must not be most of it."""
+        return max(1000, 16 * depth, count // self.args.shorter)
 
-    def both(self, options, image, count):
-        found = {'ours': lambda: self.img(self.args.img, options, image,
-                                          count)}
+    def both(self, options, image, count, depth):
+        def img(program):
+            return request_costs(
+                [[*self.bound(), program, 'bench', *options, '-d', str(depth),
+                  '-t', 'none', '-s', '4096']],
+                image, self.requests(count, depth), depth)
+
+        found = {'ours': lambda: img(self.args.img)}
         if os.path.exists(self.args.oracle):
-            found['qemu-img'] = lambda: self.img(self.args.oracle, options,
-                                                 image, count)
+            found['qemu-img'] = lambda: img(self.args.oracle)
         return found
 
     def fio(self, files, engine, depth, count):
-        count = max(1000, count // self.args.shorter)
-        return fio(self.bound(), ':'.join(files), engine, depth, count,
+        return fio(self.bound(), ':'.join(files), engine, depth,
+                   self.requests(count, depth),
                    '--rw=read', '--direct=1',
                    '--iodepth_batch_submit=%d' % min(depth, 32),
                    '--iodepth_batch_complete_min=1',
@@ -58,8 +59,8 @@ class Growing:
         def measure():
             image = self.bench.image('tmpfs-direct', 'raw')
             count = 60000 if depth == 1 else 300000
-            found = self.both(['-f', 'raw', '-i', engine, '-d', str(depth)],
-                              image, count)
+            found = self.both(['-f', 'raw', '-i', engine], image, count,
+                              depth)
             self.add_fio(found, [image], engine, depth, count)
             self.bench.compare(name, found)
         return name, measure
@@ -74,8 +75,8 @@ class Growing:
             run(self.args.img, 'create', '-q', '-f', fmt, path, '%dG' % gib)
             step = (gib << 30) // 100000 // 4096 * 4096 + 4096
             self.bench.compare(name, self.both(
-                ['-f', fmt, '-i', 'native', '-d', '64', '-S', str(step)],
-                path, 100000))
+                ['-f', fmt, '-i', 'native', '-S', str(step)], path, 100000,
+                64))
             os.unlink(path)
         return name, measure
 

@@ -66,6 +66,22 @@ def timed_bench(*commands):
     return seconds, processor_time(before)
 
 
+def request_costs(commands, image, count, depth):
+    """Requests a second, seconds of processor a request.
+
+    @commands, each a qemu-img bench, share @count requests.  What they take to
+    begin and to end does not count, as in the figures that fio tells of its
+    job: it is that of @depth requests.
+    """
+    def all_with(number):
+        return timed_bench(*([*command, '-c', str(number // len(commands)),
+                              image] for command in commands))
+
+    idle = all_with(depth * len(commands))[1]
+    seconds, cpu = all_with(count)
+    return count / seconds, (cpu - idle) / (count - depth * len(commands))
+
+
 # fio's names of our engines.
 FIO_ENGINES = {'native': 'libaio', 'io_uring': 'io_uring', 'threads': 'psync'}
 
