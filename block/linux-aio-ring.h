@@ -7,6 +7,7 @@
 #define BLOCK_LINUX_AIO_RING_H
 
 #include <libaio.h>
+#include "block/linux-aio.h"
 #include "qemu/iov.h"
 
 /* The kernel's struct, at the address that io_setup(2) returns as a context. */
@@ -29,6 +30,16 @@ struct aio_ring {
 static inline struct aio_ring *laio_ring(io_context_t ctx)
 {
     return (struct aio_ring *)ctx;
+}
+
+/* Events on the ring.  The thread that reads them. */
+static inline unsigned laio_count_events(io_context_t ctx)
+{
+    struct aio_ring *ring = laio_ring(ctx);
+    /* Pairs with the kernel's barrier before it moves the tail. */
+    unsigned tail = qatomic_load_acquire(&ring->tail);
+
+    return (tail < ring->head ? tail + ring->nr : tail) - ring->head;
 }
 
 /*
@@ -61,6 +72,19 @@ static inline void laio_prep_iocb(struct iocb *cb, int fd, int type,
         cb->u.c.buf = qiov->iov[0].iov_base;
         cb->u.c.nbytes = qiov->iov[0].iov_len;
     }
+}
+
+/*
+ * Requests of one io_submit(2), by what the AioContext and the device ask for;
+ * 0: nothing.  Any thread.
+ */
+static inline unsigned laio_max_batch(int64_t aio_max_batch,
+                                      uint64_t dev_max_batch)
+{
+    uint64_t max_batch = aio_max_batch > 0 ? aio_max_batch :
+                         LAIO_DEFAULT_MAX_BATCH;
+
+    return MIN(MIN_NON_ZERO(dev_max_batch, max_batch), LAIO_MAX_EVENTS);
 }
 
 /*

@@ -36,8 +36,7 @@
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
-#include "block/linux-aio.h"
-#include "block/linux-aio-ring.h"
+#include "block/linux-aio-quiet.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/coroutine-tls.h"
@@ -105,6 +104,8 @@ struct LinuxAioState {
     int64_t retry_delay_ns;     /* of the next retry; 0: the first one */
     unsigned retries;           /* in a row */
 
+    LaioQuiet quiet;            /* requests without the eventfd (L3) */
+
     /* For io_submit(2): no callback runs while it is in use. */
     struct iocb *iocbs[LAIO_MAX_EVENTS];
 };
@@ -160,10 +161,8 @@ static bool laio_next_event(LinuxAioState *s, LaioRequest **req, ssize_t *res)
     /* A long with -errno; res2 has no meaning for user space. */
     *res = (ssize_t)event.res;
     s->io_q.in_flight--;
-    /*
-     * Blocked requests have waited for this.  It is set before any callback
-     * runs, since a nested event loop may depend on them.
-     */
+    s->quiet.requests -= laio_is_quiet(event.obj);
+    /* Before any callback runs: a nested event loop may depend on it. */
     s->io_q.blocked = false;
     return true;
 }
@@ -211,10 +210,7 @@ static void laio_budget_reset(LinuxAioState *s)
     s->slice = LAIO_MAX_EVENTS;
 }
 
-/*
- * An io_submit(2) of @len requests has completed some of them, so that it may
- * have taken any time.  The first such call starts the clock.
- */
+/* A call has completed some of its @len requests, and taken any time. */
 static void laio_charge_time(LinuxAioState *s, unsigned len)
 {
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
@@ -270,8 +266,8 @@ static bool laio_has_work(LinuxAioState *s)
 }
 
 /*
- * Make the event loop come back if, and only if, there is work.  Called last
- * by each function that may leave work behind.
+ * Make the event loop come back if, and only if, there is work.  Called last by
+ * each function that may leave work behind.
  */
 static void laio_update_bh(LinuxAioState *s)
 {
@@ -530,6 +526,14 @@ static void laio_retry_cb(void *opaque)
     laio_dispatch(s);
 }
 
+static void laio_look_cb(void *opaque)
+{
+    LinuxAioState *s = opaque;
+
+    laio_quiet_look(&s->quiet);
+    laio_dispatch(s);
+}
+
 /* Move the first @n pending requests to the state IN_FLIGHT. */
 static void laio_accepted(LinuxAioState *s, int n)
 {
@@ -539,8 +543,10 @@ static void laio_accepted(LinuxAioState *s, int n)
         LaioRequest *req = QSIMPLEQ_FIRST(&s->io_q.pending);
 
         QSIMPLEQ_REMOVE_HEAD(&s->io_q.pending, next);
+        s->quiet.requests += laio_is_quiet(&req->iocb);
         laio_set_state(req, LAIO_IN_FLIGHT);
     }
+    laio_quiet_note_call(&s->quiet, s->io_q.in_flight);
 }
 
 /* The kernel does not take the first pending request. */
@@ -559,6 +565,7 @@ static void laio_reject_first(LinuxAioState *s, int error)
 static int laio_submit_batch(LinuxAioState *s, unsigned depth)
 {
     unsigned room = MIN(LAIO_MAX_EVENTS - s->io_q.in_flight, s->slice);
+    bool quiet = laio_quiet_wanted(&s->quiet);
     unsigned tail, len = 0;
     LaioRequest *req;
     int ret;
@@ -567,8 +574,11 @@ static int laio_submit_batch(LinuxAioState *s, unsigned depth)
         if (len >= MIN(room, req->max_batch)) {
             break;
         }
+        /* (A thread of the kernel's carries out a flush, also of a tmpfs.) */
+        laio_set_quiet(&req->iocb, quiet && req->type != QEMU_AIO_FLUSH);
         s->iocbs[len++] = &req->iocb;
     }
+    laio_set_quiet(s->iocbs[len - 1], false);
     tail = qatomic_read(&laio_ring(s->ctx)->tail);
     ret = io_submit(s->ctx, len, s->iocbs);
     trace_laio_submit(s, len, ret, depth);
@@ -579,9 +589,8 @@ static int laio_submit_batch(LinuxAioState *s, unsigned depth)
 }
 
 /*
- * Give the kernel all that it takes.  Requests that it refuses go on
- * s->rejected; the rest of their batch is submitted all the same (L5).  No
- * coroutine runs.
+ * Give the kernel all that it takes, and wake nobody.  Requests that it refuses
+ * go on s->rejected; the rest of their batch is submitted all the same (L5).
  */
 static void laio_submit_pending(LinuxAioState *s, unsigned depth)
 {
@@ -630,15 +639,6 @@ static void ioq_submit(LinuxAioState *s)
         !laio_has_work(s)) {
         laio_budget_reset(s);
     }
-}
-
-static unsigned laio_max_batch(LinuxAioState *s, uint64_t dev_max_batch)
-{
-    uint64_t max_batch = s->aio_context->aio_max_batch > 0 ?
-                         s->aio_context->aio_max_batch :
-                         LAIO_DEFAULT_MAX_BATCH;
-
-    return MIN(MIN_NON_ZERO(dev_max_batch, max_batch), LAIO_MAX_EVENTS);
 }
 
 /*
@@ -695,7 +695,8 @@ int coroutine_fn laio_co_submit(int fd, uint64_t offset, QEMUIOVector *qiov,
     req.fd = fd;
     req.type = type;
     req.flags = flags;
-    req.max_batch = laio_max_batch(s, dev_max_batch);
+    req.max_batch = laio_max_batch(s->aio_context->aio_max_batch,
+                                   dev_max_batch);
     req.interrupted = 0;
 
     laio_do_submit(&req);
@@ -723,6 +724,8 @@ void laio_get_info(LinuxAioState *s, LaioInfo *info)
         .yielded = s->yielded,
         .retry_armed = s->retry_armed,
         .retry_delay_ns = s->retry_delay_ns,
+        .quiet = laio_quiet_in_kernel(&s->quiet),
+        .look_armed = s->quiet.armed,
         .ring_empty = !laio_has_events(s),
     };
 }
@@ -743,6 +746,7 @@ void laio_detach_aio_context(LinuxAioState *s, AioContext *old_context)
     timer_free(s->retry_timer);
     s->retry_timer = NULL;
     s->retry_armed = false;
+    laio_quiet_detach(&s->quiet);
     s->aio_context = NULL;
 }
 
@@ -756,6 +760,7 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
                                    laio_retry_cb, s);
     s->retry_delay_ns = 0;
     s->retries = 0;
+    laio_quiet_attach(&s->quiet, s->ctx, new_context, laio_look_cb, s);
     laio_budget_reset(s);
     aio_set_event_notifier(new_context, &s->e, laio_completion_cb,
                            laio_poll_cb, laio_poll_ready);
@@ -763,28 +768,23 @@ void laio_attach_aio_context(LinuxAioState *s, AioContext *new_context)
 
 LinuxAioState *laio_init(Error **errp)
 {
-    LinuxAioState *s = g_new0(LinuxAioState, 1);
+    g_autofree LinuxAioState *s = g_new0(LinuxAioState, 1);
     int ret = event_notifier_init(&s->e, false);
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "failed to initialize event notifier");
-        goto free_state;
+        return NULL;
     }
     s->ctx = laio_setup_context(errp);
     if (!s->ctx) {
-        goto cleanup_notifier;
+        event_notifier_cleanup(&s->e);
+        return NULL;
     }
 
     QSIMPLEQ_INIT(&s->io_q.pending);
     QSIMPLEQ_INIT(&s->rejected);
     trace_laio_init(s);
-    return s;
-
-cleanup_notifier:
-    event_notifier_cleanup(&s->e);
-free_state:
-    g_free(s);
-    return NULL;
+    return g_steal_pointer(&s);
 }
 
 void laio_cleanup(LinuxAioState *s)

@@ -45,6 +45,19 @@
 /* A warning is given after that many in a row, about a second. */
 #define LAIO_RETRIES_TO_WARN 100
 
+/*
+ * L3: after that many io_submit(2) in a row that have completed all that they
+ * were given, requests need not signal (block/linux-aio-quiet.h).  Each time
+ * the kernel then keeps one all the same it is four times as many, at most
+ * LAIO_QUIET_MAX.
+ */
+#define LAIO_QUIET_CALLS 64
+#define LAIO_QUIET_MAX 65536
+
+/* L3: first and longest delay before the engine looks for such a one, in ns. */
+#define LAIO_LOOK_MIN_NS 50000LL
+#define LAIO_LOOK_MAX_NS 10000000LL
+
 /* A request whose result is -EINTR is submitted again that many times. */
 #define LAIO_EINTR_MAX 16
 
@@ -74,6 +87,8 @@ typedef struct LaioInfo {
     bool yielded;               /* eventfd signalled, and a timer armed */
     bool retry_armed;
     int64_t retry_delay_ns;     /* the next one; 0 after a success */
+    unsigned quiet;             /* in the kernel, and will not signal */
+    bool look_armed;            /* a timer that looks for them */
     bool ring_empty;
 } LaioInfo;
 void laio_get_info(LinuxAioState *s, LaioInfo *info);

@@ -418,26 +418,24 @@ static int submit_refuse(void *ctx, long nr, struct iocb **iocbs)
     }
 }
 
-/* With the signals of @iocbs taken away, or given back. */
-static void set_signals(long nr, struct iocb **iocbs, bool on)
-{
-    long i;
-
-    for (i = 0; i < nr; i++) {
-        if (is_transfer(iocbs[i])) {
-            iocbs[i]->aio_flags &= ~IOCB_FLAG_RESFD;
-            iocbs[i]->aio_flags |= on ? IOCB_FLAG_RESFD : 0;
-        }
-    }
-}
-
+/* The signals of @iocbs are taken away for the call, and given back then. */
 static int submit_silent(void *ctx, long nr, struct iocb **iocbs)
 {
+    uint32_t *flags = malloc(nr * sizeof(*flags));
+    long i;
     int ret;
 
-    set_signals(nr, iocbs, false);
+    for (i = 0; i < nr; i++) {
+        flags[i] = iocbs[i]->aio_flags;
+        if (is_transfer(iocbs[i])) {
+            iocbs[i]->aio_flags &= ~IOCB_FLAG_RESFD;
+        }
+    }
     ret = call_next(ctx, nr, iocbs);
-    set_signals(nr, iocbs, true);
+    for (i = 0; i < nr; i++) {
+        iocbs[i]->aio_flags = flags[i];
+    }
+    free(flags);
     if (ret > 0) {
         sleep_us(ret * parameter);
         add(&report->disturbed, ret);

@@ -332,7 +332,7 @@ commits_of()
     local steps=4
 
     case $1 in
-    full) echo 12; return ;;
+    full) echo 13; return ;;
     minimal) echo 4; return ;;
     esac
     case " ${features[$2]} " in
@@ -436,7 +436,7 @@ unstyled_all()
 {
     unstyled "subject is not" '/^Subject:/s/block.linux-aio: //' &&
         unstyled 'no subject' '/^Subject:/s/PATCH/RFC/' &&
-        unstyled 'is 06/12, not 5/12' '/^Subject:/s#05/12#06/12#' &&
+        unstyled 'is 06/13, not 5/13' '/^Subject:/s#05/13#06/13#' &&
         unstyled 'no text' '/^$/,/^Fixes/{/^$/!{/^Fixes/!d}}' &&
         unstyled 'does not end with Signed-off-by' '/^Signed-off/d' &&
         unstyled 'not "Fixes: commit"' 's/^Fixes: ....../Fixes: /' &&
@@ -476,7 +476,7 @@ fixes_subject()
         [ "$(grep -l -x \
             'Fixes: 84d61e5f36 ("an engine with its faults")' \
             "$work"/subjects/*.patch | wc -l)" = 4 ] &&
-        grep -q '0/12' "$work/subjects/0000-cover-letter.txt" &&
+        grep -q '0/13' "$work/subjects/0000-cover-letter.txt" &&
         ! grep -q -E '@if|@endif' "$work/subjects/0000-cover-letter.txt"
 }
 check 'subjects of the commits that are fixed' fixes_subject

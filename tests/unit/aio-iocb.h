@@ -11,6 +11,12 @@ static inline bool iocb_is_write(const struct iocb *iocb)
            iocb->aio_lio_opcode == IO_CMD_PWRITEV;
 }
 
+/* Does its completion signal the eventfd? */
+static inline bool iocb_signals(const struct iocb *iocb)
+{
+    return iocb->u.c.flags & 1;
+}
+
 /* Its @n buffers, of which it names a vector, or a single one: then @single. */
 static inline const struct iovec *iocb_vector(const struct iocb *iocb,
                                               struct iovec *single, int *n)

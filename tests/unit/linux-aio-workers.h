@@ -145,7 +145,7 @@ static void G_GNUC_UNUSED check_idle(void)
     g_assert_cmpuint(info.pending, ==, 0);
     g_assert_cmpuint(info.in_flight, ==, 0);
     g_assert(!info.rejected && !info.blocked && !info.retry_armed);
-    g_assert(info.ring_empty);
+    g_assert(info.ring_empty && !info.quiet);
 }
 
 /* L3: what is pending has something that will come back to it. */
@@ -158,6 +158,7 @@ static void G_GNUC_UNUSED check_own_wakeup(void)
         g_assert(info.in_flight || info.bh_scheduled || info.yielded ||
                  info.retry_armed);
     }
+    g_assert(!info.quiet || info.look_armed);
     if (info.rejected || (mock.no_signal && !info.ring_empty)) {
         g_assert(info.bh_scheduled || info.yielded);
     }

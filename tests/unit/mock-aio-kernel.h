@@ -67,6 +67,7 @@ typedef struct MockKernel {
     unsigned calls;             /* of io_submit() */
     unsigned requests;          /* accepted */
     unsigned largest_batch;     /* offered in one call */
+    unsigned signals;           /* of the eventfd */
     unsigned clock_reads;
     char *stack_low, *stack_high;       /* frames of calls outside coroutines */
     uint8_t disk[MOCK_DISK_SIZE];
@@ -195,11 +196,12 @@ static void mock_post(MockContext *c, struct iocb *iocb, long res)
     };
     /* Pairs with the engine's acquire of the tail. */
     qatomic_store_release(&ring->tail, next);
-    if (!mock.no_signal) {
+    if (!mock.no_signal && iocb_signals(iocb)) {
         uint64_t one = 1;
         ssize_t n = write(iocb->u.c.resfd, &one, sizeof(one));
 
         assert(n == sizeof(one));
+        mock.signals++;
     }
 }
 

@@ -372,7 +372,7 @@ static void rk_post(RKContext *c, struct iocb *iocb, bool now)
     qatomic_store_release(&c->ring.tail, next);
     rk_trace("kernel: owner %d completes: %ld%s\n", iocb->aio_fildes, res,
              now ? ", at once" : "");
-    if (now && rk_chance(RK_SILENT)) {
+    if (!iocb_signals(iocb) || (now && rk_chance(RK_SILENT))) {
         return;
     }
     if (rk_chance(RK_LATE)) {
@@ -521,7 +521,6 @@ static int rk_submit(RKContext *c, long nr, struct iocb *iocbs[])
         if (iocb->aio_lio_opcode != IO_CMD_FDSYNC) {
             rk_check_place(iocb);
         }
-        g_assert(iocb->u.c.flags & 1);
         c->signal_fd = iocb->u.c.resfd;
         c->accepted++;
         if (c->n_held < RK_HELD_MAX && rk_chance(RK_HOLD)) {

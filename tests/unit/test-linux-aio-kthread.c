@@ -94,7 +94,9 @@ static void kernel_complete(KContext *c, struct iocb *iocb)
     };
     /* Pairs with the engine's acquire of the tail. */
     qatomic_store_release(&ring->tail, next);
-    kernel_signal(fd);
+    if (iocb_signals(iocb)) {
+        kernel_signal(fd);
+    }
 }
 
 static void *kernel_run(void *opaque)

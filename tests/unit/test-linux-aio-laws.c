@@ -13,7 +13,8 @@
  *   L2 each result, and all data, is what the kernel's oracle says; a request
  *      goes through its states; events are delivered once, in order
  *   L3 pending requests have something in flight, the BH, or a timer; a ring
- *      with events has the BH or a signal
+ *      with events has the BH, a signal or a timer; a request in the kernel has
+ *      the eventfd or a timer
  *   L4 nested loops end
  *   L5 a refused request fails with its error; once control is in the event
  *      loop, what waits has been offered to the kernel
@@ -227,8 +228,9 @@ static bool check_own_wakeup(Loop *l)
     }
     g_assert(!info.rejected || info.bh_scheduled || info.yielded);
     if (!info.ring_empty && !info.bh_scheduled) {
-        g_assert(rk_signalled(l->kernel));
+        g_assert(info.look_armed || rk_signalled(l->kernel));
     }
+    g_assert(!info.quiet || info.look_armed);
     g_assert(info.in_flight == l->kernel->accepted - l->kernel->delivered);
     return info.bh_scheduled || !info.ring_empty || info.yielded;
 }

@@ -6,6 +6,7 @@
  * checks:
  *
  *   L2 exactly once        L7 short transfer      L9 batches as before
+ *   L3 own wake-up, without a signal
  *
  * test-linux-aio-recursion.c has the others.
  */
@@ -486,6 +487,154 @@ static void test_many(void)
     check_idle();
 }
 
+/* --- requests without a signal --- */
+
+/* @rounds calls of a whole batch, which are complete when they return. */
+static void sync_rounds(unsigned rounds)
+{
+    Worker what = reader, w[LAIO_DEFAULT_MAX_BATCH];
+    unsigned calls = mock.calls;
+
+    mock.sync = true;
+    what.requests = rounds;
+    workers_start(w, ARRAY_SIZE(w), what);
+    poll_until_finished();
+    mock.sync = false;
+    g_assert_cmpuint(mock.calls, ==, calls + rounds);
+}
+
+/* How many signals there are in so many rounds. */
+static unsigned signals_of_rounds(unsigned rounds)
+{
+    unsigned signals = mock.signals;
+
+    sync_rounds(rounds);
+    return mock.signals - signals;
+}
+
+/* A new engine, in a process of its own, has seen synchronous calls only. */
+static bool start_quiet(void)
+{
+    if (!in_own_process()) {
+        return false;
+    }
+    /* A dispatch that is out of time would end a batch. */
+    mock_freeze();
+    aio_setup_linux_aio(ctx, &error_abort);
+    sync_rounds(LAIO_QUIET_CALLS);
+    mock.frozen = false;
+    mock.ahead_ns += NANOSECONDS_PER_SECOND;
+    /* No signal of before is left. */
+    while (aio_poll(ctx, false)) {
+        g_assert_cmpuint(n_unfinished, ==, 0);
+    }
+    return true;
+}
+
+/* Wait for the end of all but @left, without completing any more. */
+static void poll_until_left(unsigned left)
+{
+    while (n_unfinished > left) {
+        check_own_wakeup();
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpuint(n_unfinished, ==, left);
+}
+
+/* L9: one signal for each call is enough where all complete within it. */
+static void test_quiet(void)
+{
+    if (!start_quiet()) {
+        return;
+    }
+    g_assert_cmpuint(mock.signals, ==,
+                     LAIO_QUIET_CALLS * LAIO_DEFAULT_MAX_BATCH);
+    g_assert_cmpuint(signals_of_rounds(10), ==, 10);
+    check_idle();
+}
+
+/* L3: the kernel keeps requests of which it will not tell, for a while. */
+static void test_quiet_kept(void)
+{
+    Worker w[8];
+    unsigned signals;
+
+    if (!start_quiet()) {
+        return;
+    }
+    signals = mock.signals;
+    workers_start(w, 8, reader);
+    poll_until_left(8);
+    mock_complete(mock.last, 4);
+    g_assert_cmpuint(mock.signals, ==, signals);
+    poll_until_left(4);
+    mock_complete(mock.last, 3);
+    g_assert_cmpuint(mock.signals, ==, signals);
+    poll_until_left(1);
+    mock_complete(mock.last, 1);
+    g_assert_cmpuint(mock.signals, ==, signals + 1);
+    poll_until_left(0);
+    check_idle();
+
+    /* And it will tell of others, until it has been as before for longer. */
+    signals = mock.signals;
+    workers_start(w, 8, reader);
+    mock_complete(mock.last, 8);
+    g_assert_cmpuint(mock.signals, ==, signals + 8);
+    poll_until_left(0);
+    mock_freeze();
+    g_assert_cmpuint(signals_of_rounds(4 * LAIO_QUIET_CALLS), ==,
+                     4 * LAIO_QUIET_CALLS * LAIO_DEFAULT_MAX_BATCH);
+    g_assert_cmpuint(signals_of_rounds(10), ==, 10);
+    check_idle();
+}
+
+/* L3: the kernel takes the first of a batch, which is not the last of it. */
+static void test_quiet_partial(void)
+{
+    Worker w[3];
+    unsigned signals;
+
+    if (!start_quiet()) {
+        return;
+    }
+    signals = mock.signals;
+    mock.accept_max = 1;
+    workers_start(w, 3, reader);
+    mock_complete(mock.last, 1);
+    g_assert_cmpuint(mock.signals, ==, signals);
+    poll_until_left(2);
+    mock_complete(mock.last, 2);
+    g_assert_cmpuint(mock.signals, ==, signals + 2);
+    poll_until_left(0);
+    check_idle();
+}
+
+/* L3: a flush takes its time on a kernel that does all else at once. */
+static void test_quiet_flush(void)
+{
+    Worker what = reader, w[2];
+    unsigned signals;
+
+    if (!start_quiet()) {
+        return;
+    }
+    signals = mock.signals;
+    what.type = QEMU_AIO_FLUSH;
+    defer_call_begin();
+    w[0] = what;
+    worker_start(&w[0]);
+    w[1] = reader;
+    worker_start(&w[1]);
+    defer_call_end();
+    mock_complete(mock.last, 1);
+    g_assert_cmpuint(mock.signals, ==, signals + 1);
+    poll_until_left(1);
+    mock_complete(mock.last, 1);
+    poll_until_left(0);
+    check_idle();
+}
+
 int main(int argc, char **argv)
 {
     workers_init(&argc, &argv);
@@ -508,6 +657,10 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/batches/limits", test_batch_limits);
     g_test_add_func("/linux-aio/unplugged", test_unplugged);
     g_test_add_func("/linux-aio/many", test_many);
+    g_test_add_func("/linux-aio/quiet/calls", test_quiet);
+    g_test_add_func("/linux-aio/quiet/kept", test_quiet_kept);
+    g_test_add_func("/linux-aio/quiet/partial", test_quiet_partial);
+    g_test_add_func("/linux-aio/quiet/flush", test_quiet_flush);
 
     return workers_run();
 }
