@@ -71,26 +71,40 @@ static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
     return 0;
 }
 
-/* Through an aligned buffer. */
+/*
+ * Through an aligned buffer, piece by piece: the length of a request may be the
+ * choice of a guest, and each worker thread has such a buffer.
+ */
 static int handle_rw_bounce(FilePosixAIOData *a)
 {
-    QEMU_AUTO_VFREE char *buf = qemu_try_blockalign(a->bs, a->bytes);
-    struct iovec iov = { .iov_base = buf, .iov_len = a->bytes };
-    int niov = a->niov, ret;
+    int64_t size = MIN(a->bytes, FILE_BOUNCE_BYTES);
+    QEMU_AUTO_VFREE char *buf = qemu_try_blockalign(a->bs, size);
+    int64_t done = 0;
 
     if (!buf) {
         return -ENOMEM;
     }
-    if (a->type & QEMU_AIO_WRITE) {
-        iov_to_buf(a->iov, niov, 0, buf, a->bytes);
+    while (done < a->bytes) {
+        FilePosixAIOData part = *a;
+        struct iovec iov = { buf, MIN(size, a->bytes - done) };
+        int ret;
+
+        part.offset += done;
+        part.bytes = iov.iov_len;
+        part.niov = 1;
+        if (a->type & QEMU_AIO_WRITE) {
+            iov_to_buf(a->iov, a->niov, done, buf, part.bytes);
+        }
+        ret = handle_rw_vector(&part, &iov, 1);
+        if (ret < 0) {
+            return ret;
+        }
+        if (a->type & QEMU_AIO_READ) {
+            iov_from_buf(a->iov, a->niov, done, buf, part.bytes);
+        }
+        done += part.bytes;
     }
-    a->niov = 1;
-    ret = handle_rw_vector(a, &iov, 1);
-    a->niov = niov;
-    if (ret == 0 && (a->type & QEMU_AIO_READ)) {
-        iov_from_buf(a->iov, niov, 0, buf, a->bytes);
-    }
-    return ret;
+    return 0;
 }
 
 static int handle_aiocb_flush(void *opaque)

@@ -93,6 +93,9 @@ typedef struct FilePosixAIOData {
     Error **errp;
 } FilePosixAIOData;
 
+/* The aligned buffer for a request that O_DIRECT does not take as it is. */
+#define FILE_BOUNCE_BYTES (1 * MiB)
+
 /* A copy within memory that is longer is better done by several threads. */
 #define FILE_COPY_MAX_BYTES (64 * KiB)
 

@@ -255,6 +255,56 @@ static void test_no_direct(void)
                   "support O_DIRECT");
 }
 
+/* VmRSS or VmHWM of this process, in bytes. */
+static int64_t memory(const char *what)
+{
+    g_autofree char *text = NULL;
+    const char *line;
+
+    g_assert(g_file_get_contents("/proc/self/status", &text, NULL, NULL));
+    line = strstr(text, what);
+    g_assert(line);
+    return strtoll(line + strlen(what) + 1, NULL, 10) * KiB;
+}
+
+static void forget_peak(void)
+{
+    int fd = open("/proc/self/clear_refs", O_WRONLY);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, "5", 1), ==, 1);
+    close(fd);
+}
+
+/*
+ * A buffer that O_DIRECT does not take, as a guest may have: the data are
+ * right, and the memory for that does not grow with the request.
+ */
+static void test_misaligned(void)
+{
+    const int64_t size = 24 * MiB + 512;
+    g_autofree char *path = image_path("misaligned");
+    QEMU_AUTO_VFREE uint32_t *both = qemu_memalign(4096, 2 * size);
+    char *from = (char *)both + 4, *to = from + size;
+    BlockBackend *blk;
+    int64_t before, i;
+
+    for (i = 0; i < 2 * size / 4; i++) {
+        both[i] = i;
+    }
+    create(path, "size=32M");
+    blk = open_with(path, "driver=raw,cache.direct=on", BDRV_O_RDWR,
+                    &error_abort);
+    forget_peak();
+    before = memory("VmRSS");
+    g_assert_cmpint(blk_pwrite(blk, 4096, size - 8, from, 0), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 4096, size - 8, to, 0), ==, 0);
+    g_assert_cmpint(memory("VmHWM") - before, <, 8 * MiB);
+    g_assert(!memcmp(from, to, size - 8));
+    blk_unref(blk);
+    unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -273,6 +323,7 @@ int main(int argc, char **argv)
     g_test_add_func("/file-posix/zeroes", test_zeroes);
     g_test_add_func("/file-posix/zeroes-direct", test_zeroes_direct);
     g_test_add_func("/file-posix/detect-zeroes", test_detect_zeroes);
+    g_test_add_func("/file-posix/misaligned", test_misaligned);
     g_test_add_func("/file-posix/types", test_types);
     g_test_add_func("/file-posix/no-direct", test_no_direct);
     ret = g_test_run();
