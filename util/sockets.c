@@ -189,6 +189,40 @@ static int listen_on(const struct addrinfo *ai, int backlog)
     return fd;
 }
 
+/* A connection has the options of the socket that it was accepted from. */
+static bool inet_set_keep_alive(int fd, const InetSocketAddress *addr,
+                                Error **errp)
+{
+    const struct {
+        int level, name;
+        uint32_t value;         /* 0: as it is */
+        const char *text;
+    } options[] = {
+        { SOL_SOCKET, SO_KEEPALIVE, 1, "keep-alive" },
+        { IPPROTO_TCP, TCP_KEEPCNT, addr->keep_alive_count,
+          "keep-alive-count" },
+        { IPPROTO_TCP, TCP_KEEPIDLE, addr->keep_alive_idle,
+          "keep-alive-idle" },
+        { IPPROTO_TCP, TCP_KEEPINTVL, addr->keep_alive_interval,
+          "keep-alive-interval" },
+    };
+    size_t i;
+
+    if (!addr->has_keep_alive || !addr->keep_alive) {
+        return true;
+    }
+    for (i = 0; i < ARRAY_SIZE(options); i++) {
+        if (options[i].value &&
+            setsockopt(fd, options[i].level, options[i].name,
+                       &options[i].value, sizeof(uint32_t)) < 0) {
+            error_setg_errno(errp, errno, "Unable to set %s option on socket",
+                             options[i].text);
+            return false;
+        }
+    }
+    return true;
+}
+
 static int inet_listen(const InetSocketAddress *addr, int backlog,
                        Error **errp)
 {
@@ -218,6 +252,10 @@ static int inet_listen(const InetSocketAddress *addr, int backlog,
             saved_errno = errno;
         }
         freeaddrinfo(list);
+        if (fd >= 0 && !inet_set_keep_alive(fd, addr, errp)) {
+            close(fd);
+            return -1;
+        }
         if (fd >= 0) {
             return fd;
         }
@@ -231,7 +269,6 @@ static int inet_connect(const InetSocketAddress *addr, Error **errp)
     struct addrinfo *list = inet_lookup(addr, addr->port, false, errp);
     struct addrinfo *ai;
     int saved_errno = 0;
-    int one = 1;
     int fd;
 
     if (!list) {
@@ -242,8 +279,9 @@ static int inet_connect(const InetSocketAddress *addr, Error **errp)
                     ai->ai_protocol);
         if (fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) == 0) {
             freeaddrinfo(list);
-            if (addr->has_keep_alive && addr->keep_alive) {
-                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+            if (!inet_set_keep_alive(fd, addr, errp)) {
+                close(fd);
+                return -1;
             }
             return fd;
         }

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* socket_accept() tells a server when it must wait, so that none spins. */
+/*
+ * socket_accept() tells a server when it must wait, so that none spins; and TCP
+ * sockets have the options that their address says.
+ */
 #include "qemu/osdep.h"
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -95,11 +100,87 @@ static void test_other_errors(void)
     g_assert_cmpint(socket_accept(-1), ==, -EBADF);
 }
 
+static void check_option(int fd, int level, int name, int want)
+{
+    int got = -1;
+    socklen_t len = sizeof(got);
+
+    g_assert_cmpint(getsockopt(fd, level, name, &got, &len), ==, 0);
+    g_assert_cmpint(got, ==, want);
+}
+
+static void check_keep_alive(int fd, bool on)
+{
+    check_option(fd, SOL_SOCKET, SO_KEEPALIVE, on);
+    if (on) {
+        check_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
+        check_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 77);
+        check_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 11);
+    }
+}
+
+static SocketAddress tcp_address(const char *port, bool keep_alive)
+{
+    return (SocketAddress) {
+        .type = SOCKET_ADDRESS_TYPE_INET,
+        .u.inet = {
+            .host = (char *)"127.0.0.1", .port = (char *)port,
+            .has_keep_alive = true, .keep_alive = keep_alive,
+            .has_keep_alive_count = true, .keep_alive_count = 5,
+            .has_keep_alive_idle = true, .keep_alive_idle = 77,
+            .has_keep_alive_interval = true, .keep_alive_interval = 11,
+        },
+    };
+}
+
+/* On both ends, each of which has an address of its own. */
+static void test_keep_alive(void)
+{
+    int turn;
+
+    for (turn = 0; turn < 4; turn++) {
+        bool server_on = turn & 1, client_on = turn & 2;
+        SocketAddress server = tcp_address("0", server_on), client;
+        g_autofree char *port = NULL;
+        struct sockaddr_in in;
+        socklen_t len = sizeof(in);
+        int listen_fd = socket_listen(&server, 8, &error_abort);
+        int client_fd, fd;
+
+        g_assert_cmpint(getsockname(listen_fd, (struct sockaddr *)&in, &len),
+                        ==, 0);
+        port = g_strdup_printf("%d", ntohs(in.sin_port));
+        client = tcp_address(port, client_on);
+        client_fd = socket_connect(&client, &error_abort);
+        g_assert_true(is_readable(listen_fd));
+        fd = socket_accept(listen_fd);
+        check_keep_alive(fd, server_on);
+        check_keep_alive(client_fd, client_on);
+        close(fd);
+        close(client_fd);
+        close(listen_fd);
+    }
+}
+
+static void test_bad_keep_alive(void)
+{
+    SocketAddress addr = tcp_address("0", true);
+    Error *err = NULL;
+
+    addr.u.inet.keep_alive_count = 1000000;
+    g_assert_cmpint(socket_listen(&addr, 8, &err), <, 0);
+    g_assert_cmpstr(error_get_pretty(err), ==, "Unable to set keep-alive-count "
+                    "option on socket: Invalid argument");
+    error_free_or_abort(&err);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/sockets/accept", test_accept);
     g_test_add_func("/sockets/no-descriptors", test_no_descriptors);
     g_test_add_func("/sockets/other-errors", test_other_errors);
+    g_test_add_func("/sockets/keep-alive", test_keep_alive);
+    g_test_add_func("/sockets/bad-keep-alive", test_bad_keep_alive);
     return g_test_run();
 }
