@@ -415,6 +415,20 @@ static int coroutine_fn write_zeroes(FuseExport *exp, int64_t offset,
     return 0;
 }
 
+/* Only space behind the end of the disk can be reserved. */
+static bool can_fallocate(const struct fuse_fallocate_in *in, int64_t length)
+{
+    switch (in->mode & ~FALLOC_FL_KEEP_SIZE) {
+    case 0:
+        return !in->mode && (int64_t)in->offset >= length;
+    case FALLOC_FL_PUNCH_HOLE:
+    case FALLOC_FL_ZERO_RANGE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int coroutine_fn do_fallocate(FuseReq *req)
 {
     FuseExport *exp = req->q->exp;
@@ -432,6 +446,9 @@ static int coroutine_fn do_fallocate(FuseReq *req)
     if (in.offset > INT64_MAX || in.length > INT64_MAX - in.offset) {
         return -EFBIG;
     }
+    if (!can_fallocate(&in, length)) {
+        return -EOPNOTSUPP;
+    }
     end = in.offset + in.length;
     if (end > (uint64_t)length && !(in.mode & FALLOC_FL_KEEP_SIZE)) {
         if (!exp->growable) {
@@ -440,22 +457,13 @@ static int coroutine_fn do_fallocate(FuseReq *req)
         ret = grow(exp, end, in.mode ? PREALLOC_MODE_OFF :
                                        PREALLOC_MODE_FALLOC);
     }
-    if (ret < 0) {
+    if (ret < 0 || !in.mode) {
         return ret;
     }
-    switch (in.mode & ~FALLOC_FL_KEEP_SIZE) {
-    case 0:
-        /* Only space behind the end of the disk can be reserved. */
-        return (int64_t)in.offset >= length && !(in.mode) ? 0 : -EOPNOTSUPP;
-    case FALLOC_FL_PUNCH_HOLE:
-    case FALLOC_FL_ZERO_RANGE:
-        end = MIN(end, (uint64_t)MAX(length, get_length(exp)));
-        return in.offset >= end ? 0 :
-               write_zeroes(exp, in.offset, end - in.offset,
-                            in.mode & FALLOC_FL_PUNCH_HOLE);
-    default:
-        return -EOPNOTSUPP;
-    }
+    end = MIN(end, (uint64_t)MAX(length, get_length(exp)));
+    return in.offset >= end ? 0 :
+           write_zeroes(exp, in.offset, end - in.offset,
+                        in.mode & FALLOC_FL_PUNCH_HOLE);
 }
 
 /* Ranges that are known to be zero are holes. */

@@ -7,6 +7,7 @@ usage: fuse.py DAEMON IMG FOLDER
 import ctypes
 import errno
 import functools
+import hashlib
 import os
 import random
 import shutil
@@ -21,6 +22,8 @@ from qsd import Daemon, QmpError
 DAEMON, IMG, FOLDER = (os.path.abspath(a) for a in sys.argv[1:4])
 MIB = 1 << 20
 SIZE = 16 * MIB
+STOCK_DAEMON = os.environ.get('ORACLE_QSD_PROG',
+                              '/usr/bin/qemu-storage-daemon')
 STOCK_IMG = os.environ.get('ORACLE_IMG_PROG', '/usr/bin/qemu-img')
 # The first failure is enough.
 FIRST = os.environ.get('LAIO_FIRST') == '1'
@@ -57,12 +60,13 @@ def fallocate(fd, mode, offset, size):
         raise OSError(ctypes.get_errno(), 'fallocate')
 
 
-def start(daemons, fmt='raw', aio='native', writable=True, **options):
+def start(daemons, fmt='raw', aio='native', writable=True, program=DAEMON,
+          **options):
     """A daemon that exports a new image as "file"."""
     run(IMG, 'create', '-q', '-f', fmt, path('disk'), str(SIZE))
     with open(path('file'), 'w'):
         pass
-    daemon = Daemon(DAEMON, FOLDER)
+    daemon = Daemon(program, FOLDER)
     daemons.append(daemon)
     for i in range(2):
         daemon.cmd('object-add', qom_type='iothread', id='thread%d' % i)
@@ -168,6 +172,65 @@ def test_holes(daemons):
     fails('an odd mode', errno.EOPNOTSUPP, fallocate, fd, 8, 0, MIB)
     fails('growing', errno.ENOSPC, fallocate, fd, 0, SIZE, MIB)
     os.close(fd)
+
+
+def fallocate_results():
+    """
+    What each mode does at each place of a file of 1 MiB: the error, the size
+    and the data.
+    """
+    results = {}
+    fd = os.open(path('file'), os.O_RDWR)
+    for mode in (0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE,
+                 ZERO_RANGE | KEEP_SIZE, PUNCH_HOLE, 8):
+        for offset, size in ((0, MIB), (65536, 65536), (3, 1001),
+                             (MIB - 4096, 8192), (MIB - 1, 1), (MIB, MIB),
+                             (2 * MIB, 65536), (0, MIB + 4096)):
+            os.ftruncate(fd, MIB)
+            os.pwrite(fd, b'x' * MIB, 0)
+            try:
+                fallocate(fd, mode, offset, size)
+                name = 'OK'
+            except OSError as error:
+                name = errno.errorcode[error.errno]
+            data = os.pread(fd, 4 * MIB, 0)
+            results[mode, offset, size] = (
+                name, os.fstat(fd).st_size, hashlib.sha256(data).hexdigest())
+    os.close(fd)
+    return results
+
+
+def test_fallocate(daemons, growable):
+    """As a stock daemon, if there is one; by itself if not."""
+    daemon = start(daemons, aio='threads', growable=growable)
+    ours = fallocate_results()
+    for (mode, offset, size), (name, length, _) in ours.items():
+        end = max(MIB, offset + size)
+        beyond = end > MIB and not mode & KEEP_SIZE
+        want = ('ENOTSUP' if mode in (KEEP_SIZE, PUNCH_HOLE, 8) or
+                not mode and offset < MIB else
+                'ENOSPC' if beyond and not growable else 'OK')
+        grown = end if name == 'OK' and beyond else MIB
+        check('mode %d, %d bytes at %d: %s, %d' % (mode, size, offset, name,
+                                                   length),
+              (name, length) == (want, grown))
+    if not os.path.exists(STOCK_DAEMON):
+        return
+    daemon.quit()
+    stock = start(daemons, aio='threads', program=STOCK_DAEMON,
+                  growable=growable)
+    theirs = fallocate_results()
+    stock.quit()
+    for key, result in ours.items():
+        mode, offset, size = key
+        # QEMU 7.2 reserves space for a disk that must not grow, and has EIO
+        # for a hole that begins or ends behind the end.
+        if (result[0] == 'ENOSPC' or mode & KEEP_SIZE and
+                offset + size > MIB):
+            continue
+        check('mode %d, %d bytes at %d' % (mode, size, offset) +
+              ': %s, %d, %s; stock: %s, %d, %s' % (result + theirs[key]),
+              result == theirs[key])
 
 
 def test_size(daemons, growable):
@@ -306,6 +369,8 @@ def main():
             ('data, two iothreads, threads', test_data,
              {'aio': 'threads', 'iothread': two}),
             ('copies', test_copy, {}), ('holes', test_holes, {}),
+            ('fallocate', test_fallocate, {'growable': False}),
+            ('fallocate, growable', test_fallocate, {'growable': True}),
             ('size', test_size, {'growable': False}),
             ('growable', test_size, {'growable': True}),
             ('read-only', test_read_only, {}),
