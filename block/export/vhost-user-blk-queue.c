@@ -16,6 +16,7 @@
 #include "qapi/error.h"
 #include "qemu/defer-call.h"
 #include "qemu/error-report.h"
+#include "qemu/iov.h"
 
 static void signal_fd(int fd)
 {
@@ -76,7 +77,12 @@ static void queue_put_req(VuBlkQueue *q, VuBlkReq *req)
 
 static void queue_end_req(VuBlkQueue *q, VuBlkReq *req)
 {
+    q->in_flight_bytes -= req->bytes;
     queue_put_req(q, req);
+    if (unlikely(q->full) && q->in_flight_bytes < VU_BLK_MAX_IN_FLIGHT_BYTES) {
+        q->full = false;
+        qemu_bh_schedule(q->bh);
+    }
     export_queue_end_request(&q->common);
 }
 
@@ -98,16 +104,26 @@ void coroutine_fn vu_blk_req_bad(VuBlkReq *req, const char *what)
     queue_end_req(q, req);
 }
 
+/* A queue that is full is looked at again when a request has ended. */
+static bool queue_has_work(VuBlkQueue *q)
+{
+    return !q->full && virtqueue_has_work(&q->vq);
+}
+
 /* Up to @budget requests; what is left of that. */
 static unsigned queue_take(VuBlkQueue *q, unsigned budget)
 {
-    while (budget) {
+    while (budget && !q->full) {
         VuBlkReq *req = queue_get_req(q);
 
         if (!virtqueue_pop(&q->vq, &req->elem)) {
             queue_put_req(q, req);
             break;
         }
+        req->bytes = iov_size(req->elem.iov,
+                              req->elem.out_num + req->elem.in_num);
+        q->in_flight_bytes += req->bytes;
+        q->full = q->in_flight_bytes >= VU_BLK_MAX_IN_FLIGHT_BYTES;
         export_queue_begin_request(&q->common);
         budget--;
         qemu_coroutine_enter(qemu_coroutine_create(vu_blk_req_entry, req));
@@ -129,12 +145,12 @@ static void queue_process(VuBlkQueue *q)
         virtqueue_set_notification(&q->vq, true);
     }
     /* Buffers may have come before the driver saw that we want to know. */
-    if (budget && virtqueue_has_work(&q->vq)) {
+    if (budget && queue_has_work(q)) {
         budget = queue_take(q, budget);
     }
     export_queue_end_pass(&q->common);
     /* Others have their turn before the rest. */
-    if (!budget || virtqueue_has_work(&q->vq)) {
+    if (!budget || queue_has_work(q)) {
         qemu_bh_schedule(q->bh);
     }
     queue_check_broken(q);
@@ -165,7 +181,7 @@ static bool queue_poll(void *opaque)
 {
     VuBlkQueue *q = opaque;
 
-    return virtqueue_has_work(&q->vq);
+    return queue_has_work(q);
 }
 
 static void queue_poll_begin(void *opaque)
@@ -182,7 +198,7 @@ static void queue_poll_end(void *opaque)
 
     q->polling = false;
     virtqueue_set_notification(&q->vq, true);
-    if (virtqueue_has_work(&q->vq)) {
+    if (queue_has_work(q)) {
         qemu_bh_schedule(q->bh);
     }
 }

@@ -81,36 +81,54 @@ static bool check_rw(const VuBlkExport *exp, uint64_t sector, size_t bytes)
            QEMU_IS_ALIGNED(bytes, exp->blk_size);
 }
 
-static uint8_t coroutine_fn do_read(VuBlkExport *exp, const ReqBuffers *b,
-                                    uint64_t sector, uint32_t *len)
+static int coroutine_fn do_piece(VuBlkExport *exp, int64_t offset,
+                                 QEMUIOVector *qiov, bool write)
 {
+    BlockBackend *blk = exp->common.blk;
+
+    return write ? blk_co_pwritev(blk, offset, qiov->size, qiov, 0) :
+                   blk_co_preadv(blk, offset, qiov->size, qiov, 0);
+}
+
+static int coroutine_fn QEMU_NOINLINE do_pieces(VuBlkExport *exp,
+                                                int64_t offset,
+                                                QEMUIOVector *qiov, bool write)
+{
+    size_t done = 0;
+    int ret = 0;
+
+    while (ret == 0 && done < qiov->size) {
+        size_t n = MIN(qiov->size - done, (size_t)VU_BLK_MAX_PIECE);
+        QEMUIOVector piece;
+
+        qemu_iovec_init(&piece, qiov->niov);
+        qemu_iovec_concat(&piece, qiov, done, n);
+        ret = do_piece(exp, offset + done, &piece, write);
+        qemu_iovec_destroy(&piece);
+        done += n;
+    }
+    return ret;
+}
+
+static uint8_t coroutine_fn do_rw(VuBlkExport *exp, struct iovec *iov,
+                                  unsigned niov, uint64_t sector, bool write,
+                                  uint32_t *len)
+{
+    int64_t offset = sector << BDRV_SECTOR_BITS;
     QEMUIOVector qiov;
     int ret;
 
-    qemu_iovec_init_external(&qiov, b->in, b->n_in);
-    if (!check_rw(exp, sector, qiov.size)) {
+    qemu_iovec_init_external(&qiov, iov, niov);
+    if ((write && !exp->writable) || !check_rw(exp, sector, qiov.size)) {
         return VIRTIO_BLK_S_IOERR;
     }
-    ret = blk_co_preadv(exp->common.blk, sector << BDRV_SECTOR_BITS, qiov.size,
-                        &qiov, 0);
-    if (ret == 0) {
+    ret = likely(qiov.size <= VU_BLK_MAX_PIECE) ?
+          do_piece(exp, offset, &qiov, write) :
+          do_pieces(exp, offset, &qiov, write);
+    if (ret == 0 && !write) {
         *len = qiov.size;
     }
     return to_status(ret);
-}
-
-static uint8_t coroutine_fn do_write(VuBlkExport *exp, const ReqBuffers *b,
-                                     uint64_t sector)
-{
-    QEMUIOVector qiov;
-
-    qemu_iovec_init_external(&qiov, b->out, b->n_out);
-    if (!exp->writable || !check_rw(exp, sector, qiov.size)) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    return to_status(blk_co_pwritev(exp->common.blk,
-                                    sector << BDRV_SECTOR_BITS, qiov.size,
-                                    &qiov, 0));
 }
 
 static uint8_t check_range(const VuBlkExport *exp, const ReqRange *r,
@@ -193,9 +211,9 @@ static uint8_t coroutine_fn do_request(VuBlkExport *exp, const ReqBuffers *b,
 {
     switch (type) {
     case VIRTIO_BLK_T_IN:
-        return do_read(exp, b, sector, len);
+        return do_rw(exp, b->in, b->n_in, sector, false, len);
     case VIRTIO_BLK_T_OUT:
-        return do_write(exp, b, sector);
+        return do_rw(exp, b->out, b->n_out, sector, true, len);
     case VIRTIO_BLK_T_FLUSH:
         return to_status(blk_co_flush(exp->common.blk));
     case VIRTIO_BLK_T_GET_ID:

@@ -43,6 +43,14 @@ enum {
     VU_BLK_MAX_RANGE_SECTORS = 1 << 22, /* 2 GiB */
 };
 
+/*
+ * The memory that drivers below take for a request may be of its length, which
+ * the guest chooses.  So a queue takes no more requests when those in flight
+ * have so many bytes, and one that is longer than a piece goes down in pieces.
+ */
+#define VU_BLK_MAX_IN_FLIGHT_BYTES (64 * MiB)
+#define VU_BLK_MAX_PIECE (32 * MiB)
+
 /* Where the cache mode is in the configuration. */
 #define VU_BLK_CONFIG_WCE_OFFSET 32
 
@@ -71,6 +79,8 @@ typedef struct VuBlkQueue {
     VirtQueue vq;
     QEMUBH *bh;                 /* look for requests */
     VuBlkReq *free_reqs;
+    uint64_t in_flight_bytes;
+    bool full;                  /* takes none until there are fewer bytes */
 } VuBlkQueue;
 
 typedef struct VuBlkClient {
@@ -211,6 +221,7 @@ void coroutine_fn vu_blk_queue_set_call(VuBlkQueue *q, int fd);
 
 struct VuBlkReq {
     VirtQueueElement elem;
+    uint64_t bytes;             /* in all of its buffers */
     VuBlkQueue *q;
     VuBlkReq *next;             /* of those that are free */
 };

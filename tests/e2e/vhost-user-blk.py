@@ -125,6 +125,83 @@ def test_depth(daemons, **options):
         client.close()
 
 
+def null_daemon(daemons, size, driver='null-co', **options):
+    """A daemon that exports a disk without data."""
+    daemon = Daemon(DAEMON, FOLDER)
+    daemons.append(daemon)
+    disk = {'driver': 'null-co', 'size': size, **options}
+    if driver == 'quorum':
+        disk = {'driver': 'quorum', 'vote-threshold': 1,
+                'children': [disk, disk]}
+    daemon.cmd('blockdev-add', {'node-name': 'disk', **disk})
+    daemon.cmd('block-export-add', export(writable=True))
+    return daemon
+
+
+def peak_mib(daemon):
+    """Of its address space."""
+    with open('/proc/%d/status' % daemon.process.pid) as file:
+        return next(int(line.split()[1]) for line in file
+                    if line.startswith('VmPeak')) >> 10
+
+
+def test_completions(daemons):
+    """
+    Requests that complete at once: the guest is told once for each pass, and
+    a request does not begin within the completion of another one.
+    """
+    daemon = null_daemon(daemons, SIZE)
+    for packed in (0, 1):
+        # Without event indices each notification is an interrupt.
+        client = connect(ring_features(packed, 1, 0), num=1024)
+        ring = client.rings[0]
+        client.do(vu.T_FLUSH, indirect=True)
+        before, calls = peak_mib(daemon), ring.calls
+        begin = client.mem.next
+        for turn in range(4):
+            client.mem.next = begin
+            for i in range(1000):
+                client.submit(vu.T_IN, i, length=512, indirect=True,
+                              kick=False)
+            ring.notify()
+            ring.wait(1000)
+        # A call may be behind the requests that it is for.
+        check('%d interrupts' % (ring.calls - calls), ring.calls - calls <= 4)
+        check('%d MiB' % (peak_mib(daemon) - before),
+              peak_mib(daemon) - before < 256)
+        client.close()
+
+
+def test_memory(daemons):
+    """Descriptors that overlap: the daemon needs no memory for all of it."""
+    # Two children, of which each has a buffer.
+    daemon = null_daemon(daemons, 4096 * MIB, 'quorum', **{
+        'latency-ns': 1000000})
+    client = connect(ring_features(0, 1, 1), num=128)
+    ring, mem = client.rings[0], client.mem
+    buf = mem.alloc(MIB, 4096)
+
+    def add(pieces, size):
+        header, status = mem.alloc(16), mem.alloc(1, 1)
+        mem.pack(header, 'IIQ', vu.T_IN, 0, 0)
+        mem.pack(status, 'B', 0xff)
+        ring.add([(header, 16)], [(buf, size)] * pieces + [(status, 1)], True)
+        return status
+
+    def finish(what, statuses):
+        ring.notify()
+        ring.wait(len(statuses), 30)
+        check(what, all(mem.unpack(s, 'B') == OK for s in statuses))
+        check('%s: %d MiB' % (what, peak_mib(daemon) - before),
+              peak_mib(daemon) - before < 512)
+
+    client.do(vu.T_IN, length=512)
+    before = peak_mib(daemon)
+    finish('many long requests', [add(32, MIB) for _ in range(64)])
+    finish('one that is longer', [add(126, 4 * MIB)])
+    client.close()
+
+
 def ranges(*triples):
     return b''.join(struct.pack('<QII', *t) for t in triples)
 
@@ -389,6 +466,8 @@ def main():
         iothread='thread0')
     run('many requests', test_depth)
     run('many requests in an iothread', test_depth, iothread='thread1')
+    run('completions', test_completions)
+    run('memory', test_memory)
     run('requests', test_requests)
     run('read-only', test_read_only)
     run('configuration', test_config)

@@ -460,7 +460,7 @@ def test_random(world):
 def test_many(world):
     """Connections that are opened and left."""
     waiting = []
-    for i in range(300):
+    for i in range(1000):
         s = socket.socket(socket.AF_UNIX)
         s.setblocking(False)
         try:
