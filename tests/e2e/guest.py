@@ -251,15 +251,19 @@ def everything(**options):
     return '%d files' % files
 
 
-def stack(bench, **options):
+def stack(bench, function, *arguments, **options):
+    """With aio=native: the stack of all daemons of @function, too."""
+    if not bench.library:
+        return function(*arguments, **options)
     env, report = bench.environment('watch')
-    text = everything(env=env, **options)
+    text = function(*arguments, env=env, **options)
     seen = bench.read_report(report)
     if not seen.calls:
         raise RuntimeError('the daemon has not called io_submit()')
     if seen.stack_bytes > MAX_STACK:
         raise RuntimeError('%d bytes of stack' % seen.stack_bytes)
-    return '%s, %d bytes of stack' % (text, seen.stack_bytes)
+    return '%s%d bytes of stack' % (text + ', ' if text else '',
+                                    seen.stack_bytes)
 
 
 def killed(**options):
@@ -282,9 +286,9 @@ def killed(**options):
     return '%d files' % files
 
 
-def errors():
+def errors(**options):
     """A disk that fails once, at one place."""
-    with Machine(errors=True) as machine:
+    with Machine(errors=True, **options) as machine:
         for disk in 'ab':
             write = ('dd if=/dev/zero of=/dev/vd%s bs=512 count=1 seek=%%d '
                      'oflag=direct 2>&1' % disk)
@@ -300,7 +304,7 @@ def errors():
     return None
 
 
-def full_disk(name, formats):
+def full_disk(name, formats, **options):
     """A file system that is full, and then larger."""
     os.mkdir(path('small'))
     run('mount', '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', path('small'))
@@ -308,7 +312,7 @@ def full_disk(name, formats):
         if os.path.exists(path(name)):
             os.unlink(path(name))
         os.symlink(path('small/disk'), path(name))
-        with Machine(formats=formats) as machine:
+        with Machine(formats=formats, **options) as machine:
             sh = machine.guest.sh
             disk = '/dev/vd' + name
             write = ('dd if=/dev/zero bs=1M count=32 2> /dev/null | '
@@ -430,20 +434,31 @@ def long_form(bench):
                    'formats': formats}
         if aio == 'io_uring' and not uring:
             continue
-        if aio == 'native' and bench.library:
-            failed |= report(name, stack, bench, **options)
+        if aio == 'native':
+            failed |= report(name, stack, bench, everything, **options)
         else:
             failed |= report(name, everything, aio=aio, **options)
-    for packed in (False, True):
-        failed |= report('the daemon is killed, %s' % (
-            'packed' if packed else 'split'), killed, packed=packed, queues=2,
-            formats=SWAPPED if packed else FORMATS)
-    failed |= report('errors', errors)
+    for queues, packed, direct, formats in ((1, False, False, FORMATS),
+                                            (4, True, True, SWAPPED),
+                                            (4, False, True, FORMATS),
+                                            (1, True, False, SWAPPED)):
+        failed |= report('the daemon is killed, %d queues, %s, cache.direct=%s'
+                         % (queues, 'packed' if packed else 'split',
+                            'on' if direct else 'off'), stack, bench, killed,
+                         queues=queues, packed=packed, direct=direct,
+                         formats=formats)
+    for aio in ('threads', 'io_uring') if uring else ('threads',):
+        failed |= report('the daemon is killed, aio=' + aio, killed, queues=4,
+                         aio=aio)
+    for formats in (FORMATS, SWAPPED):
+        failed |= report('errors, %s over vhost-user' % formats['a'], stack,
+                         bench, errors, formats=formats)
     if os.geteuid() == 0:
-        for name, formats in (('a', FORMATS), ('b', SWAPPED), ('b', FORMATS)):
+        for name, formats in (('a', FORMATS), ('a', SWAPPED), ('b', SWAPPED),
+                              ('b', FORMATS)):
             failed |= report('a full disk, %s over %s' % (
                 formats[name], 'vhost-user' if name == 'a' else 'NBD'),
-                full_disk, name, formats)
+                stack, bench, full_disk, name, formats)
     if PLANTED:
         failed |= report('160 KiB of stack', planted, DAEMON, 0)
         failed |= report('the planted recursion dies of that', planted,

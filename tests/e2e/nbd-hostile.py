@@ -237,6 +237,33 @@ def test_many():
         s.close()
 
 
+def test_crowd():
+    """1,000 at once: some say nothing, some stop half-way, and all leave."""
+    count = 1000
+    for who in (0, daemon.process.pid):
+        hard = resource.prlimit(who, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(who, resource.RLIMIT_NOFILE, (hard, hard))
+    crowd = []
+    for i in range(count):
+        s = socket.socket(socket.AF_UNIX)
+        # Blocking until now: the queue of the listener may be full.
+        s.connect(address())
+        s.settimeout(20)
+        crowd.append(s)
+        if i % 3 == 0:
+            # Half of an option.
+            s.sendall(struct.pack('>I', 3) + b'IHAVEOPT' + b'\0\0')
+    for s in crowd:
+        assert s.recv(18, socket.MSG_WAITALL)[:8] == b'NBDMAGIC'
+    good()
+    for s in crowd[:count // 2]:
+        s.close()
+    # The others have had their time then.
+    for s in crowd[count // 2:]:
+        assert s.recv(1) == b''
+        s.close()
+
+
 def sleeps(pid):
     """How often the main thread has gone to sleep."""
     with open('/proc/%d/status' % pid) as file:
@@ -325,6 +352,12 @@ def main():
                       flush=True)
         time.sleep(3.5)
         good()
+        # The last client sees the end before the server closes its socket; and
+        # since there were many, the event loop has one for epoll.
+        end = time.monotonic() + 10
+        while (descriptors(daemon.process.pid) > before + 1 and
+               time.monotonic() < end):
+            time.sleep(0.1)
         after = descriptors(daemon.process.pid)
         used = memory(daemon.process.pid)
         if after > before + 1 or used > 400:

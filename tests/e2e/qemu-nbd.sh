@@ -168,6 +168,43 @@ while [ -e pid ] && [ $tries -lt 200 ]; do
 done
 must 'its files are gone' test ! -e pid -a ! -e socket
 
+# TCP, any number of clients, a trace, and a file with the id without --fork; one
+# who says nothing is let go.
+if command -v python3 > /dev/null; then
+    cat > silent.py << 'END'
+import socket, sys, time
+port = int(sys.argv[1])
+def greeted():
+    s = socket.create_connection(('127.0.0.1', port), 20)
+    assert s.recv(18, socket.MSG_WAITALL)[:8] == b'NBDMAGIC'
+    return s
+begin = time.monotonic()
+many = [greeted() for _ in range(8)]
+assert all(s.recv(1) == b'' for s in many)
+assert time.monotonic() - begin > 0.9
+END
+    port=$((20000 + $$ % 20000))
+    "$NBD" -t -v -b 127.0.0.1 -p $port -e 0 -f raw --handshake-limit=1 \
+        --pid-file=pid -T '*',file=trace.log disk.raw > server.log 2>&1 &
+    server=$!
+    servers="$servers $server"
+    tries=0
+    until [ -s pid ] || [ $tries -gt 200 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    must 'the id' test "$(cat pid)" = $server
+    must 'TCP' "$IO" -r -f raw -c 'read 0 512' "nbd://127.0.0.1:$port"
+    must 'clients that say nothing' python3 silent.py $port
+    must 'TCP again' "$IO" -r -f raw -c 'read 0 512' "nbd://127.0.0.1:$port"
+    kill $server
+    wait $server
+    must 'TCP: the end' test $? = 0
+    must '-v' grep -q "^NBD server listening on .*127.0.0.1:$port" server.log
+    must 'the file with the id is gone' test ! -e pid
+    must 'the trace' test -s trace.log
+fi
+
 # A socket that systemd has made.
 if command -v python3 > /dev/null; then
     cat > activate.py << 'END'
