@@ -186,6 +186,18 @@ hostile()
     python_test 120 "$here/nbd-hostile.py" "$QSD" "$work"
 }
 
+odd()
+{
+    if ! /usr/bin/python3 -c 'import nbd' > /dev/null 2>&1; then
+        skip "no module 'nbd' of python3 (python3-libnbd)"
+        return
+    fi
+    # Another python3 than Debian's does not know the module.
+    mkdir odd
+    must 'odd sizes and names' env PATH=/usr/bin:/bin timeout 60 python3 \
+        "$here/nbd-odd.py" "$QSD" "$ORACLE_QSD" "$work/odd"
+}
+
 listens()
 {
     python_test 60 "$here/nbd-listen.py" "$QSD" "$work"
@@ -242,6 +254,7 @@ part vmdk clients vmdk native
 part threads clients raw threads ,iothread.0=one,iothread.1=two
 part hostile hostile
 part laws laws
+part odd odd
 part listens listens
 if fio --enghelp 2> /dev/null | grep -q nbd; then
     part jobs-raw jobs_under_load raw
