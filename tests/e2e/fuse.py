@@ -125,6 +125,40 @@ def test_data(daemons, **options):
         raise errors[0]
 
 
+def peak_mib(daemon):
+    """Of the daemon's memory."""
+    with open('/proc/%d/status' % daemon.process.pid) as file:
+        return next(int(line.split()[1]) for line in file
+                    if line.startswith('VmHWM')) / 1024
+
+
+def test_bound(daemons):
+    """More requests at once than the queue takes: each has its turn."""
+    daemon = Daemon(DAEMON, FOLDER)
+    daemons.append(daemon)
+    with open(path('file'), 'w'):
+        pass
+    daemon.cmd('blockdev-add', {
+        'driver': 'null-co', 'node-name': 'disk', 'size': 64 * MIB,
+        'read-zeroes': True, 'latency-ns': 100000000})
+    add(daemon)
+    fd = os.open(path('file'), os.O_RDONLY)
+    before = peak_mib(daemon)
+    sizes = []
+    threads = [threading.Thread(target=lambda at: sizes.append(
+        len(os.pread(fd, MIB // 4, at))), args=(i * MIB // 4,))
+        for i in range(200)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    os.close(fd)
+    check('data', sizes == [MIB // 4] * 200)
+    # 64 of them with 264 KiB each.
+    check('%.0f MiB' % (peak_mib(daemon) - before),
+          peak_mib(daemon) - before < 30)
+
+
 def test_copy(daemons):
     """Programs copy to it and from it."""
     daemon = start(daemons, 'vmdk', iothread='thread0')
@@ -368,7 +402,8 @@ def main():
              {'fmt': 'vmdk', 'iothread': 'thread0'}),
             ('data, two iothreads, threads', test_data,
              {'aio': 'threads', 'iothread': two}),
-            ('copies', test_copy, {}), ('holes', test_holes, {}),
+            ('many requests', test_bound, {}), ('copies', test_copy, {}),
+            ('holes', test_holes, {}),
             ('fallocate', test_fallocate, {'growable': False}),
             ('fallocate, growable', test_fallocate, {'growable': True}),
             ('size', test_size, {'growable': False}),
