@@ -61,7 +61,7 @@ const char img_convert_help[] =
     "     go on where the source cannot be read; zeroes take its place\n"
     "  -U, --force-share\n"
     "     open source images in shared mode for concurrent access\n"
-    "  -l, --snapshot SNAPSHOT; --bitmaps; --skip-broken-bitmaps\n"
+    "  -l, --snapshot SNAPSHOT, --bitmaps, --skip-broken-bitmaps\n"
     "     refused: no format of this version has them\n"
     IMG_HELP_PROGRESS
     IMG_HELP_QUIET

@@ -42,7 +42,19 @@ const char img_snapshot_help[] =
     "No format of this version has snapshots: -l lists none, and the others\n"
     "fail.\n"
     "\n"
-    IMG_HELP_HELP;
+    IMG_HELP_FORMAT
+    "  -l, --list\n"
+    "     list all snapshots in FILE (the default)\n"
+    "  -a, --apply SNAPSHOT\n"
+    "     make FILE what it was when SNAPSHOT was created\n"
+    "  -c, --create SNAPSHOT\n"
+    "     create SNAPSHOT\n"
+    "  -d, --delete SNAPSHOT\n"
+    "     delete SNAPSHOT\n"
+    IMG_HELP_FORCE_SHARE
+    IMG_HELP_QUIET
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option snapshot_options[] = {
     { "help", no_argument, NULL, 'h' },
@@ -136,7 +148,17 @@ const char img_amend_help[] =
     "\n"
     "No format of this version has options that can be changed.\n"
     "\n"
-    IMG_HELP_HELP;
+    IMG_HELP_FORMAT
+    "  -t, --cache CACHE\n"
+    "     cache mode of the image (default: writeback)\n"
+    "  -o, --options OPTS\n"
+    "     the new values; '-o help' lists what a format can change\n"
+    "  --force\n"
+    "     allow changes that make the image insecure\n"
+    IMG_HELP_PROGRESS
+    IMG_HELP_QUIET
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option amend_options[] = {
     { "help", no_argument, NULL, 'h' },
@@ -235,7 +257,29 @@ const char img_bitmap_help[] =
     "\n"
     "No format of this version stores bitmaps.\n"
     "\n"
-    IMG_HELP_HELP;
+    IMG_HELP_FORMAT
+    "  --add\n"
+    "     create BITMAP, and enable it\n"
+    "  -g, --granularity SIZE\n"
+    "     how many bytes a bit of the new bitmap stands for\n"
+    "  --remove\n"
+    "     remove BITMAP\n"
+    "  --clear\n"
+    "     clear all bits of BITMAP\n"
+    "  --enable\n"
+    "     have writes set bits in BITMAP from now on\n"
+    "  --disable\n"
+    "     have writes leave BITMAP as it is\n"
+    "  --merge SOURCE\n"
+    "     set the bits in BITMAP that are set in the bitmap SOURCE, too\n"
+    "  -b, --source-file SRC_FILE\n"
+    "     the image that has SOURCE (default: FILE)\n"
+    "  -F, --source-format SRC_FMT\n"
+    "     format of SRC_FILE (default: probing is used)\n"
+    IMG_HELP_HELP
+    IMG_HELP_FILE
+    "  BITMAP\n"
+    "     name of the bitmap\n";
 
 static const struct option bitmap_options[] = {
     { "help", no_argument, NULL, 'h' },

@@ -97,6 +97,17 @@ offers 'raw vmdk' qemu-nbd -f ''
 offers 'disk1.vmdk !raw' qemu-nbd -t ''
 offers '--blockdev --export --daemonize' qemu-storage-daemon --
 
+# All that the help describes.
+for command in $("$bin/${prefix}qemu-img" --help |
+    sed -n '/^Command syntax/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    "$bin/${prefix}qemu-img" "$command" --help > help
+    offers "$(help_options help)" qemu-img "$command" -
+done
+for program in qemu-io qemu-nbd qemu-storage-daemon; do
+    "$bin/$prefix$program" --help > help
+    offers "$(help_options help)" $program -
+done
+
 # A name with a space is one word.
 $LIMIT bash complete.bash "$script" "$bin/${prefix}qemu-img" info 'a d' > offered
 if [ "$(cat offered)" = 'a disk.raw' ]; then

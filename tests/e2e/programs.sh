@@ -4,7 +4,7 @@
 # versions for scripts, help that offers only what works, trace patterns,
 # ranges that are checked before memory is filled.
 
-here=$(dirname "$0")
+here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=/dev/null
 . "$here/common.rc"
 [ -x "$IMG" ] || skip_all "no '$IMG'"
@@ -59,20 +59,47 @@ for word in object copy-on-read; do
         pass
     fi
 done
-# Each subcommand has a help of its own, and knows each option that it names.
+# in_manual PROGRAM HELP WHAT: its manual names each option that the file HELP
+# describes.
+in_manual()
+{
+    manual=$here/../../docs/tools/$1.rst
+    for option in $(help_options "$2"); do
+        if grep -q -E -e "(^|[^A-Za-z-])$option([^A-Za-z-]|\$)" "$manual"; then
+            pass
+        else
+            fail "$3: $option is not in $manual"
+        fi
+    done
+}
+
+# Each subcommand has a help of its own, which describes each option of its first
+# lines; the command knows each one, and the manual names it.
 "$IMG" create -q -f vmdk limits.vmdk 1M
 for command in $("$IMG" --help | sed -n '/^Command syntax/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
     "$IMG" "$command" --help > help.img
     must "help of $command" grep -q "^  qemu-img $command " help.img
-    for option in $(sed -n 's/^  .*\(--[a-z-]*\).*$/\1/p' help.img | sort -u); do
+    in_manual qemu-img help.img "qemu-img $command"
+    help_options help.img > described
+    for option in $(sed -n '/^  qemu-img /,/^$/p' help.img |
+        grep -o -E -e '(^|[[ (|])--?[A-Za-z][A-Za-z-]*' | tr -d '[ (|'); do
+        must "help of $command describes $option" \
+            grep -q -x -e "$option" described
+    done
+    for option in $(grep -v -x -e -h described); do
         [ "$option" != --help ] || continue
         $LIMIT "$IMG" "$command" "$option" > said 2>&1
-        if grep -q 'unrecognized option' said; then
+        if grep -q -E '(unrecognized|invalid) option' said; then
             fail "$command does not know $option" said
         else
             pass
         fi
     done
+done
+for program in qemu-io qemu-nbd qemu-storage-daemon; do
+    [ -x "$(dirname "$IMG")/$program" ] || continue
+    "$(dirname "$IMG")/$program" --help > help.other
+    in_manual $program help.other $program
 done
 says 'info --limits' 0 'request-alignment: ' "$IMG" info --limits limits.vmdk
 says 'info --limits, JSON' 0 '"max-iov": 1024' "$IMG" info --limits \
