@@ -29,6 +29,7 @@ typedef struct BackupBlockJob {
     int64_t len;
     int max_workers;
     int64_t max_chunk;
+    bool abandoned;             /* atomic; job_is_cancelled() follows */
 
     /* The coroutine's. */
     BlockCopyCallState *bg_bcs_call;    /* NULL: none runs */
@@ -133,6 +134,17 @@ static int coroutine_fn backup_handle_error(BackupBlockJob *s, int error,
     }
 }
 
+/* Whether the job is cancelled, or about to be: then errors are no news. */
+static bool coroutine_fn backup_is_ending(BackupBlockJob *s)
+{
+    Job *job = &s->common.job;
+
+    while (qatomic_read(&s->abandoned) && !job_is_cancelled(job)) {
+        job_yield(job);
+    }
+    return job_is_cancelled(job);
+}
+
 /* Copy all that is dirty, until nothing is, or the job is to end. */
 static int coroutine_fn backup_loop(BackupBlockJob *s)
 {
@@ -154,7 +166,7 @@ static int coroutine_fn backup_loop(BackupBlockJob *s)
         }
         backup_stop_call(s);
         s->bg_bcs_call = NULL;
-        if (block_copy_call_failed(call) && !job_is_cancelled(job)) {
+        if (block_copy_call_failed(call) && !backup_is_ending(s)) {
             bool is_read;
 
             ret = block_copy_call_status(call, &is_read);
@@ -225,7 +237,8 @@ static bool backup_cancel(Job *job, bool force)
     BackupBlockJob *s = container_of(job, BackupBlockJob, common.job);
 
     if (s->target_bs) {
-        block_copy_abandon(s->bcs);
+        qatomic_set(&s->abandoned, true);
+        bdrv_cbw_abandon(s->cbw);
         bdrv_cancel_in_flight(s->target_bs);
     }
     /* It has no soft end: what is not copied is missing. */

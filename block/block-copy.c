@@ -354,7 +354,7 @@ static int coroutine_fn block_copy_data(BlockCopyTask *task, int64_t bytes,
               bdrv_co_pread(s->source, task->offset, bytes, buf, 0);
 
     *error_is_read = buf && ret < 0;
-    if (task->call->background && qatomic_read(&s->abandoned)) {
+    if (qatomic_read(&s->abandoned)) {
         ret = -ECANCELED;
     } else if (ret == 0) {
         ret = bdrv_co_pwrite(s->target, task->offset, bytes, buf,
@@ -468,6 +468,15 @@ static void coroutine_fn block_copy_wait_all(BlockCopyCallState *call)
 
 /* --- calls --- */
 
+/* Whether nothing more is to be done: after an error, or for nobody. */
+static bool block_copy_call_ends(BlockCopyCallState *call)
+{
+    if (call->ret == 0 && qatomic_read(&call->s->abandoned)) {
+        call->ret = -ECANCELED;
+    }
+    return call->ret < 0 || qatomic_read(&call->cancelled);
+}
+
 /*
  * BDRV_BLOCK_* of the source at @offset, the same for *@pnum bytes: whole
  * clusters, or up to the end of the source.  A status that cannot be had, and
@@ -529,14 +538,13 @@ static bool coroutine_fn block_copy_task_prepare(BlockCopyTask *task,
 static bool coroutine_fn block_copy_limit(BlockCopyCallState *call,
                                           int64_t offset, int64_t bytes)
 {
-    int64_t ns;
+    int64_t ns = 0;
 
-    if (call->ignore_ratelimit ||
+    if (!call->ignore_ratelimit &&
         bdrv_dirty_bitmap_next_dirty(call->s->copy_bitmap, offset,
-                                     bytes) < 0) {
-        return false;
+                                     bytes) >= 0) {
+        ns = ratelimit_calculate_delay(&call->s->rate_limit, 0);
     }
-    ns = ratelimit_calculate_delay(&call->s->rate_limit, 0);
     if (ns == 0) {
         return false;
     }
@@ -556,7 +564,7 @@ static int coroutine_fn block_copy_dirty_clusters(BlockCopyCallState *call)
     int64_t offset = call->offset, end = call->offset + call->bytes;
     bool found = false;
 
-    while (call->ret == 0 && !qatomic_read(&call->cancelled)) {
+    while (!block_copy_call_ends(call)) {
         BlockCopyTask *task;
 
         if (block_copy_limit(call, offset, end - offset)) {
@@ -590,8 +598,9 @@ static int coroutine_fn block_copy_dirty_clusters(BlockCopyCallState *call)
     return call->ret < 0 ? call->ret : found;
 }
 
-static void coroutine_fn block_copy_common(BlockCopyCallState *call)
+static void coroutine_fn block_copy_common(void *opaque)
 {
+    BlockCopyCallState *call = opaque;
     int ret;
 
     do {
@@ -600,20 +609,15 @@ static void coroutine_fn block_copy_common(BlockCopyCallState *call)
          * What others copy is not done before they are, and they may fail:
          * then it is dirty again.
          */
-        if (ret == 0 && !qatomic_read(&call->cancelled)) {
+        if (ret == 0 && !block_copy_call_ends(call)) {
             ret = block_copy_wait_one(call->s, call->offset, call->bytes);
         }
-    } while (ret > 0 && !qatomic_read(&call->cancelled));
+    } while (ret > 0 && !block_copy_call_ends(call));
 
     qatomic_store_release(&call->finished, true);
     if (call->cb) {
         call->cb(call->cb_opaque);
     }
-}
-
-static void coroutine_fn block_copy_co_entry(void *opaque)
-{
-    block_copy_common(opaque);
 }
 
 BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
@@ -636,7 +640,7 @@ BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
                       BLOCK_COPY_MAX_CHUNK : BLOCK_COPY_CHUNK;
     call->cb = cb;
     call->cb_opaque = cb_opaque;
-    call->co = qemu_coroutine_create(block_copy_co_entry, call);
+    call->co = qemu_coroutine_create(block_copy_common, call);
     qemu_coroutine_enter(call->co);
     return call;
 }
@@ -698,7 +702,7 @@ int coroutine_fn block_copy(BlockCopyState *s, int64_t offset, int64_t bytes,
     w->waiter = qemu_coroutine_self();
     call->cb = block_copy_wait_done;
     call->cb_opaque = w;
-    call->co = qemu_coroutine_create(block_copy_co_entry, call);
+    call->co = qemu_coroutine_create(block_copy_common, call);
     qemu_coroutine_enter(call->co);
     if (!w->done) {
         qemu_co_sleep_ns_wakeable(&w->sleep, QEMU_CLOCK_REALTIME,
@@ -752,17 +756,13 @@ int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read)
 void block_copy_call_cancel(BlockCopyCallState *call)
 {
     qatomic_set(&call->cancelled, true);
-    block_copy_kick(call);
+    /* It need not sleep any longer for the limit of speed. */
+    qemu_co_sleep_wake(&call->sleep);
 }
 
 void block_copy_abandon(BlockCopyState *s)
 {
     qatomic_set(&s->abandoned, true);
-}
-
-void block_copy_kick(BlockCopyCallState *call)
-{
-    qemu_co_sleep_wake(&call->sleep);
 }
 
 /* --- what need not be copied --- */

@@ -112,9 +112,9 @@ static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
         cbw_copy_done(s, start, end);
     } else if (s->on_cbw_error == ON_CBW_ERROR_BREAK_SNAPSHOT) {
         qatomic_cmpxchg(&s->snapshot_error, 0, ret);
-        ret = 0;
     }
-    return ret;
+    /* Spoiled, by this or by another: nothing is there to be kept. */
+    return qatomic_read(&s->snapshot_error) ? 0 : ret;
 }
 
 static int coroutine_fn cbw_co_pdiscard(BlockDriverState *bs, int64_t offset,
@@ -205,6 +205,8 @@ static int coroutine_fn cbw_co_preadv_snapshot(BlockDriverState *bs,
                                                QEMUIOVector *qiov,
                                                size_t qiov_offset)
 {
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
     while (bytes) {
         FrozenRead read;
         BdrvChild *child;
@@ -217,6 +219,10 @@ static int coroutine_fn cbw_co_preadv_snapshot(BlockDriverState *bs,
         }
         ret = bdrv_co_preadv_part(child, offset, n, qiov, qiov_offset, 0);
         cbw_snapshot_read_end(bs, &read);
+        if (ret == 0 && qatomic_read(&s->snapshot_error)) {
+            /* A write may have gone by while it read. */
+            ret = -EACCES;
+        }
         if (ret < 0) {
             return ret;
         }
@@ -534,6 +540,14 @@ void bdrv_cbw_deny_access(BlockDriverState *bs)
 
     QEMU_LOCK_GUARD(&s->lock);
     bdrv_clear_dirty_bitmap(s->access_bitmap, NULL);
+}
+
+void bdrv_cbw_abandon(BlockDriverState *bs)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    qatomic_cmpxchg(&s->snapshot_error, 0, -ECANCELED);
+    block_copy_abandon(s->bcs);
 }
 
 int bdrv_cbw_snapshot_error(BlockDriverState *bs)

@@ -97,11 +97,10 @@ int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read);
 /* Start no more requests; the end is told as always. */
 void block_copy_call_cancel(BlockCopyCallState *call);
 /*
- * Calls in the background write no more: what they have read is left.  Any
- * thread; before bdrv_cancel_in_flight() of the target.
+ * Nobody needs the copy any more: all calls end with -ECANCELED, those to come
+ * at once, those that run without another write to the target.  Any thread;
+ * before bdrv_cancel_in_flight() of the target.
  */
 void block_copy_abandon(BlockCopyState *s);
-/* Do not sleep any longer for the limit of speed. */
-void block_copy_kick(BlockCopyCallState *call);
 
 #endif

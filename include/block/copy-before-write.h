@@ -27,7 +27,12 @@ void bdrv_cbw_drop(BlockDriverState *bs);
  * snapshot-access.
  */
 void bdrv_cbw_deny_access(BlockDriverState *bs);
-/* The error that has spoiled the copy, with on-cbw-error=break-snapshot. */
+/*
+ * The job is cancelled: writes go through without a copy from now on, also what
+ * waits for one, and the snapshot cannot be read.  Any thread.
+ */
+void bdrv_cbw_abandon(BlockDriverState *bs);
+/* What has spoiled the copy: on-cbw-error=break-snapshot, or the above. */
 int bdrv_cbw_snapshot_error(BlockDriverState *bs);
 
 #endif

@@ -432,6 +432,17 @@ def load_is_fine(daemon):
     assert daemon.cmd('qom-get', path='/objects/load', property='writes') > 20
 
 
+def load_stops(daemon):
+    """Until its writes wait for something."""
+    before = None
+    while True:
+        count = daemon.cmd('qom-get', path='/objects/load', property='writes')
+        if count == before:
+            return
+        before = count
+        time.sleep(0.3)
+
+
 def test_moves():
     """A busy node moves between threads, its server is killed meanwhile."""
     server = Server(fresh('disk'))
@@ -525,6 +536,17 @@ def test_jobs():
                 'sync': 'full'})
             daemon.cmd('block-job-cancel', device='job', force=True)
             daemon.qmp.wait_job('job', 10)
+        # ... nor the writes of its users, of which some wait, and others come.
+        daemon.cmd('object-add', {'qom-type': 'load', 'id': 'load',
+                                  'node-name': 'local', 'seed': 1})
+        daemon.cmd('blockdev-backup', {
+            'job-id': 'job', 'device': 'local', 'target': 'remote',
+            'sync': 'none'})
+        load_stops(daemon)
+        daemon.cmd('block-job-cancel', device='job')
+        daemon.qmp.wait_job('job', 10)
+        load_is_fine(daemon)
+        daemon.cmd('object-del', id='load')
         # ... nor one that waits for it.
         daemon.cmd('blockdev-mirror', {
             'job-id': 'job', 'device': 'local', 'target': 'remote',
