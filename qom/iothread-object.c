@@ -22,6 +22,10 @@ static bool apply(IOThread *t, const IothreadProperties *p, Error **errp)
                   errp)) {
         return false;
     }
+    if (p->has_poll_weight &&
+        !iothread_set_poll_weight(t, p->poll_weight, errp)) {
+        return false;
+    }
     if (p->has_aio_max_batch &&
         !iothread_set_aio_max_batch(t, p->aio_max_batch, errp)) {
         return false;
@@ -65,6 +69,7 @@ static bool can_be_deleted(void *object)
 GET_INT(poll_max_ns)
 GET_INT(poll_grow)
 GET_INT(poll_shrink)
+GET_INT(poll_weight)
 GET_INT(aio_max_batch)
 GET_INT(thread_pool_min)
 GET_INT(thread_pool_max)
@@ -97,6 +102,15 @@ static bool set_poll_shrink(void *object, struct json_object *value,
 
     return property_to_int(value, "poll-shrink", &n, errp) &&
            set_poll(t, t->poll_max_ns, t->poll_grow, n, errp);
+}
+
+static bool set_poll_weight(void *object, struct json_object *value,
+                            Error **errp)
+{
+    int64_t n;
+
+    return property_to_int(value, "poll-weight", &n, errp) &&
+           iothread_set_poll_weight(object, n, errp);
 }
 
 static bool set_aio_max_batch(void *object, struct json_object *value,
@@ -135,6 +149,7 @@ static const ObjectProperty properties[] = {
     { "poll-max-ns", "int", get_poll_max_ns, set_poll_max_ns },
     { "poll-grow", "int", get_poll_grow, set_poll_grow },
     { "poll-shrink", "int", get_poll_shrink, set_poll_shrink },
+    { "poll-weight", "int", get_poll_weight, set_poll_weight },
     { NULL }
 };
 

@@ -30,6 +30,13 @@ void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
     aio_notify(ctx);
 }
 
+void aio_context_set_poll_weight(AioContext *ctx, int64_t weight)
+{
+    assert(weight >= 0 && weight < 64);
+    ctx->poll_weight = weight;
+    ctx->poll_average_ns = 0;
+}
+
 void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch)
 {
     ctx->aio_max_batch = max_batch;

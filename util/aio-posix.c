@@ -360,10 +360,12 @@ static void aio_adjust_poll_time(AioContext *ctx, int64_t block_ns)
 {
     int64_t grow = ctx->poll_grow ? ctx->poll_grow : 2;
 
-    if (block_ns <= ctx->poll_ns) {
+    ctx->poll_average_ns += (block_ns - ctx->poll_average_ns) >>
+                            ctx->poll_weight;
+    if (ctx->poll_average_ns <= ctx->poll_ns) {
         return;
     }
-    if (block_ns > ctx->poll_max_ns) {
+    if (ctx->poll_average_ns > ctx->poll_max_ns) {
         ctx->poll_ns = ctx->poll_shrink ? ctx->poll_ns / ctx->poll_shrink : 0;
     } else if (ctx->poll_ns < ctx->poll_max_ns) {
         ctx->poll_ns = ctx->poll_ns ? ctx->poll_ns * grow : AIO_POLL_FIRST_NS;

@@ -152,6 +152,7 @@ static void iothread_apply_bh(void *opaque)
 
     aio_context_set_poll_params(t->ctx, t->poll_max_ns, t->poll_grow,
                                 t->poll_shrink, &error_abort);
+    aio_context_set_poll_weight(t->ctx, t->poll_weight);
     aio_context_set_aio_params(t->ctx, t->aio_max_batch);
     aio_context_set_thread_pool_params(t->ctx, t->thread_pool_min,
                                        t->thread_pool_max, &error_abort);
@@ -180,6 +181,17 @@ bool iothread_set_poll_params(IOThread *iothread, int64_t max_ns,
     iothread->poll_max_ns = max_ns;
     iothread->poll_grow = grow;
     iothread->poll_shrink = shrink;
+    aio_wait_bh_oneshot(iothread->ctx, iothread_apply_bh, iothread);
+    return true;
+}
+
+bool iothread_set_poll_weight(IOThread *iothread, int64_t weight, Error **errp)
+{
+    GLOBAL_STATE_CODE();
+    if (!iothread_check_param(weight, 0, 63, "poll-weight", errp)) {
+        return false;
+    }
+    iothread->poll_weight = weight;
     aio_wait_bh_oneshot(iothread->ctx, iothread_apply_bh, iothread);
     return true;
 }

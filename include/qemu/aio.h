@@ -108,6 +108,8 @@ struct AioContext {
     int64_t poll_max_ns;
     int64_t poll_grow;
     int64_t poll_shrink;
+    int64_t poll_weight;
+    int64_t poll_average_ns;    /* of the waits; home thread only */
     bool poll_started;
     /* when an iteration that does not wait looks at descriptors */
     enum {
@@ -238,6 +240,11 @@ void aio_dispatch(AioContext *ctx);
 /* Adaptive polling: @max_ns 0 switches it off; grow/shrink 0: defaults. */
 void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
                                  int64_t shrink, Error **errp);
+/*
+ * It follows an average of the waits, to which each adds one in 2 to the power
+ * of @weight, 0 to 63.
+ */
+void aio_context_set_poll_weight(AioContext *ctx, int64_t weight);
 void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch);
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min,
                                         int64_t max, Error **errp);

@@ -27,6 +27,7 @@ typedef struct IOThread {
     int64_t poll_max_ns;
     int64_t poll_grow;
     int64_t poll_shrink;
+    int64_t poll_weight;
     int64_t aio_max_batch;
     int64_t thread_pool_min;
     int64_t thread_pool_max;
@@ -68,6 +69,9 @@ const char *iothread_get_id(const IOThread *iothread);
  */
 bool iothread_set_poll_params(IOThread *iothread, int64_t max_ns,
                               int64_t grow, int64_t shrink, Error **errp);
+/* See aio_context_set_poll_weight(). */
+bool iothread_set_poll_weight(IOThread *iothread, int64_t weight,
+                              Error **errp);
 /* Requests per system call at the most; 0: the engine's default. */
 bool iothread_set_aio_max_batch(IOThread *iothread, int64_t max_batch,
                                 Error **errp);

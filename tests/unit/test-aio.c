@@ -518,6 +518,40 @@ static void test_poll_nonblocking(void)
     notifier_cleanup(&t);
 }
 
+static void timer_nothing(void *opaque)
+{
+}
+
+/* How long the loop polls after it has waited for a millisecond. */
+static int64_t poll_time_after_wait(int64_t weight)
+{
+    QEMUTimer timer;
+
+    aio_context_set_poll_weight(ctx, weight);
+    ctx->poll_ns = ctx->poll_max_ns;
+    aio_timer_init(ctx, &timer, QEMU_CLOCK_REALTIME, SCALE_NS, timer_nothing,
+                   NULL);
+    timer_mod(&timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + SCALE_MS);
+    while (timer_pending(&timer)) {
+        aio_poll(ctx, true);
+    }
+    return ctx->poll_ns;
+}
+
+/* One wait that was too long ends it, or is lost in an average. */
+static void test_poll_weight(void)
+{
+    TestNotifier t;
+
+    poller_init(&t);
+    aio_context_set_poll_params(ctx, 1000, 0, 0, &error_abort);
+    g_assert_cmpint(poll_time_after_wait(0), ==, 0);
+    g_assert_cmpint(poll_time_after_wait(63), ==, 1000);
+    aio_context_set_poll_weight(ctx, 0);
+    aio_context_set_poll_params(ctx, 0, 0, 0, &error_abort);
+    notifier_cleanup(&t);
+}
+
 /* With busy polling: found without a signal, long after the beginning. */
 static void test_poll_busy(void)
 {
@@ -693,6 +727,7 @@ int main(int argc, char **argv)
     g_test_add_func("/aio/fd/reuse", test_fd_reuse);
     g_test_add_func("/aio/poll/nonblocking", test_poll_nonblocking);
     g_test_add_func("/aio/poll/busy", test_poll_busy);
+    g_test_add_func("/aio/poll/weight", test_poll_weight);
     g_test_add_func("/aio/co/schedule", test_co_schedule);
     g_test_add_func("/aio/co/wake-inside", test_co_wake_inside);
     g_test_add_func("/aio/source", test_source);

@@ -105,11 +105,13 @@ static void test_params(void)
 
     g_assert_cmpint(t->poll_max_ns, ==, 32768);
     g_assert(iothread_set_poll_params(t, 1000, 2, 3, &error_abort));
+    g_assert(iothread_set_poll_weight(t, 5, &error_abort));
     g_assert(iothread_set_aio_max_batch(t, 7, &error_abort));
     g_assert(iothread_set_thread_pool_params(t, 1, 8, &error_abort));
     g_assert_cmpint(t->ctx->poll_max_ns, ==, 1000);
     g_assert_cmpint(t->ctx->poll_grow, ==, 2);
     g_assert_cmpint(t->ctx->poll_shrink, ==, 3);
+    g_assert_cmpint(t->ctx->poll_weight, ==, 5);
     g_assert_cmpint(t->ctx->aio_max_batch, ==, 7);
     g_assert_cmpint(t->ctx->thread_pool_min, ==, 1);
     g_assert_cmpint(t->ctx->thread_pool_max, ==, 8);
@@ -120,6 +122,8 @@ static void test_params(void)
     check_refused(iothread_set_poll_params(t, 0, 0, -5, &err), &err,
                   "poll-shrink value must be in range [0, "
                   "9223372036854775807]");
+    check_refused(iothread_set_poll_weight(t, 64, &err), &err,
+                  "poll-weight value must be in range [0, 63]");
     check_refused(iothread_set_aio_max_batch(t, -1, &err), &err,
                   "aio-max-batch value must be in range [0, "
                   "9223372036854775807]");
