@@ -160,19 +160,25 @@ static bool reopen_is_queued(BlockReopenQueue *queue, BlockDriverState *bs)
 
 /* --- options --- */
 
-/* Whether @key is "CHILD" or "CHILD.more" of a child of @bs. */
+/* Whether @key is "@child" or "@child.more". */
+static bool is_key_of(const char *child, const char *key)
+{
+    size_t len = strlen(child);
+
+    return !strncmp(key, child, len) && (!key[len] || key[len] == '.');
+}
+
+/* Whether it is of a child of @bs, or of a backing file that it had once. */
 static bool is_child_key(BlockDriverState *bs, const char *key)
 {
     BdrvChild *c;
 
     QLIST_FOREACH(c, &bs->children, next) {
-        size_t len = strlen(c->name);
-
-        if (!strncmp(key, c->name, len) && (!key[len] || key[len] == '.')) {
+        if (is_key_of(c->name, key)) {
             return true;
         }
     }
-    return false;
+    return is_key_of("backing", key);
 }
 
 /*
@@ -186,7 +192,7 @@ static void reopen_keep_options(ReopenNode *n)
     json_object_object_foreach(bs->options, key, value) {
         if (!qopts_has(n->state.options, key) &&
             !is_in_list(generic_options, key) &&
-            !is_child_key(bs, key) && strcmp(key, "backing")) {
+            !is_child_key(bs, key)) {
             json_object_object_add(n->state.options, key,
                                    json_object_get(value));
         }

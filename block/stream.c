@@ -221,6 +221,20 @@ static BlockDriverState *stream_insert_filter(BlockDriverState *bs,
     return cor;
 }
 
+/* No other job may have what is between @bs and @base, which will go. */
+static void stream_add_intermediate(StreamBlockJob *s, BlockDriverState *bs,
+                                    BlockDriverState *base)
+{
+    BlockDriverState *i = bdrv_filter_or_cow_bs(bs);
+
+    while (i && i != base) {
+        /* It takes nothing and shares all, so it cannot fail. */
+        block_job_add_bdrv(&s->common, "intermediate node", i, 0, BLK_PERM_ALL,
+                           &error_abort);
+        i = bdrv_filter_or_cow_bs(i);
+    }
+}
+
 /* The chain is frozen, and the image writable. */
 static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
                                             BlockDriverState *base,
@@ -251,6 +265,7 @@ static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
     copy_window_init(&s->window);
     s->child = s->common.nodes->data;
     s->cor = cor;
+    stream_add_intermediate(s, bs, base);
     return s;
 }
 

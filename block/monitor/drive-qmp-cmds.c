@@ -227,7 +227,7 @@ void blockdev_snapshot_sync_action(const BlockdevSnapshotSync *a,
                    a->node_name ? a->node_name : "");
         return;
     }
-    if (bdrv_is_backing_hd(bs, errp)) {
+    if (block_job_blocks(bs, errp) || bdrv_is_backing_hd(bs, errp)) {
         return;
     }
     if (!drive_init(&t, bs, a->snapshot_file,

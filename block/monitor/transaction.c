@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "block-qmp.h"
 #include "block/block_int.h"
+#include "block/blockjob.h"
 #include "qapi/qapi-commands-block-core.h"
 #include "qapi/qapi-commands-transaction.h"
 
@@ -51,7 +52,7 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
     if (!new_bs) {
         return;
     }
-    if (bdrv_is_backing_hd(old_bs, errp)) {
+    if (block_job_blocks(old_bs, errp) || bdrv_is_backing_hd(old_bs, errp)) {
         return;
     }
     if (new_bs->cumulative_perms & BLK_PERM_CONSISTENT_READ) {
