@@ -13,14 +13,9 @@ static bool may_stay_awake(AioContext *ctx)
 
 void aio_awake_idle(AioAwake *a, AioContext *ctx)
 {
-    unsigned requests = a->requests;
-    int64_t now;
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
-    a->requests = 0;
-    if (requests > AIO_AWAKE_MAX_REQUESTS) {
-        return;
-    }
-    now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    a->busy = false;
     a->idle_since = now;
     a->stay_ns = 0;
     if (a->pause) {

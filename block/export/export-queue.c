@@ -14,7 +14,7 @@ void export_queue_end_pass(ExportQueue *q)
 {
     defer_call_end();
     q->in_pass = false;
-    if (!q->in_flight && q->awake.requests) {
+    if (!q->in_flight && q->awake.busy) {
         /* All of them were done at once. */
         aio_awake_idle(&q->awake, q->ctx);
     }

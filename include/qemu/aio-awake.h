@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Staying awake for one who makes a request, waits for its answer, and makes
- * the next one at once.
+ * Staying awake for one who waits for the answers to its requests, and makes
+ * the next ones at once.
  *
- * To go to sleep and to be woken takes longer than such a request.  So when
+ * To go to sleep and to be woken takes longer than a short request.  So when
  * the last request in flight has been answered, the event loop may look at its
  * descriptors for a while before it sleeps: as long as twice the time that the
  * client took the last time, at most AIO_AWAKE_MAX_NS.  Nothing is left out
  * meanwhile: all descriptors, timers and bottom halves have their turn as ever.
- * Each time in vain doubles the number of requests that are waited for asleep
- * before it is tried again, as where client and server share a processor.
+ * Each time in vain doubles how often it is asleep before it is tried again, as
+ * where client and server share a processor.
  *
  * In an iothread poll-max-ns=0 turns it off.  With one processor it is off.
  *
- * For one who has more than a request or two in flight there is no staying
- * awake: while the loop sleeps more of them come, which then take less of the
- * processor together.
+ * How many requests there are at a time does not matter: a server that answers
+ * them faster than they come is idle after each few of them.
  *
  * All of it belongs to the home thread of the context.
  */
@@ -29,9 +28,7 @@
 #define AIO_AWAKE_GAP_NS (4 * AIO_AWAKE_MAX_NS)
 /* The first time there is nothing to go by. */
 #define AIO_AWAKE_LEAST_NS (4 * SCALE_US)
-/* Requests from one idle moment to the next. */
-#define AIO_AWAKE_MAX_REQUESTS 2
-/* The most requests from one trial to the next. */
+/* The most idle moments from one trial to the next. */
 #define AIO_AWAKE_MAX_PAUSE 1024
 
 /* Of a client, or a queue; zeroes to begin with. */
@@ -39,7 +36,7 @@ typedef struct AioAwake {
     int64_t idle_since;         /* ns; 0: not idle */
     int64_t gap_ns;             /* how long it was idle the last time */
     int64_t stay_ns;            /* how long the loop stays awake; 0: not */
-    unsigned requests;          /* since it was idle */
+    bool busy;                  /* there was a request since it was idle */
     unsigned pause;             /* as often it is not tried */
     unsigned misses;            /* the next pause: twice that */
 } AioAwake;
@@ -51,7 +48,7 @@ void aio_awake_end_idle(AioAwake *a);
 /* A request has come, perhaps the first one after aio_awake_idle(). */
 static inline void aio_awake_busy(AioAwake *a)
 {
-    a->requests++;
+    a->busy = true;
     if (a->idle_since) {
         aio_awake_end_idle(a);
     }
