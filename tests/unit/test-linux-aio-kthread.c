@@ -73,7 +73,7 @@ static void kernel_complete(KContext *c, struct iocb *iocb)
     unsigned tail = ring->tail;
     unsigned next = tail + 1 == ring->nr ? 0 : tail + 1;
     struct iovec single;
-    int niov, fd = iocb->u.c.resfd;
+    int niov, fd = iocb_signals(iocb) ? (int)iocb->u.c.resfd : -1;
     const struct iovec *iov = iocb_vector(iocb, &single, &niov);
 
     g_assert_cmpint(niov, ==, 1);
@@ -94,7 +94,8 @@ static void kernel_complete(KContext *c, struct iocb *iocb)
     };
     /* Pairs with the engine's acquire of the tail. */
     qatomic_store_release(&ring->tail, next);
-    if (iocb_signals(iocb)) {
+    /* The iocb is no longer there. */
+    if (fd >= 0) {
         kernel_signal(fd);
     }
 }
