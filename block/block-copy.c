@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Block copy.  See include/block/block-copy.h.
+ * Block copy: its clusters, and how those of a call are copied.  See
+ * include/block/block-copy.h; block-copy-call.c has the calls.
  *
  * A task takes a run of dirty clusters: it clears their bits and is on the
  * list of tasks until it has ended; when it fails, the bits are set again.  So
@@ -8,19 +9,13 @@
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
-#include "block/block-copy.h"
 #include "block/buffer-pool.h"
-#include "block/copy-window.h"
+#include "block-copy-int.h"
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "qemu/ratelimit.h"
 
 #define BLOCK_COPY_CLUSTER_SIZE_DEFAULT (64 * KiB)
-/*
- * One request, where the caller sets no limit: what has been read is still in
- * the processor's cache when it is written.
- */
-#define BLOCK_COPY_CHUNK (256 * KiB)
 #define BLOCK_COPY_MAX_CHUNK (16 * MiB)
 #define BLOCK_COPY_SLICE_NS (100 * SCALE_MS)
 
@@ -57,31 +52,6 @@ struct BlockCopyState {
 
     BdrvDirtyBitmap *copy_bitmap;
     RateLimit rate_limit;
-};
-
-struct BlockCopyCallState {
-    BlockCopyState *s;
-    int64_t offset;
-    int64_t bytes;
-    int max_workers;
-    bool background;            /* nobody waits for it */
-    int64_t max_chunk;
-    bool any_chunk;             /* the caller sets no limit */
-    bool ignore_ratelimit;
-    BlockCopyAsyncCallbackFunc cb;
-    void *cb_opaque;
-    Coroutine *co;
-
-    /* The coroutine's, and its tasks', which run in one context. */
-    int running;                /* tasks */
-    CopyWindow window;          /* of a call in the background */
-    bool waiting;               /* the coroutine, for a task to end */
-    QemuCoSleep sleep;
-    int ret;
-    bool error_is_read;
-
-    bool cancelled;             /* atomic */
-    bool finished;              /* atomic */
 };
 
 /* --- life --- */
@@ -466,7 +436,16 @@ static void coroutine_fn block_copy_wait_all(BlockCopyCallState *call)
     }
 }
 
-/* --- calls --- */
+/* --- the clusters of a call --- */
+
+int64_t block_copy_max_chunk(BlockCopyState *s, int64_t wanted)
+{
+    if (wanted) {
+        return MIN(wanted, BLOCK_COPY_MAX_CHUNK);
+    }
+    return qatomic_read(&s->use_copy_range) ? BLOCK_COPY_MAX_CHUNK :
+           BLOCK_COPY_CHUNK;
+}
 
 /* Whether nothing more is to be done: after an error, or for nobody. */
 static bool block_copy_call_ends(BlockCopyCallState *call)
@@ -598,7 +577,7 @@ static int coroutine_fn block_copy_dirty_clusters(BlockCopyCallState *call)
     return call->ret < 0 ? call->ret : found;
 }
 
-static void coroutine_fn block_copy_common(void *opaque)
+void coroutine_fn block_copy_call_run(void *opaque)
 {
     BlockCopyCallState *call = opaque;
     int ret;
@@ -618,146 +597,6 @@ static void coroutine_fn block_copy_common(void *opaque)
     if (call->cb) {
         call->cb(call->cb_opaque);
     }
-}
-
-BlockCopyCallState *block_copy_async(BlockCopyState *s, int64_t offset,
-                                     int64_t bytes, int max_workers,
-                                     int64_t max_chunk,
-                                     BlockCopyAsyncCallbackFunc cb,
-                                     void *cb_opaque)
-{
-    BlockCopyCallState *call = g_new0(BlockCopyCallState, 1);
-
-    call->s = s;
-    call->offset = offset;
-    call->bytes = bytes;
-    call->max_workers = max_workers;
-    call->background = true;
-    copy_window_init(&call->window);
-    call->any_chunk = !max_chunk;
-    call->max_chunk = max_chunk ? MIN(max_chunk, BLOCK_COPY_MAX_CHUNK) :
-                      qatomic_read(&s->use_copy_range) ?
-                      BLOCK_COPY_MAX_CHUNK : BLOCK_COPY_CHUNK;
-    call->cb = cb;
-    call->cb_opaque = cb_opaque;
-    call->co = qemu_coroutine_create(block_copy_common, call);
-    qemu_coroutine_enter(call->co);
-    return call;
-}
-
-/* --- a call that waits, perhaps only for a while --- */
-
-typedef struct {
-    BlockCopyCallState *call;
-    Coroutine *waiter;          /* NULL: it has given up */
-    QemuCoSleep sleep;
-    bool done;
-    BlockCopyAsyncCallbackFunc cb;
-    void *cb_opaque;
-} BlockCopyWait;
-
-static void block_copy_wait_done(void *opaque)
-{
-    BlockCopyWait *w = opaque;
-
-    w->done = true;
-    if (w->waiter) {
-        qemu_co_sleep_wake(&w->sleep);
-        return;
-    }
-    /* The waiter has gone: this is the end of both. */
-    if (w->cb) {
-        w->cb(w->cb_opaque);
-    }
-    g_free(w->call);
-    g_free(w);
-}
-
-int coroutine_fn block_copy(BlockCopyState *s, int64_t offset, int64_t bytes,
-                            bool ignore_ratelimit, uint64_t timeout_ns,
-                            BlockCopyAsyncCallbackFunc cb, void *cb_opaque)
-{
-    BlockCopyCallState *call = g_new0(BlockCopyCallState, 1);
-    BlockCopyWait *w;
-    int ret;
-
-    call->s = s;
-    call->offset = offset;
-    call->bytes = bytes;
-    call->max_workers = BLOCK_COPY_MAX_WORKERS;
-    call->max_chunk = BLOCK_COPY_CHUNK;
-    call->ignore_ratelimit = ignore_ratelimit;
-    if (!timeout_ns) {
-        call->co = qemu_coroutine_self();
-        block_copy_common(call);
-        ret = call->ret;
-        g_free(call);
-        return ret;
-    }
-
-    w = g_new0(BlockCopyWait, 1);
-    w->call = call;
-    w->cb = cb;
-    w->cb_opaque = cb_opaque;
-    w->waiter = qemu_coroutine_self();
-    call->cb = block_copy_wait_done;
-    call->cb_opaque = w;
-    call->co = qemu_coroutine_create(block_copy_common, call);
-    qemu_coroutine_enter(call->co);
-    if (!w->done) {
-        qemu_co_sleep_ns_wakeable(&w->sleep, QEMU_CLOCK_REALTIME,
-                                  MIN(timeout_ns, INT64_MAX));
-    }
-    w->waiter = NULL;
-    if (!w->done) {
-        block_copy_call_cancel(call);
-        return -ETIMEDOUT;
-    }
-    ret = call->ret;
-    g_free(call);
-    g_free(w);
-    return ret;
-}
-
-void block_copy_call_free(BlockCopyCallState *call)
-{
-    if (call) {
-        assert(call->finished);
-        g_free(call);
-    }
-}
-
-bool block_copy_call_finished(BlockCopyCallState *call)
-{
-    return qatomic_load_acquire(&call->finished);
-}
-
-bool block_copy_call_succeeded(BlockCopyCallState *call)
-{
-    return block_copy_call_finished(call) &&
-           !qatomic_read(&call->cancelled) && call->ret == 0;
-}
-
-bool block_copy_call_failed(BlockCopyCallState *call)
-{
-    return block_copy_call_finished(call) &&
-           !qatomic_read(&call->cancelled) && call->ret < 0;
-}
-
-int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read)
-{
-    assert(call->finished);
-    if (error_is_read) {
-        *error_is_read = call->error_is_read;
-    }
-    return call->ret;
-}
-
-void block_copy_call_cancel(BlockCopyCallState *call)
-{
-    qatomic_set(&call->cancelled, true);
-    /* It need not sleep any longer for the limit of speed. */
-    qemu_co_sleep_wake(&call->sleep);
 }
 
 void block_copy_abandon(BlockCopyState *s)

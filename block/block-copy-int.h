@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Shared by the clusters of a block copy, block-copy.c, and its calls,
+ * block-copy-call.c.
+ */
+#ifndef BLOCK_COPY_INT_H
+#define BLOCK_COPY_INT_H
+
+#include "block/block-copy.h"
+#include "block/copy-window.h"
+
+/*
+ * One request, where the caller sets no limit: what has been read is still in
+ * the processor's cache when it is written.
+ */
+#define BLOCK_COPY_CHUNK (256 * KiB)
+
+struct BlockCopyCallState {
+    BlockCopyState *s;
+    int64_t offset;
+    int64_t bytes;
+    int max_workers;
+    bool background;            /* nobody waits for it */
+    int64_t max_chunk;
+    bool any_chunk;             /* the caller sets no limit */
+    bool ignore_ratelimit;
+    BlockCopyAsyncCallbackFunc cb;
+    void *cb_opaque;
+    Coroutine *co;
+
+    /* The coroutine's, and its tasks', which run in one context. */
+    int running;                /* tasks */
+    CopyWindow window;          /* of a call in the background */
+    bool waiting;               /* the coroutine, for a task to end */
+    QemuCoSleep sleep;
+    int ret;
+    bool error_is_read;
+
+    bool cancelled;             /* atomic */
+    bool finished;              /* atomic */
+};
+
+/*
+ * Copy what is dirty in the range of the call @opaque, wait for what other
+ * calls copy of it, and tell the call's callback.  In the call's coroutine.
+ */
+void coroutine_fn block_copy_call_run(void *opaque);
+
+/*
+ * The longest request in bytes of a call in the background, for which its
+ * caller wants @wanted, 0 for no limit.  Any thread.
+ */
+int64_t block_copy_max_chunk(BlockCopyState *s, int64_t wanted);
+
+#endif
