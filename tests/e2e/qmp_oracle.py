@@ -675,10 +675,20 @@ def introspect(program, name):
         daemon.cleanup()
 
 
+def check_events(ours, stock):
+    """The events are the same."""
+    a, b = ({name for name, entry in schema.types.items()
+             if entry['meta-type'] == 'event'} for schema in (ours, stock))
+    print('%s schema: %d events' % ('ok' if a == b else 'FAIL', len(a)))
+    for name in sorted(a ^ b):
+        print('    %s: %s' % (name, 'only ours' if name in a else 'not ours'))
+
+
 def check_schema(differences):
     """What ours has, the stock one has, too, but for the differences."""
     ours = introspect(OURS, 'ours')
     stock = introspect(STOCK, 'stock')
+    check_events(ours, stock)
     for name, entry in sorted(ours.types.items()):
         if entry['meta-type'] not in ('command', 'event'):
             continue
