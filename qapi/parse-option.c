@@ -103,6 +103,10 @@ bool qapi_parse_option(const QapiType *type, const char *text,
         json_object_put(json);
         return ok;
     }
+    if (qopts_has_help(text)) {
+        error_setg(errp, "Help is not available for this option");
+        return false;
+    }
     opts = qopts_parse(text, implied, errp);
     if (!opts) {
         return false;

@@ -19,21 +19,38 @@ static void G_GNUC_NORETURN list_object_types(void)
     exit(EXIT_SUCCESS);
 }
 
-/* "TYPE,help"; what is no type gets its error from the schema. */
+static gint compare_lines(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "TYPE,help" lists what the type has; what is no type, the types. */
 static void help_for_object(const char *arg)
 {
     g_autofree char *name = g_strndup(arg, strcspn(arg, ","));
     int kind = qapi_enum_parse(&ObjectType_lookup, name, -1, NULL);
+    g_autoptr(GPtrArray) lines = NULL;
     const ObjectProperty *p;
+    guint i;
 
-    if (kind < 0 || !user_object_type(kind) || !qopts_has_help(arg)) {
+    if (*arg == '{' || !qopts_has_help(arg)) {
         return;
     }
-    printf("%s properties:\n", ObjectType_str(kind));
-    g_free(g_steal_pointer(&name));
-    for (p = user_object_type(kind)->properties; p->name; p++) {
-        printf("  %s=<%s>\n", p->name, p->type);
+    if (kind < 0 || !user_object_type(kind)) {
+        g_free(g_steal_pointer(&name));
+        list_object_types();
     }
+    lines = g_ptr_array_new_with_free_func(g_free);
+    for (p = user_object_type(kind)->properties; p->name; p++) {
+        g_ptr_array_add(lines, g_strdup_printf("  %s=<%s>", p->name, p->type));
+    }
+    g_ptr_array_sort(lines, compare_lines);
+    printf("%s options:\n", ObjectType_str(kind));
+    for (i = 0; i < lines->len; i++) {
+        printf("%s\n", (const char *)lines->pdata[i]);
+    }
+    g_ptr_array_unref(g_steal_pointer(&lines));
+    g_free(g_steal_pointer(&name));
     exit(EXIT_SUCCESS);
 }
 
@@ -42,9 +59,6 @@ bool user_object_add_option(const char *arg, Error **errp)
     ObjectOptions *opts;
     Error *local_err = NULL;
 
-    if (qopts_is_help(arg)) {
-        list_object_types();
-    }
     help_for_object(arg);
     if (!qapi_parse_option(&qapi_type_ObjectOptions, arg, "qom-type", &opts,
                            errp)) {

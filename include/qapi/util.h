@@ -143,7 +143,7 @@ void qapi_clone_value(const QapiType *type, void *dst, const void *src);
 /*
  * An argument of a command line, "key=value,..." or "{ JSON }", as a value of
  * @type; @implied, the key of a value without one, may be NULL.  False with
- * @errp set.
+ * @errp set; so for "help", which no such option has.
  */
 bool qapi_parse_option(const QapiType *type, const char *text,
                        const char *implied, void *slot, Error **errp);

@@ -26,6 +26,7 @@ SEED = int(os.environ.get('SEED', '1'))
 # need more.
 LIMIT_KIB = 300 * 1024
 MIB = 1 << 20
+NO_HELP = 'Help is not available for this option'
 
 
 def peak_kib(pid):
@@ -450,6 +451,11 @@ def test_options():
             (['--export', 'nbd,id=x'], "Parameter 'node-name' is missing"),
             (['--nbd-server', 'addr.type=unix'],
              "Parameter 'addr.path' is missing"),
+            (['--blockdev', 'help'], NO_HELP),
+            (['--blockdev', 'raw,help'], NO_HELP),
+            (['--monitor', 'help'], NO_HELP),
+            (['--export', 'help'], NO_HELP),
+            (['--nbd-server', 'help'], NO_HELP),
             (['--trace', 'events=/no/x'], '/no/x')):
         got = run(*args)
         lines = got.stderr.splitlines()
@@ -473,8 +479,13 @@ def test_help():
     got = run('--version')
     assert got.stdout.startswith('qemu-storage-daemon version 11.1.0 (')
     assert 'ringbuf' in run('--chardev', 'help').stdout
-    assert 'iothread' in run('--object', 'help').stdout
-    assert 'poll-max-ns' in run('--object', 'iothread,help').stdout
+    got = run('--object', '{"qom-type": "secret", "id": "s,help,x"}')
+    assert got.returncode == 1 and 'List' not in got.stdout, got
+    for arg in 'help', 'nope,help':
+        assert '\n  iothread\n' in run('--object', arg).stdout
+    lines = run('--object', 'iothread,help').stdout.splitlines()
+    assert lines[0] == 'iothread options:', lines
+    assert '  poll-max-ns=<int>' in lines and lines[1:] == sorted(lines[1:])
 
 
 def test_stdio():
