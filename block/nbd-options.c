@@ -279,7 +279,7 @@ static bool tls_check(const NBDParams *p, const TLSCreds *creds, Error **errp)
     } else if (creds->priority) {
         error_setg(errp, "The priority of TLS credentials is not supported by "
                    "the NBD client");
-    } else if (creds->has_password) {
+    } else if (creds->passwordid) {
         error_setg(errp, "A key with a password is not supported by the NBD "
                    "client");
     } else if (creds->kind == TLS_CREDS_X509 && creds->verify_peer &&

@@ -176,6 +176,7 @@ static void tls_creds_free(TLSCreds *creds)
     g_free(creds->dir);
     g_free(creds->username);
     g_free(creds->priority);
+    g_free(creds->passwordid);
     g_free(creds);
 }
 
@@ -193,7 +194,7 @@ void tls_creds_unref(TLSCreds *creds)
 }
 
 static bool tls_creds_load(TLSCreds *creds, const char *password,
-                           bool sanity_check, Error **errp)
+                           Error **errp)
 {
     if (!gnutls_late_load(errp)) {
         return false;
@@ -202,7 +203,7 @@ static bool tls_creds_load(TLSCreds *creds, const char *password,
         error_setg(errp, "Missing 'dir' property value");
         return false;
     }
-    if (creds->kind == TLS_CREDS_X509 && sanity_check &&
+    if (creds->kind == TLS_CREDS_X509 && creds->sanity_check &&
         !tls_check_certificates(creds, errp)) {
         return false;
     }
@@ -211,7 +212,7 @@ static bool tls_creds_load(TLSCreds *creds, const char *password,
 }
 
 TLSCreds *tls_creds_new(const TLSCreds *like, const char *password,
-                        bool sanity_check, Error **errp)
+                        Error **errp)
 {
     TLSCreds *creds = g_new0(TLSCreds, 1);
 
@@ -221,9 +222,9 @@ TLSCreds *tls_creds_new(const TLSCreds *like, const char *password,
     creds->dir = g_strdup(like->dir);
     creds->username = g_strdup(like->username);
     creds->priority = g_strdup(like->priority);
-    creds->has_password = password;
+    creds->passwordid = g_strdup(like->passwordid);
     creds->server_creds = NULL;
-    if (!tls_creds_load(creds, password, sanity_check, errp)) {
+    if (!tls_creds_load(creds, password, errp)) {
         tls_creds_free(creds);
         return NULL;
     }

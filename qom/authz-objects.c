@@ -89,6 +89,11 @@ static struct json_object *get_policy(void *object)
         list->has_policy ? list->policy : QAUTHZ_LIST_POLICY_DENY));
 }
 
+static struct json_object *get_rules(void *object)
+{
+    return QAPI_TO_JSON(QAuthZListRuleList, ((Authz *)object)->list->rules);
+}
+
 static const ObjectProperty simple_properties[] = {
     { "identity", "string", get_identity },
     { NULL }
@@ -96,6 +101,7 @@ static const ObjectProperty simple_properties[] = {
 
 static const ObjectProperty list_properties[] = {
     { "policy", "QAuthZListPolicy", get_policy },
+    { "rules", "QAuthZListRule", get_rules },
     { NULL }
 };
 

@@ -237,7 +237,23 @@ static struct json_object *get_format(void *object)
         p->has_format ? p->format : QCRYPTO_SECRET_FORMAT_RAW));
 }
 
+#ifdef CONFIG_GNUTLS
+static struct json_object *get_iv(void *object)
+{
+    return property_string(((Secret *)object)->properties->iv);
+}
+
+static struct json_object *get_keyid(void *object)
+{
+    return property_string(((Secret *)object)->properties->keyid);
+}
+#endif
+
 static const ObjectProperty properties[] = {
+#ifdef CONFIG_GNUTLS
+    { "iv", "string", get_iv },
+    { "keyid", "string", get_keyid },
+#endif
     { "format", "QCryptoSecretFormat", get_format },
     { "file", "string", get_file },
     { "data", "string", get_data },

@@ -23,7 +23,7 @@ static void *create_anon(const ObjectOptions *options, Error **errp)
 
     take_common(&like, options->id,
                 (const TlsCredsProperties *)&options->u.tls_creds_anon);
-    return tls_creds_new(&like, NULL, false, errp);
+    return tls_creds_new(&like, NULL, errp);
 }
 
 static void *create_psk(const ObjectOptions *options, Error **errp)
@@ -36,13 +36,17 @@ static void *create_psk(const ObjectOptions *options, Error **errp)
         error_setg(errp, "username should not be set when endpoint=server");
         return NULL;
     }
-    return tls_creds_new(&like, NULL, false, errp);
+    return tls_creds_new(&like, NULL, errp);
 }
 
 static void *create_x509(const ObjectOptions *options, Error **errp)
 {
     const TlsCredsX509Properties *p = &options->u.tls_creds_x509;
-    TLSCreds like = { .kind = TLS_CREDS_X509 };
+    TLSCreds like = {
+        .kind = TLS_CREDS_X509,
+        .sanity_check = !p->has_sanity_check || p->sanity_check,
+        .passwordid = p->passwordid,
+    };
     uint8_t *secret = NULL;
     char *password = NULL;
     void *creds;
@@ -58,8 +62,7 @@ static void *create_x509(const ObjectOptions *options, Error **errp)
         explicit_bzero(secret, len);
         g_free(secret);
     }
-    creds = tls_creds_new(&like, password,
-                          !p->has_sanity_check || p->sanity_check, errp);
+    creds = tls_creds_new(&like, password, errp);
     if (password) {
         explicit_bzero(password, strlen(password));
         g_free(password);
@@ -99,10 +102,20 @@ static struct json_object *get_verify_peer(void *object)
     return json_object_new_boolean(((TLSCreds *)object)->verify_peer);
 }
 
+static struct json_object *get_sanity_check(void *object)
+{
+    return json_object_new_boolean(((TLSCreds *)object)->sanity_check);
+}
+
+static struct json_object *get_passwordid(void *object)
+{
+    return property_string(((TLSCreds *)object)->passwordid);
+}
+
 #define COMMON_PROPERTIES                                               \
-    { "verify-peer", "bool", get_verify_peer },                         \
-    { "dir", "string", get_dir },                                       \
     { "endpoint", "QCryptoTLSCredsEndpoint", get_endpoint },            \
+    { "dir", "string", get_dir },                                       \
+    { "verify-peer", "bool", get_verify_peer },                         \
     { "priority", "string", get_priority }
 
 static const ObjectProperty properties[] = {
@@ -113,6 +126,13 @@ static const ObjectProperty properties[] = {
 static const ObjectProperty psk_properties[] = {
     COMMON_PROPERTIES,
     { "username", "string", get_username },
+    { NULL }
+};
+
+static const ObjectProperty x509_properties[] = {
+    COMMON_PROPERTIES,
+    { "sanity-check", "bool", get_sanity_check },
+    { "passwordid", "string", get_passwordid },
     { NULL }
 };
 
@@ -132,7 +152,7 @@ static const UserObjectType tls_creds_psk_type = {
 
 static const UserObjectType tls_creds_x509_type = {
     .parent = "tls-creds",
-    .properties = properties,
+    .properties = x509_properties,
     .create = create_x509,
     .destroy = destroy,
 };

@@ -21,17 +21,18 @@ typedef struct TLSCreds {
     char *dir;                  /* where the files are */
     char *username;             /* of a client with PSK */
     char *priority;             /* NULL: the default */
-    bool has_password;          /* for the key */
+    bool sanity_check;          /* look at the certificates first */
+    char *passwordid;           /* the secret that opens the key, or NULL */
     void *server_creds;         /* GnuTLS', of a server */
 } TLSCreds;
 
 /*
  * Make credentials that are found by their id; @like has their members, which
- * are copied.  @password (NULL: none) opens the key, @sanity_check looks at the
- * certificates.  A server's files are read now.  NULL with @errp set.
+ * are copied.  @password (NULL: none) opens the key.  A server's files are read
+ * now.  NULL with @errp set.
  */
 TLSCreds *tls_creds_new(const TLSCreds *like, const char *password,
-                        bool sanity_check, Error **errp);
+                        Error **errp);
 /* They are not found any more, and freed when nobody uses them. */
 void tls_creds_remove(TLSCreds *creds);
 /* A new reference to those for one end; NULL with @errp set. */

@@ -28,8 +28,20 @@ class Differences:
         return [x[0] for x in self.entries if not x[2]]
 
 
+def by_name(items):
+    """The members of a list of things with names that differ; or None."""
+    if not all(isinstance(x, dict) and isinstance(x.get('name'), str)
+               for x in items):
+        return None
+    named = {'<%s>' % x['name']: x for x in items}
+    return named if len(named) == len(items) else None
+
+
 def compare(ours, stock, path):
     """All differences, as lines."""
+    if isinstance(ours, list) and isinstance(stock, list) and \
+            by_name(ours) and by_name(stock):
+        ours, stock = by_name(ours), by_name(stock)
     if isinstance(ours, dict) and isinstance(stock, dict):
         for name in sorted(set(ours) | set(stock)):
             here = '%s.%s' % (path, name)

@@ -308,6 +308,19 @@ GROUPS = {
         ('qom-list-types', {'implements': 'nope'}),
         ('qom-list-properties', {'typename': 'iothread'}),
         ('qom-list-properties', {'typename': 'nope'}),
+    ] + [
+        ('qom-list-properties', {'typename': x}) for x in (
+            'secret', 'authz-simple', 'authz-list', 'tls-creds-anon',
+            'tls-creds-psk', 'tls-creds-x509')
+    ] + [
+        ('object-add', {'qom-type': 'authz-list', 'id': 'a'}),
+        ('object-add', {'qom-type': 'authz-list', 'id': 'b', 'rules': [
+            {'match': 'x', 'policy': 'allow', 'format': 'glob'}]}),
+        ('qom-get', {'path': 'a', 'property': 'rules'}),
+        ('qom-get', {'path': 'b', 'property': 'rules'}),
+        ('object-add', {'qom-type': 'secret', 'id': 's4', 'data': 'abc'}),
+        ('qom-get', {'path': 's4', 'property': 'keyid'}),
+        ('qom-get', {'path': 's4', 'property': 'iv'}),
         ('object-del', {'id': 's0'}),
         ('object-del', {'id': 's0'}),
         ('blockdev-add', {'driver': 'null-co', 'node-name': 'n'}),
