@@ -57,7 +57,7 @@ class Raw:
         self.socket.settimeout(30)
         self.socket.connect(path)
         self.pending = b''
-        self.line()
+        self.greeting = self.line()
         if begin:
             self.socket.sendall(b'{"execute":"qmp_capabilities"}')
             self.line()
@@ -264,6 +264,28 @@ def test_capabilities(daemon, path):
     c.close()
 
 
+def test_greeting(daemon, path):
+    """What a client is told first, and when an event was."""
+    c = Raw(path, begin=False)
+    version = daemon.cmd('query-version')
+    assert sorted(version['qemu']) == ['major', 'micro', 'minor'], version
+    assert c.greeting == {'QMP': {'version': version,
+                                  'capabilities': ['oob']}}, c.greeting
+    c.close()
+    begin = int(time.time() * 1000000)
+    daemon.cmd('blockdev-create', {'job-id': 'j', 'options': {
+        'driver': 'file', 'filename': FOLDER + '/x', 'size': 1}})
+    event = daemon.qmp.wait_event('JOB_STATUS_CHANGE',
+                                  {'status': 'concluded', 'id': 'j'})
+    daemon.cmd('job-dismiss', id='j')
+    assert sorted(event) == ['data', 'event', 'timestamp'], event
+    stamp = event['timestamp']
+    assert sorted(stamp) == ['microseconds', 'seconds'], event
+    assert 0 <= stamp['microseconds'] < 1000000, event
+    now = stamp['seconds'] * 1000000 + stamp['microseconds']
+    assert begin <= now <= time.time() * 1000000, event
+
+
 def test_no_descriptors(daemon, path):
     """A client that cannot be accepted waits, and costs nothing meanwhile."""
     with daemon.no_descriptors():
@@ -468,7 +490,16 @@ def test_options():
             (['--pidfile', '/no/x', '--chardev', 'null,id=x'],
              'cannot create PID file'),
             (['--chardev', 'null,id=x', '--monitor', 'x', '--monitor', 'x'],
-             'already in use')):
+             'already in use'),
+            # In the order given: what comes later is not there yet.
+            (['--monitor', 'x', '--chardev', 'null,id=x'],
+             'chardev "x" not found'),
+            (['--export', 'fuse,id=e,node-name=n,mountpoint=/no/x',
+              '--blockdev', 'null-co,node-name=n'],
+             "Cannot find device='' nor node-name='n'"),
+            (['--blockdev', 'raw,file=n,node-name=r', '--blockdev',
+              'null-co,node-name=n'],
+             "Cannot find device='n' nor node-name='n'")):
         got = run(*args)
         assert got.returncode == 1 and want in got.stderr, (args, got)
 
@@ -658,7 +689,7 @@ def test_pty():
 def main():
     tests = [(x.__name__, lambda x=x: with_daemon(x)) for x in (
         test_input, test_limits, test_no_reader, test_lost_events,
-        test_clients, test_many, test_capabilities,
+        test_clients, test_many, test_capabilities, test_greeting,
         test_no_descriptors, test_threshold, test_active,
         test_inactive_export)]
     tests += [(x.__name__, x) for x in (
