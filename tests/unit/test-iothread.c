@@ -37,6 +37,39 @@ static void test_run(void)
     iothread_destroy(t);
 }
 
+/* In the thread that is to make the condition false, it has to poll. */
+static void wait_at_home_bh(void *opaque)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+    Seen *seen = opaque;
+
+    g_assert_false(AIO_WAIT_WHILE(ctx, qatomic_read(&seen->runs)));
+    aio_bh_schedule_oneshot(ctx, see_bh, seen);
+    g_assert_true(AIO_WAIT_WHILE(ctx, !qatomic_read(&seen->runs)));
+    g_assert(seen->ctx == ctx);
+}
+
+static void kick_bh(void *opaque)
+{
+    see_bh(opaque);
+    aio_wait_kick();
+}
+
+static void test_wait(void)
+{
+    IOThread *t = iothread_create("io0", &error_abort);
+    AioContext *ctx = iothread_get_aio_context(t);
+    Seen seen = { NULL };
+
+    aio_wait_bh_oneshot(ctx, wait_at_home_bh, &seen);
+    g_assert_cmpuint(seen.runs, ==, 1);
+    /* From elsewhere: it is polled for at home, and tells of it. */
+    aio_bh_schedule_oneshot(ctx, kick_bh, &seen);
+    AIO_WAIT_WHILE(ctx, qatomic_load_acquire(&seen.runs) < 2);
+    g_assert(seen.ctx == ctx && !qemu_thread_is_self(&seen.thread));
+    iothread_destroy(t);
+}
+
 static void schedule_more_bh(void *opaque)
 {
     aio_bh_schedule_oneshot(qemu_get_current_aio_context(), see_bh, opaque);
@@ -144,6 +177,7 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
 
     g_test_add_func("/iothread/run", test_run);
+    g_test_add_func("/iothread/wait", test_wait);
     g_test_add_func("/iothread/destroy", test_destroy);
     g_test_add_func("/iothread/names", test_names);
     g_test_add_func("/iothread/params", test_params);
