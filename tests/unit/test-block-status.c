@@ -17,6 +17,7 @@ typedef struct {
     bool zero[BLOCKS];
     unsigned asked;
     bool fail_zeroes;
+    bool want_zero;             /* of the last question */
 } MapState;
 
 static int map_open(BlockDriverState *bs, QOpts *options, int flags,
@@ -120,6 +121,7 @@ static int coroutine_fn map_co_block_status(BlockDriverState *bs,
     int64_t first = offset / KB, i = first;
 
     s->asked++;
+    s->want_zero = want_zero;
     while (i < s->length / KB && s->there[i] == s->there[first] &&
            s->zero[i] == s->zero[first]) {
         i++;
@@ -215,6 +217,30 @@ static void test_known(void)
                                  &error_abort), ==, 0);
     check_status(blk, 11 * KB, KB, data, KB);
     g_assert_cmpuint(s->asked, ==, 7);
+    blk_unref(blk);
+}
+
+/* Who wants to know what is allocated does not pay for what is zero. */
+static void test_want_zero(void)
+{
+    BlockBackend *blk = open_map("m");
+    BlockDriverState *bs = blk_bs(blk);
+    MapState *s = bs->opaque;
+    int64_t pnum;
+
+    map_set(s, 4 * KB, 8 * KB, true);
+    check_status(blk, 4 * KB, 8 * KB, BDRV_BLOCK_ZERO | BDRV_BLOCK_ALLOCATED |
+                 BDRV_BLOCK_OFFSET_VALID, 8 * KB);
+    g_assert_true(s->want_zero);
+    g_assert_cmpint(bdrv_is_allocated(bs, 4 * KB, KB, &pnum), ==, 1);
+    g_assert_false(s->want_zero);
+    check_status(blk, 4 * KB, KB, BDRV_BLOCK_ZERO | BDRV_BLOCK_ALLOCATED |
+                 BDRV_BLOCK_OFFSET_VALID, KB);
+    g_assert_true(s->want_zero);
+    g_assert_cmpint(bdrv_is_allocated_above(bs, NULL, false, 4 * KB, KB,
+                                            &pnum), ==, 1);
+    g_assert_false(s->want_zero);
+    g_assert_cmpuint(s->asked, ==, 4);
     blk_unref(blk);
 }
 
@@ -347,6 +373,7 @@ int main(int argc, char **argv)
     bdrv_register(&bdrv_map);
 
     g_test_add_func("/block-status/known", test_known);
+    g_test_add_func("/block-status/want-zero", test_want_zero);
     g_test_add_func("/block-status/file", test_file);
     g_test_add_func("/block-status/grow", test_grow);
     ret = g_test_run();
