@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * "qemu-img check -r all": grains behind the end of the file.
+ * "qemu-img check -r all": grains behind the end of the file, and the end of a
+ * stream that is lost.
  *
  * A writer that lost power before the file had its new length leaves them, and
  * so does a copy of the file that was ended too early.  The data are not
@@ -9,6 +10,10 @@
  * zeroes or what the backing file has.  But where the redundant copy leads to
  * another place, which is in the file, the entry is only wrong: both stay.  A
  * grain that is in the file in part keeps that part: the file becomes longer.
+ *
+ * A finished stream is cut by a transfer, or gets grains behind its end from a
+ * writer that does not know that end.  All grains of the tables in front stay;
+ * the end is written behind them.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/check.h"
@@ -175,4 +180,31 @@ void coroutine_fn vmdk_check_repair_eof(VmdkCheck *c)
     }
     /* Look again. */
     e->scanned = false;
+}
+
+void coroutine_fn vmdk_check_footer(VmdkCheck *c)
+{
+    VmdkExtent *e = c->e;
+    /* The place of a grain that is damaged may be where the end would go. */
+    bool whole = !c->result->corruptions && !c->result->check_errors;
+    int ret;
+
+    if (!e->lost_footer) {
+        return;
+    }
+    fprintf(stderr, "ERROR: the end of the stream is missing, or damaged\n");
+    c->result->corruptions++;
+    if (!(c->fix & BDRV_FIX_ERRORS) || !whole || vmdk_scan(e) < 0
+        || e->damage) {
+        return;
+    }
+    ret = vmdk_footer_restore_locked(e);
+    if (ret < 0) {
+        fprintf(stderr, "ERROR: could not write the end of the stream: %s\n",
+                strerror(-ret));
+        c->result->check_errors++;
+        return;
+    }
+    fprintf(stderr, "Repairing: the end of the stream is written\n");
+    fixed(c);
 }

@@ -297,6 +297,7 @@ static int coroutine_fn check_tables(VmdkCheck *c)
 {
     VmdkExtent *e = c->e;
     uint32_t i;
+    int ret;
 
     check_areas(c);
     for (i = 0; i < e->gd_entries; i++) {
@@ -306,7 +307,11 @@ static int coroutine_fn check_tables(VmdkCheck *c)
         check_table(c, i);
     }
     vmdk_check_repair_eof(c);
-    return vmdk_check_repair_copies(c);
+    ret = vmdk_check_repair_copies(c);
+    if (ret == 0) {
+        vmdk_check_footer(c);
+    }
+    return ret;
 }
 
 static int coroutine_fn check_extent(VmdkCheck *c)

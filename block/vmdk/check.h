@@ -75,6 +75,11 @@ bool vmdk_check_is_grain(const VmdkCheck *c, uint32_t index, uint32_t n,
 
 /* After all tables: clear entries that lead behind the end of the file. */
 void coroutine_fn vmdk_check_repair_eof(VmdkCheck *c);
+/*
+ * After all else: say if the end of a stream is lost.  It is written again if
+ * that is wanted, and the check has found nothing else.
+ */
+void coroutine_fn vmdk_check_footer(VmdkCheck *c);
 
 /* check-copies.c */
 

@@ -144,28 +144,40 @@ static int coroutine_fn drop_footer(VmdkExtent *e)
     complete_header(e, &h);
     set_directories(&h, e->gd_offset >> BDRV_SECTOR_BITS,
                     e->rgd ? e->rgd_offset >> BDRV_SECTOR_BITS : 0);
-    return write_header(e, &h);
+    ret = write_header(e, &h);
+    if (ret == 0) {
+        e->has_footer = false;
+        e->lost_footer = false;
+    }
+    return ret;
+}
+
+/* With e->lock held. */
+static int coroutine_fn begin_stream(VmdkExtent *e)
+{
+    int ret;
+
+    if (e->stream_begun) {
+        return 0;
+    }
+    /* An image with grains, but without a footer, stays like that. */
+    e->ends_in_footer = e->has_footer
+                        || (e->has_markers && e->magic == VMDK_KDMV_MAGIC
+                            && !e->last_grain);
+    ret = e->has_footer ? drop_footer(e) : 0;
+    e->stream_begun = ret == 0;
+    return ret;
 }
 
 int coroutine_fn vmdk_footer_begin(VmdkExtent *e)
 {
-    int ret = 0;
+    int ret;
 
     if (likely(e->stream_begun)) {
         return 0;
     }
     qemu_co_mutex_lock(&e->lock);
-    if (!e->stream_begun) {
-        /* An image with grains, but without a footer, stays like that. */
-        e->ends_in_footer = e->has_footer
-                            || (e->has_markers && e->magic == VMDK_KDMV_MAGIC
-                                && !e->last_grain);
-        ret = e->has_footer ? drop_footer(e) : 0;
-        if (ret == 0) {
-            e->has_footer = false;
-            e->stream_begun = true;
-        }
-    }
+    ret = begin_stream(e);
     qemu_co_mutex_unlock(&e->lock);
     return ret;
 }
@@ -335,11 +347,11 @@ static int coroutine_fn write_end_marker(VmdkExtent *e)
     return ret < 0 ? ret : bdrv_co_flush(e->file->bs);
 }
 
-int coroutine_fn vmdk_footer_finish(VmdkExtent *e)
+/* With e->lock held. */
+static int coroutine_fn finish_stream(VmdkExtent *e)
 {
     int ret = -ENOTSUP;
 
-    qemu_co_mutex_lock(&e->lock);
     if (e->ends_in_footer) {
         ret = write_end(e);
     }
@@ -349,6 +361,22 @@ int coroutine_fn vmdk_footer_finish(VmdkExtent *e)
     if (ret == 0) {
         e->needs_end = false;
     }
+    return ret;
+}
+
+int coroutine_fn vmdk_footer_finish(VmdkExtent *e)
+{
+    int ret;
+
+    qemu_co_mutex_lock(&e->lock);
+    ret = finish_stream(e);
     qemu_co_mutex_unlock(&e->lock);
     return ret;
+}
+
+int coroutine_fn vmdk_footer_restore_locked(VmdkExtent *e)
+{
+    int ret = begin_stream(e);
+
+    return ret < 0 ? ret : finish_stream(e);
 }

@@ -149,6 +149,7 @@ static int use_tables_in_front(VmdkHeader *h, const char *name, Error **errp)
     h->gd_offset = h->rgd_offset;
     h->rgd_offset = 0;
     h->has_footer = true;
+    h->lost_footer = true;
     return 0;
 }
 
@@ -470,6 +471,7 @@ int vmdk_sparse_init(VmdkExtent *e, const VmdkHeader *h, uint64_t cache_bytes,
     e->has_zero_grain = h->magic == VMDK_KDMV_MAGIC
                         && (h->flags & VMDK_FLAG_ZERO_GRAIN);
     e->has_footer = h->has_footer;
+    e->lost_footer = h->lost_footer;
     e->from_footer = h->from_footer;
     e->unclean = h->unclean;
     e->tracked = h->version == 3 && !e->compressed;

@@ -115,6 +115,7 @@ typedef struct VmdkHeader {
     bool unclean;
     bool as_text;               /* it was transferred as if it were text */
     bool has_footer;            /* or should have */
+    bool lost_footer;           /* it should, but has not */
     bool from_footer;           /* this is it, and not the header */
 } VmdkHeader;
 
@@ -177,6 +178,7 @@ typedef struct VmdkExtent {
     bool has_markers;
     bool has_zero_grain;
     bool has_footer;            /* the header says so: see footer.c */
+    bool lost_footer;           /* but it is not there */
     bool from_footer;           /* the tables are those at the end */
     bool stream_begun;          /* may be written, as far as the header goes */
     bool ends_in_footer;        /* after the last write */
@@ -681,6 +683,12 @@ int coroutine_fn vmdk_stream_write(BlockDriverState *bs, VmdkExtent *e,
 int coroutine_fn vmdk_footer_begin(VmdkExtent *e);
 /* There are no more writes, and e->needs_end.  0 or -errno. */
 int coroutine_fn vmdk_footer_finish(VmdkExtent *e);
+/*
+ * Write the end of a stream that has e->lost_footer, as a write does that adds
+ * nothing.  With e->lock held; the extent is scanned, and has no damage.  0 or
+ * -errno; the image can be read as before then.
+ */
+int coroutine_fn vmdk_footer_restore_locked(VmdkExtent *e);
 
 /* create.c */
 extern const QemuOptsList vmdk_create_opts;

@@ -171,6 +171,46 @@ if "$IMG" compare 2>&1 | grep -q 'does not have this command'; then
     skip "this qemu-img has no compare"
 fi
 
+# lost_end WHAT READS: "check" counts it, and "check -r all" mends it.
+lost_end()
+{
+    $LIMIT "$IMG" check -q -f vmdk stream.vmdk > log 2>&1
+    [ $? = 2 ] && grep -q 'ERROR: the end of the stream is missing' log ||
+        fail "$1: check" log
+    must "$1" "$IMG" check -q -r all -f vmdk stream.vmdk
+    must "$1" "$IMG" check -f vmdk stream.vmdk
+    ! grep 'warning' must.log > log || fail "$1: its end is lost again" log
+    must "$1" "$ORACLE_IMG" check -q -f vmdk stream.vmdk
+    for prog in "$IO" "$ORACLE_IO"; do
+        each "$prog" stream.vmdk "$2"
+    done
+}
+
+# The end of a finished stream is lost; the tables in front lead to all grains.
+ends()
+{
+    must ends "$IMG" create -q -f vmdk -o subformat=streamOptimized \
+        stream.vmdk 40M
+    io "$IO" stream.vmdk 'write -P 1 0 64k'
+    io "$ORACLE_IO" stream.vmdk 'write -P 2 1M 64k'
+    lost_end 'a stream that a stock qemu-io has written to' \
+        'read -P 1 0 64k|read -P 0 64k 960k|read -P 2 1M 64k'
+    io "$IO" stream.vmdk 'write -P 3 2M 64k'
+    truncate -s -1024 stream.vmdk
+    lost_end 'a stream that is cut' \
+        'read -P 1 0 64k|read -P 2 1M 64k|read -P 3 2M 64k|read -P 0 3M 1M'
+
+    # With a grain that cannot be unpacked nothing is written.
+    truncate -s -1024 stream.vmdk
+    overhead=$(od -An -t u8 -j 64 -N 8 stream.vmdk | tr -d ' ')
+    printf 'xxxxxxxx' | dd of=stream.vmdk bs=1 conv=notrunc \
+        seek=$((overhead * 512 + 16)) 2> log
+    cp stream.vmdk before.vmdk
+    $LIMIT "$IMG" check -q -r all -f vmdk stream.vmdk > log 2>&1
+    [ $? = 2 ] && grep -q 'cannot be unpacked' log &&
+        cmp -s stream.vmdk before.vmdk || fail 'a stream with a bad grain' log
+}
+
 for opts in subformat=monolithicSparse subformat=monolithicFlat \
     subformat=twoGbMaxExtentSparse subformat=twoGbMaxExtentFlat \
     subformat=streamOptimized subformat=monolithicSparse,zeroed_grain=on; do
@@ -178,6 +218,7 @@ for opts in subformat=monolithicSparse subformat=monolithicFlat \
 done
 alternate
 backing
+ends
 messages
 
 summary

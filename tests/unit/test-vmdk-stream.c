@@ -476,7 +476,8 @@ static void test_footer(void)
     check_refused(path, 0, "of another disk than the header");
 }
 
-static void check_grains(const char *path, int count)
+/* The first @count grains are there, and "check" finds @corruptions. */
+static void check_grains_and(const char *path, int count, int corruptions)
 {
     BlockBackend *blk = open_vmdk(path, 0, &error_abort);
     int i;
@@ -484,8 +485,13 @@ static void check_grains(const char *path, int count)
     for (i = 0; i < NB_GRAINS; i++) {
         g_assert_cmpint(read_grain(blk, i, i < count ? i + 1 : 0), ==, 0);
     }
-    g_assert_cmpint(count_corruptions(blk, 0), ==, 0);
+    g_assert_cmpint(count_corruptions(blk, 0), ==, corruptions);
     blk_unref(blk);
+}
+
+static void check_grains(const char *path, int count)
+{
+    check_grains_and(path, count, 0);
 }
 
 /* The tables of another writer are at the end only: grains go behind them. */
@@ -569,6 +575,21 @@ static void set_writable(BlockBackend *blk, bool writable)
     }
 }
 
+/* A stream of @count grains without its end gets one by "check -r all". */
+static void repair_end(const char *path, int count)
+{
+    BlockBackend *blk;
+
+    check_grains_and(path, count, 1);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(count_corruptions(blk, BDRV_FIX_LEAKS), ==, 1);
+    g_assert_cmpint(count_corruptions(blk, BDRV_FIX_ERRORS), ==, 0);
+    g_assert_cmpint(count_corruptions(blk, 0), ==, 0);
+    blk_unref(blk);
+    check_stream(path, count);
+    check_grains(path, count);
+}
+
 /* A file that lost its end, or has something behind it, has its grains. */
 static void test_end_lost(void)
 {
@@ -584,7 +605,8 @@ static void test_end_lost(void)
     last = get32(image, GT_OFFSET + 4) * 512;
     image->len = ROUND_UP(last + 12 + get32(image, last + 8), 512);
     save(image, path);
-    check_grains(path, 2);
+    repair_end(path, 2);
+    save(image, path);
     write_one(path, 2);
     check_stream(path, 3);
     check_grains(path, 3);
@@ -592,7 +614,8 @@ static void test_end_lost(void)
     pad_to(image, image->len / 512 + 3);
     memset(image->data + image->len - 512, 0x55, 512);
     save(image, path);
-    check_grains(path, 2);
+    repair_end(path, 2);
+    save(image, path);
     write_one(path, 2);
     check_stream(path, 3);
     check_grains(path, 3);
@@ -604,7 +627,8 @@ static void test_end_lost(void)
     blk = open_vmdk(path, 0, &error_abort);
     g_assert_cmpint(read_grain(blk, 0, 1), ==, 0);
     g_assert_cmpint(read_grain(blk, 1, 2), ==, -EIO);
-    g_assert_cmpint(count_corruptions(blk, 0), ==, 1);
+    /* The grain, and the end. */
+    g_assert_cmpint(count_corruptions(blk, 0), ==, 2);
     blk_unref(blk);
 }
 
