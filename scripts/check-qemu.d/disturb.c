@@ -41,7 +41,8 @@
  *
  * Only reads and writes are changed, but for sync-error.  Where a file system
  * has no O_DIRECT, files are opened without.  What else is watched, and the
- * clock, are in watch.c.
+ * clock, are in watch.c; the stack, and the calls of other engines, are in
+ * spread.c.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -95,9 +96,6 @@ static unsigned long parameter;
 
 /* How far a mode has come: which request it is, or which step. */
 static uint64_t step;
-
-static __thread uintptr_t stack_low, stack_high;    /* of this thread */
-static __thread uintptr_t frame_low, frame_high;
 
 void add(uint64_t *counter, uint64_t n)
 {
@@ -177,36 +175,6 @@ static void __attribute__((constructor)) start(void)
 }
 
 /* --- what is seen --- */
-
-static void find_stack(void)
-{
-    pthread_attr_t attr;
-    void *addr;
-    size_t size;
-
-    stack_high = 1;             /* not again, if it fails */
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
-            stack_low = (uintptr_t)addr;
-            stack_high = stack_low + size;
-        }
-        pthread_attr_destroy(&attr);
-    }
-}
-
-/* Calls from a coroutine's own stack do not count. */
-static void note_frame(uintptr_t frame)
-{
-    if (!stack_high) {
-        find_stack();
-    }
-    if (frame < stack_low || frame >= stack_high) {
-        return;
-    }
-    frame_high = frame > frame_high ? frame : frame_high;
-    frame_low = frame_low && frame_low < frame ? frame_low : frame;
-    raise_to(&report->stack_bytes, frame_high - frame_low);
-}
 
 static bool is_read(const struct iocb *cb)
 {
@@ -677,9 +645,11 @@ static void note_flushes(long nr, struct iocb **iocbs)
 __attribute__((visibility("default")))
 int io_submit(void *ctx, long nr, struct iocb **iocbs)
 {
+    static __thread Spread spread;
     long transfers = nr > 0 ? count_transfers(nr, iocbs) : 0;
 
-    note_frame((uintptr_t)__builtin_frame_address(0));
+    note_frame(&spread, (uintptr_t)__builtin_frame_address(0),
+               &report->stack_bytes);
     add(&report->calls, 1);
     add(&report->requests, transfers);
     raise_to(&report->max_batch, nr);

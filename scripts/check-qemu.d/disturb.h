@@ -29,6 +29,10 @@ typedef struct {
     uint64_t turn;          /* the most requests between two looks */
     uint64_t tail_offset;   /* of the last read that was not aligned */
     uint64_t tail_bytes;
+    uint64_t uring_calls;   /* of io_uring_enter2() and its kin of liburing */
+    uint64_t uring_stack_bytes;
+    uint64_t file_calls;    /* pread() and its kin, and sem_post() */
+    uint64_t file_stack_bytes;
 } Report;
 
 /* What CHECK_QEMU_DISTURB says. */
@@ -38,6 +42,11 @@ enum {
     REFUSE_SLOW, EINTR_ONCE, TOOK_NONE, UNALIGNED, FROZEN, DEAF,
 };
 
+/* Where on its stack a thread has called functions of a kind. */
+typedef struct {
+    uintptr_t low, high;    /* frames; 0: no call yet */
+} Spread;
+
 extern Report *report;
 extern int mode;
 
@@ -46,6 +55,11 @@ void raise_to(uint64_t *max, uint64_t value);
 /* The function that the program would call without the library. */
 void *next_function(const char *name);
 
+/*
+ * A call from @frame, for the range @spread of this thread; *@max becomes at
+ * least its bytes.  Calls from a coroutine's own stack do not count.
+ */
+void note_frame(Spread *spread, uintptr_t frame, uint64_t *max);
 /* A call of io_submit() by this thread; completions signal @eventfd. */
 void watch_submit(uint64_t requests, int eventfd, uintptr_t submit_frame);
 /* The clock as it is, and not counted. */

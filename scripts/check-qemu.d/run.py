@@ -16,8 +16,15 @@ MIB = 1 << 20
 Report = collections.namedtuple('Report', [
     'loaded', 'calls', 'requests', 'max_batch', 'stack_bytes', 'disturbed',
     'asynchronous', 'failed', 'late_batch', 'retry_us', 'dsync', 'unflushed',
-    'threads', 'clock_reads', 'looks', 'turn', 'tail_offset', 'tail_bytes'])
+    'threads', 'clock_reads', 'looks', 'turn', 'tail_offset', 'tail_bytes',
+    'uring_calls', 'uring_stack_bytes', 'file_calls', 'file_stack_bytes'])
 REPORT_BYTES = 8 * len(Report._fields)
+# For each engine: how often it was called, and with how much of the stack.
+ENGINE_FIELDS = {'native': ('calls', 'stack_bytes'),
+                 'io_uring': ('uring_calls', 'uring_stack_bytes'),
+                 'threads': ('file_calls', 'file_stack_bytes')}
+# A bounded engine is called by each thread from frames that are so near.
+MAX_STACK = 16384
 # Where the images lie: everything completes within io_submit(2) there.
 TMPFS = '/dev/shm'
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,6 +32,16 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class Untried(Exception):
     """A case cannot be tried here; the text says why."""
+
+
+def check_stack(report, aio):
+    """The stack that the calls into the engine @aio have used, in bytes."""
+    calls, stack_bytes = (getattr(report, f) for f in ENGINE_FIELDS[aio])
+    if not calls:
+        raise RuntimeError('the program has not called aio=%s' % aio)
+    if stack_bytes > MAX_STACK:
+        raise RuntimeError('%d bytes of stack' % stack_bytes)
+    return stack_bytes
 
 
 class Run:
@@ -108,8 +125,8 @@ class Bench:
         build = subprocess.run(
             [compiler, '-std=gnu11', '-O1', '-fPIC', '-shared', '-pthread',
              '-fvisibility=hidden', '-o', library,
-             os.path.join(HERE, 'disturb.c'), os.path.join(HERE, 'watch.c'),
-             '-ldl'],
+             os.path.join(HERE, 'disturb.c'), os.path.join(HERE, 'spread.c'),
+             os.path.join(HERE, 'watch.c'), '-ldl'],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, check=False)
         if build.returncode:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The production case: backup jobs of a disk in use, with aio=native and requests
-# that complete synchronously, in a tmpfs.
+# that complete synchronously, in a tmpfs.  Some of them with the other engines.
 #
 # LAIO_PLANTED=1 builds the daemon with the recursion planted, too (a minute).
 

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-from qsd import Daemon, QmpError, run
+from qsd import Daemon, has_engine, run
 from guest_vm import Guest, Missing, find_kernel
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -25,8 +25,6 @@ DAEMON, IMG, FOLDER = sys.argv[1:4]
 LONG = 'long' in sys.argv[4:]
 PLANTED = next((a for a in sys.argv[4:] if a != 'long'), None)
 MIB = 64
-# From the first frame that calls io_submit() to the last, of each thread.
-MAX_STACK = 16384
 BAD_SECTOR = 8000
 # "a" is a disk over vhost-user, "b" one over NBD.
 FORMATS = {'a': 'raw', 'b': 'vmdk'}
@@ -252,18 +250,14 @@ def everything(**options):
 
 
 def stack(bench, function, *arguments, **options):
-    """With aio=native: the stack of all daemons of @function, too."""
+    """The stack that the daemons of @function use for their engine, too."""
     if not bench.library:
         return function(*arguments, **options)
     env, report = bench.environment('watch')
     text = function(*arguments, env=env, **options)
-    seen = bench.read_report(report)
-    if not seen.calls:
-        raise RuntimeError('the daemon has not called io_submit()')
-    if seen.stack_bytes > MAX_STACK:
-        raise RuntimeError('%d bytes of stack' % seen.stack_bytes)
-    return '%s%d bytes of stack' % (text + ', ' if text else '',
-                                    seen.stack_bytes)
+    seen = watch.check_stack(bench.read_report(report),
+                             options.get('aio', 'native'))
+    return '%s%d bytes of stack' % (text + ', ' if text else '', seen)
 
 
 def killed(**options):
@@ -401,23 +395,19 @@ def report(name, function, *arguments, **options):
     return False
 
 
-def has_engine(aio):
-    with open(path('probe'), 'wb') as file:
-        file.truncate(1 << 20)
-    daemon = Daemon(DAEMON, FOLDER)
-    try:
-        daemon.cmd('blockdev-add', node('probe', 'raw', 'probe', False, aio))
-        return True
-    except QmpError as error:
-        print('skip aio=%s: %s' % (aio, error))
-        return False
-    finally:
-        daemon.cleanup()
+def other_engines(bench):
+    failed = False
+    for aio in ('io_uring', 'threads'):
+        if has_engine(DAEMON, FOLDER, aio):
+            failed |= report('VMDK over vhost-user, raw over NBD, aio=' + aio,
+                             stack, bench, everything, aio=aio,
+                             formats=SWAPPED)
+    return failed
 
 
 def long_form(bench):
     failed = False
-    uring = has_engine('io_uring')
+    uring = has_engine(DAEMON, FOLDER, 'io_uring')
     for queues, packed, direct, aio, formats in (
             (4, False, False, 'native', FORMATS),
             (4, True, True, 'native', SWAPPED),
@@ -434,10 +424,7 @@ def long_form(bench):
                    'formats': formats}
         if aio == 'io_uring' and not uring:
             continue
-        if aio == 'native':
-            failed |= report(name, stack, bench, everything, **options)
-        else:
-            failed |= report(name, everything, aio=aio, **options)
+        failed |= report(name, stack, bench, everything, aio=aio, **options)
     for queues, packed, direct, formats in ((1, False, False, FORMATS),
                                             (4, True, True, SWAPPED),
                                             (4, False, True, FORMATS),
@@ -448,8 +435,8 @@ def long_form(bench):
                          queues=queues, packed=packed, direct=direct,
                          formats=formats)
     for aio in ('threads', 'io_uring') if uring else ('threads',):
-        failed |= report('the daemon is killed, aio=' + aio, killed, queues=4,
-                         aio=aio)
+        failed |= report('the daemon is killed, aio=' + aio, stack, bench,
+                         killed, queues=4, aio=aio)
     for formats in (FORMATS, SWAPPED):
         failed |= report('errors, %s over vhost-user' % formats['a'], stack,
                          bench, errors, formats=formats)
@@ -475,12 +462,15 @@ def main():
     with watch.Bench(None, IMG, None, None, 60) as bench:
         bench.build_library()
         try:
-            failed = report('raw over vhost-user, VMDK over NBD', everything)
+            failed = report('raw over vhost-user, VMDK over NBD', stack, bench,
+                            everything)
         except Missing as error:
             print('SKIP:', error)
             sys.exit(77)
         if LONG:
             failed |= long_form(bench)
+        else:
+            failed |= other_engines(bench)
     sys.exit(failed)
 
 

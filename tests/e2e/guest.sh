@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A stock QEMU with Debian's kernel, whose disks are the daemon's: vhost-user-blk
-# and NBD, raw and VMDK, aio=native.
+# and NBD, raw and VMDK, with each engine.
 #
 # LAIO_GUEST=long is everything (minutes); LAIO_PLANTED=1 builds the daemon with
 # the recursion planted, too.

@@ -223,3 +223,21 @@ class Daemon:
         self.log.close()
         if os.path.exists(self.path):
             os.unlink(self.path)
+
+
+def has_engine(program, folder, aio):
+    """Whether @program can open a file in @folder with it; if not, say so."""
+    name = os.path.join(folder, 'probe')
+    with open(name, 'wb') as file:
+        file.truncate(1 << 20)
+    daemon = Daemon(program, folder)
+    try:
+        daemon.cmd('blockdev-add', {'driver': 'file', 'node-name': 'probe',
+                                    'filename': name, 'aio': aio})
+        return True
+    except QmpError as error:
+        print('skip aio=%s: %s' % (aio, error))
+        return False
+    finally:
+        daemon.cleanup()
+        os.unlink(name)

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The part of the preloaded library that measures how far apart the frames on a
+ * thread's stack are that hand requests to an engine.  A bounded engine calls
+ * from a narrow range of the stack; recursion shows as a wide one.
+ *
+ * io_submit() itself is in disturb.c.  Here are the calls of the other engines:
+ * liburing's that enter the kernel, and for threads the calls of the workers
+ * and the sem_post() that wakes one.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "disturb.h"
+
+static __thread uintptr_t stack_low, stack_high;    /* of this thread */
+
+static void find_stack(void)
+{
+    pthread_attr_t attr;
+    void *addr;
+    size_t size;
+
+    stack_high = 1;             /* not again, if it fails */
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
+            stack_low = (uintptr_t)addr;
+            stack_high = stack_low + size;
+        }
+        pthread_attr_destroy(&attr);
+    }
+}
+
+void note_frame(Spread *spread, uintptr_t frame, uint64_t *max)
+{
+    if (!stack_high) {
+        find_stack();
+    }
+    if (frame < stack_low || frame >= stack_high) {
+        return;
+    }
+    spread->high = frame > spread->high ? frame : spread->high;
+    spread->low = spread->low && spread->low < frame ? spread->low : frame;
+    raise_to(max, spread->high - spread->low);
+}
+
+/* A function of this library that notes its call and passes it on. */
+#define WATCHED(kind, type, name, parameters, arguments)        \
+    __attribute__((visibility("default")))                      \
+    type name parameters                                        \
+    {                                                           \
+        static type (*fn) parameters;                           \
+                                                                \
+        note_##kind((uintptr_t)__builtin_frame_address(0));     \
+        if (!fn) {                                              \
+            fn = (type (*) parameters)next_function(#name);     \
+        }                                                       \
+        return fn arguments;                                    \
+    }
+
+/* --- io_uring --- */
+
+/* liburing's header need not be there. */
+struct io_uring;
+int io_uring_submit(struct io_uring *ring);
+int io_uring_get_events(struct io_uring *ring);
+int io_uring_enter2(unsigned fd, unsigned submit, unsigned complete,
+                    unsigned flags, void *arg, size_t size);
+
+static void note_uring(uintptr_t frame)
+{
+    static __thread Spread spread;
+
+    add(&report->uring_calls, 1);
+    note_frame(&spread, frame, &report->uring_stack_bytes);
+}
+
+WATCHED(uring, int, io_uring_submit, (struct io_uring *ring), (ring))
+WATCHED(uring, int, io_uring_get_events, (struct io_uring *ring), (ring))
+WATCHED(uring, int, io_uring_enter2,
+        (unsigned fd, unsigned submit, unsigned complete, unsigned flags,
+         void *arg, size_t size),
+        (fd, submit, complete, flags, arg, size))
+
+/* --- threads --- */
+
+static void note_file(uintptr_t frame)
+{
+    static __thread Spread spread;
+
+    add(&report->file_calls, 1);
+    note_frame(&spread, frame, &report->file_stack_bytes);
+}
+
+WATCHED(file, ssize_t, pread64,
+        (int fd, void *buf, size_t count, off64_t offset),
+        (fd, buf, count, offset))
+WATCHED(file, ssize_t, pwrite64,
+        (int fd, const void *buf, size_t count, off64_t offset),
+        (fd, buf, count, offset))
+WATCHED(file, ssize_t, preadv64,
+        (int fd, const struct iovec *iov, int n, off64_t offset),
+        (fd, iov, n, offset))
+WATCHED(file, ssize_t, pwritev64,
+        (int fd, const struct iovec *iov, int n, off64_t offset),
+        (fd, iov, n, offset))
+WATCHED(file, ssize_t, preadv64v2,
+        (int fd, const struct iovec *iov, int n, off64_t offset, int flags),
+        (fd, iov, n, offset, flags))
+WATCHED(file, ssize_t, pwritev64v2,
+        (int fd, const struct iovec *iov, int n, off64_t offset, int flags),
+        (fd, iov, n, offset, flags))
+WATCHED(file, int, sem_post, (sem_t *sem), (sem))
