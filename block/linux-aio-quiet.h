@@ -32,13 +32,18 @@ typedef struct LaioQuiet {
 /* Of iocb.u.c.flags: the completion signals the eventfd. */
 #define LAIO_IOCB_RESFD 1u
 
+/*
+ * The flag is the kernel's, or that of a library in between which changes it;
+ * what the engine has asked for is in the field that is its own.
+ */
 static inline bool laio_is_quiet(const struct iocb *cb)
 {
-    return !(cb->u.c.flags & LAIO_IOCB_RESFD);
+    return cb->data;
 }
 
 static inline void laio_set_quiet(struct iocb *cb, bool quiet)
 {
+    cb->data = quiet ? cb : NULL;
     cb->u.c.flags = quiet ? 0 : LAIO_IOCB_RESFD;
 }
 
