@@ -219,6 +219,20 @@ void nbd_client_start_input(NBDClient *c)
     }
 }
 
+/* Of a long payload the rest is on its way. */
+static void coroutine_fn client_wait_input(NBDClient *c, size_t len)
+{
+    bool payload = len > NBD_INPUT_SIZE;
+
+    if (payload) {
+        aio_awake_idle(&c->awake_input, c->ctx);
+    }
+    client_wait(c, &c->reader);
+    if (payload) {
+        aio_awake_busy(&c->awake_input);
+    }
+}
+
 static ssize_t coroutine_fn client_recv(NBDClient *c, void *buf, size_t len)
 {
     ssize_t n;
@@ -233,7 +247,7 @@ static ssize_t coroutine_fn client_recv(NBDClient *c, void *buf, size_t len)
             return -EPIPE;
         }
         if (errno == EAGAIN) {
-            client_wait(c, &c->reader);
+            client_wait_input(c, len);
         } else if (errno != EINTR) {
             return -errno;
         }

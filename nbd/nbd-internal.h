@@ -81,6 +81,8 @@ typedef struct NBDClient {
     CoMutex send_lock;
     int in_flight;              /* requests */
     AioAwake awake;             /* waiting for the next one */
+    AioAwake awake_input;       /* for the rest of one */
+    AioAwake awake_output;      /* for room for a reply */
     int64_t in_flight_bytes;
     CoQueue free_slot;
     void *free_buffers[NBD_BUFFER_CLASSES]; /* lists: nbd_get_buffer() */

@@ -119,6 +119,7 @@ static void send_all_replies(NBDClient *c)
         } else if (!send_some(c)) {
             c->send_blocked = true;
             nbd_client_watch(c);
+            aio_awake_idle(&c->awake_output, c->ctx);
         }
     }
     c->sending = false;
@@ -146,6 +147,7 @@ static void QEMU_NOINLINE send_later(NBDClient *c)
 void nbd_client_send_more(NBDClient *c)
 {
     c->send_blocked = false;
+    aio_awake_busy(&c->awake_output);
     send_later(c);
 }
 
