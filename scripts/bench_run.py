@@ -139,8 +139,8 @@ class WarmMemory:
         self.mib = mib
         self.folder = folder
         self.held = tempfile.TemporaryFile(dir=folder)
-        # touch() itself, and what comes after it, need a little more.
-        hold = available_mib() - mib - 1024
+        # What runs, and the machine, need some, too.
+        hold = available_mib() - mib - 2048
         if hold > 0:
             os.posix_fallocate(self.held.fileno(), 0, hold * MIB)
 
