@@ -9,37 +9,16 @@
  * and the sem_post() that wakes one.
  */
 #define _GNU_SOURCE
-#include <pthread.h>
 #include <semaphore.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 #include "disturb.h"
-
-static __thread uintptr_t stack_low, stack_high;    /* of this thread */
-
-static void find_stack(void)
-{
-    pthread_attr_t attr;
-    void *addr;
-    size_t size;
-
-    stack_high = 1;             /* not again, if it fails */
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
-            stack_low = (uintptr_t)addr;
-            stack_high = stack_low + size;
-        }
-        pthread_attr_destroy(&attr);
-    }
-}
+#include "own-stack.h"
 
 void note_frame(Spread *spread, uintptr_t frame, uint64_t *max)
 {
-    if (!stack_high) {
-        find_stack();
-    }
-    if (frame < stack_low || frame >= stack_high) {
+    if (!is_on_own_stack(frame)) {
         return;
     }
     spread->high = frame > spread->high ? frame : spread->high;

@@ -15,14 +15,14 @@
 #include "qemu/osdep.h"
 #include <dlfcn.h>
 #include <libaio.h>
-#include <pthread.h>
+
+#include "../../scripts/check-qemu.d/own-stack.h"
 
 typedef int SubmitFn(io_context_t ctx, long nr, struct iocb **iocbs);
 
 static unsigned long calls, requests, max_batch, stack_bytes;
 static unsigned long coroutine_calls;
 
-static __thread uintptr_t stack_low, stack_high;    /* of this thread */
 static __thread uintptr_t frame_low, frame_high;    /* seen in io_submit */
 
 static void update_max(unsigned long *max, unsigned long value)
@@ -39,28 +39,9 @@ static void update_max(unsigned long *max, unsigned long value)
     }
 }
 
-static void find_stack(void)
-{
-    pthread_attr_t attr;
-    void *addr;
-    size_t size;
-
-    stack_high = 1;             /* not again, if it fails */
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
-            stack_low = (uintptr_t)addr;
-            stack_high = stack_low + size;
-        }
-        pthread_attr_destroy(&attr);
-    }
-}
-
 static void note_frame(uintptr_t frame)
 {
-    if (!stack_high) {
-        find_stack();
-    }
-    if (frame < stack_low || frame >= stack_high) {
+    if (!is_on_own_stack(frame)) {
         qatomic_inc(&coroutine_calls);
         return;
     }
