@@ -75,12 +75,19 @@ static void queue_put_req(VuBlkQueue *q, VuBlkReq *req)
     q->free_reqs = req;
 }
 
+/* It takes no request until there are fewer bytes in flight. */
+static bool queue_is_full(VuBlkQueue *q)
+{
+    return q->in_flight_bytes >= VU_BLK_MAX_IN_FLIGHT_BYTES;
+}
+
 static void queue_end_req(VuBlkQueue *q, VuBlkReq *req)
 {
+    bool was_full = queue_is_full(q);
+
     q->in_flight_bytes -= req->bytes;
     queue_put_req(q, req);
-    if (unlikely(q->full) && q->in_flight_bytes < VU_BLK_MAX_IN_FLIGHT_BYTES) {
-        q->full = false;
+    if (unlikely(was_full) && !queue_is_full(q)) {
         qemu_bh_schedule(q->bh);
     }
     export_queue_end_request(&q->common);
@@ -107,13 +114,13 @@ void coroutine_fn vu_blk_req_bad(VuBlkReq *req, const char *what)
 /* A queue that is full is looked at again when a request has ended. */
 static bool queue_has_work(VuBlkQueue *q)
 {
-    return !q->full && virtqueue_has_work(&q->vq);
+    return !queue_is_full(q) && virtqueue_has_work(&q->vq);
 }
 
 /* Up to @budget requests; what is left of that. */
 static unsigned queue_take(VuBlkQueue *q, unsigned budget)
 {
-    while (budget && !q->full) {
+    while (budget && !queue_is_full(q)) {
         VuBlkReq *req = queue_get_req(q);
 
         if (!virtqueue_pop(&q->vq, &req->elem)) {
@@ -123,7 +130,6 @@ static unsigned queue_take(VuBlkQueue *q, unsigned budget)
         req->bytes = iov_size(req->elem.iov,
                               req->elem.out_num + req->elem.in_num);
         q->in_flight_bytes += req->bytes;
-        q->full = q->in_flight_bytes >= VU_BLK_MAX_IN_FLIGHT_BYTES;
         export_queue_begin_request(&q->common);
         budget--;
         qemu_coroutine_enter(qemu_coroutine_create(vu_blk_req_entry, req));

@@ -80,7 +80,6 @@ typedef struct VuBlkQueue {
     QEMUBH *bh;                 /* look for requests */
     VuBlkReq *free_reqs;
     uint64_t in_flight_bytes;
-    bool full;                  /* takes none until there are fewer bytes */
 } VuBlkQueue;
 
 typedef struct VuBlkClient {

@@ -32,7 +32,7 @@ void bdrv_cbw_deny_access(BlockDriverState *bs);
  * waits for one, and the snapshot cannot be read.  Any thread.
  */
 void bdrv_cbw_abandon(BlockDriverState *bs);
-/* What has spoiled the copy: on-cbw-error=break-snapshot, or the above. */
+/* The error that has spoiled the copy; bdrv_cbw_abandon() makes -ECANCELED. */
 int bdrv_cbw_snapshot_error(BlockDriverState *bs);
 
 #endif

@@ -220,7 +220,7 @@ static void test_known(void)
     blk_unref(blk);
 }
 
-/* Who wants to know what is allocated does not pay for what is zero. */
+/* A question for what is allocated has no driver look for zeroes. */
 static void test_want_zero(void)
 {
     BlockBackend *blk = open_map("m");
