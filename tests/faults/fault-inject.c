@@ -105,26 +105,6 @@ typedef ssize_t Vector2Fn(int fd, const struct iovec *iov, int niov,
 typedef ssize_t ReadFn(int fd, void *buf, size_t len);
 typedef ssize_t WriteFn(int fd, const void *buf, size_t len);
 
-WRAPPER ssize_t fault_pread(int fd, void *buf, size_t len, off_t offset)
-{
-    if (disturb_transfer(CALL_PREAD, &len)) {
-        return -1;
-    }
-    return NEXT("pread64", PreadFn)(fd, buf, len, offset);
-}
-EXPORT("pread", fault_pread);
-EXPORT("pread64", fault_pread);
-
-WRAPPER ssize_t fault_pwrite(int fd, const void *buf, size_t len, off_t offset)
-{
-    if (disturb_transfer(CALL_PWRITE, &len)) {
-        return -1;
-    }
-    return NEXT("pwrite64", PwriteFn)(fd, buf, len, offset);
-}
-EXPORT("pwrite", fault_pwrite);
-EXPORT("pwrite64", fault_pwrite);
-
 /*
  * Requests that were one for the kernel are tried one by one when that fails,
  * at once and by the same thread: the first one fails, too, as it would where
@@ -136,14 +116,44 @@ static __thread struct {
     off_t offset;
 } bad_place;
 
-static bool is_bad_place(int fd, int niov, off_t offset)
+static bool is_bad_place(int fd, off_t offset)
 {
-    bool is = bad_place.set && niov == 1 && fd == bad_place.fd &&
+    bool is = bad_place.set && fd == bad_place.fd &&
               offset == bad_place.offset;
 
     bad_place.set = false;
     return is;
 }
+
+/* Whether a call for one buffer fails, with errno. */
+static bool disturb_single(Call call, int fd, size_t *len, off_t offset)
+{
+    if (is_bad_place(fd, offset)) {
+        errno = fault_errno;
+        return true;
+    }
+    return disturb_transfer(call, len);
+}
+
+WRAPPER ssize_t fault_pread(int fd, void *buf, size_t len, off_t offset)
+{
+    if (disturb_single(CALL_PREAD, fd, &len, offset)) {
+        return -1;
+    }
+    return NEXT("pread64", PreadFn)(fd, buf, len, offset);
+}
+EXPORT("pread", fault_pread);
+EXPORT("pread64", fault_pread);
+
+WRAPPER ssize_t fault_pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+    if (disturb_single(CALL_PWRITE, fd, &len, offset)) {
+        return -1;
+    }
+    return NEXT("pwrite64", PwriteFn)(fd, buf, len, offset);
+}
+EXPORT("pwrite", fault_pwrite);
+EXPORT("pwrite64", fault_pwrite);
 
 static ssize_t vector_call(Call call, Vector2Fn *fn, int fd,
                            const struct iovec *iov, int niov, off_t offset,
@@ -152,10 +162,6 @@ static ssize_t vector_call(Call call, Vector2Fn *fn, int fd,
     size_t all = fault_iov_bytes(iov, niov), len = all;
     struct iovec part[IOV_MAX];
 
-    if (is_bad_place(fd, niov, offset)) {
-        errno = fault_errno;
-        return -1;
-    }
     if (disturb_transfer(call, &len)) {
         bad_place.set = niov > 1 && errno != EINTR;
         bad_place.fd = fd;

@@ -403,7 +403,8 @@ class Judge:
         told = not self.marked[i] or self.fallbacks
         if self.fault.is_degrading() and not told:
             self.complain('%s: worker threads without a word' % verb)
-        if self.marked[i] and self.fault.must_be_told(verb):
+        direct = self.config.cache in ('none', 'directsync')
+        if self.marked[i] and self.fault.must_be_told(verb, direct):
             self.complain('%s says nothing of the fault' % verb)
 
     def must_be_fatal(self, where):

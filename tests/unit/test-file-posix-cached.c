@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The engine "threads" where the page cache has what is read, or the file is in
- * memory: no thread is waited for, but now and then one, and errors are told.
+ * memory: no thread is waited for, the event loop has its turn, and errors are
+ * told.
  */
 #include "qemu/osdep.h"
 #include "block/block.h"
@@ -23,6 +24,8 @@ static char *path;
 static uint8_t *content;
 static int fail_with;           /* errno of the next preadv2(), or 0 */
 static int nowait_calls;
+static pthread_t home;
+static int calls_elsewhere;     /* of pread() by worker threads; atomic */
 
 /* In front of the C library's. */
 ssize_t preadv64v2(int fd, const struct iovec *iov, int niov, off64_t offset,
@@ -43,6 +46,20 @@ ssize_t preadv64v2(int fd, const struct iovec *iov, int niov, off64_t offset,
         }
     }
     return next(fd, iov, niov, offset, flags);
+}
+
+ssize_t pread64(int fd, void *buf, size_t bytes, off64_t offset)
+{
+    static ssize_t (*next)(int, void *, size_t, off64_t);
+
+    if (!qatomic_read(&next)) {
+        qatomic_set(&next, (ssize_t (*)(int, void *, size_t, off64_t))
+                           dlsym(RTLD_NEXT, "pread64"));
+    }
+    if (!pthread_equal(pthread_self(), home)) {
+        qatomic_inc(&calls_elsewhere);
+    }
+    return qatomic_read(&next)(fd, buf, bytes, offset);
 }
 
 static void make_file(void)
@@ -249,6 +266,7 @@ static void check_in_memory(int flags)
     BlockBackend *blk = open_file(BDRV_O_RDWR | flags);
     int i, ret, at_once = 0, in_a_row = 0;
 
+    calls_elsewhere = 0;
     for (i = 0; i < 1000; i++) {
         int64_t offset = g_test_rand_int_range(0, BYTES / BLOCK) * BLOCK;
         bool now;
@@ -265,9 +283,12 @@ static void check_in_memory(int flags)
         g_assert_cmpint(in_a_row, <=, 32);
     }
     g_assert_cmpint(at_once, >, 900);
+    g_assert_cmpint(at_once, <, 1000);
+    g_assert_cmpint(calls_elsewhere, ==, 0);
     /* Long ones, and those that flush, are for threads. */
     g_assert_false(read_at_once(blk, 0, MiB, &ret));
     g_assert_cmpint(ret, ==, 0);
+    g_assert_cmpint(calls_elsewhere, ==, 1);
     g_assert_false(write_at_once(blk, 0, MiB, 0, &ret));
     g_assert_cmpint(ret, ==, 0);
     g_assert_false(write_at_once(blk, 0, BLOCK, BDRV_REQ_FUA, &ret));
@@ -339,6 +360,7 @@ int main(int argc, char **argv)
     int ret;
 
     g_test_init(&argc, &argv, NULL);
+    home = pthread_self();
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     make_file();
