@@ -35,10 +35,9 @@ static QEMU_NOINLINE bool native_make(BlockDriverState *bs, AioContext *ctx)
     return false;
 }
 
-static inline bool coroutine_fn native_is_ready(BlockDriverState *bs)
+static inline bool coroutine_fn native_is_ready(BlockDriverState *bs,
+                                                AioContext *ctx)
 {
-    AioContext *ctx = qemu_get_current_aio_context();
-
     return likely(ctx->linux_aio) || native_make(bs, ctx);
 }
 
@@ -46,7 +45,8 @@ static int coroutine_fn native_flush(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
 
-    if (qatomic_read(&s->linux_aio_fdsync) && native_is_ready(bs)) {
+    if (qatomic_read(&s->linux_aio_fdsync) &&
+        native_is_ready(bs, qemu_get_current_aio_context())) {
         int ret = laio_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0, 0);
 
         if (ret != -EINVAL) {
@@ -85,15 +85,22 @@ static int coroutine_fn native_submit(BlockDriverState *bs, int64_t offset,
                                       int type, BdrvRequestFlags flags)
 {
     BDRVFileState *s = bs->opaque;
+    AioContext *ctx = qemu_get_current_aio_context();
+    int ret;
 
-    if (unlikely(!native_is_ready(bs))) {
+    if (unlikely(!native_is_ready(bs, ctx))) {
         return file_engine_threads.submit(bs, offset, bytes, qiov, type,
                                           flags);
     }
+    aio_disk_request_begin(ctx);
     if (unlikely(flags & BDRV_REQ_FUA)) {
-        return native_submit_fua(bs, offset, qiov, type, flags);
+        ret = native_submit_fua(bs, offset, qiov, type, flags);
+    } else {
+        ret = laio_co_submit(s->fd, offset, qiov, type, flags,
+                             s->aio_max_batch);
     }
-    return laio_co_submit(s->fd, offset, qiov, type, flags, s->aio_max_batch);
+    aio_disk_request_end(ctx);
+    return ret;
 }
 
 const FileEngine file_engine_native = {

@@ -30,10 +30,9 @@ static QEMU_NOINLINE bool uring_make(BlockDriverState *bs, AioContext *ctx)
     return false;
 }
 
-static inline bool coroutine_fn uring_is_ready(BlockDriverState *bs)
+static inline bool coroutine_fn uring_is_ready(BlockDriverState *bs,
+                                               AioContext *ctx)
 {
-    AioContext *ctx = qemu_get_current_aio_context();
-
     return likely(ctx->linux_io_uring) || uring_make(bs, ctx);
 }
 
@@ -41,7 +40,7 @@ static int coroutine_fn uring_flush(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
 
-    if (unlikely(!uring_is_ready(bs))) {
+    if (unlikely(!uring_is_ready(bs, qemu_get_current_aio_context()))) {
         return file_engine_threads.flush(bs);
     }
     return luring_co_submit(s->fd, 0, NULL, QEMU_AIO_FLUSH, 0);
@@ -60,21 +59,26 @@ static int coroutine_fn uring_submit(BlockDriverState *bs, int64_t offset,
                                      int type, BdrvRequestFlags flags)
 {
     BDRVFileState *s = bs->opaque;
+    AioContext *ctx = qemu_get_current_aio_context();
+    bool flush = false;
     int ret;
 
-    if (unlikely(uring_is_slow(s, bytes, type) || !uring_is_ready(bs))) {
+    if (unlikely(uring_is_slow(s, bytes, type) || !uring_is_ready(bs, ctx))) {
         return file_engine_threads.submit(bs, offset, bytes, qiov, type,
                                           flags);
-    }
-    if (likely(!(flags & BDRV_REQ_FUA)) || s->open_flags & O_DIRECT) {
-        return luring_co_submit(s->fd, offset, qiov, type, flags);
     }
     /*
      * With a page cache a failed RWF_DSYNC write does not say whether the
      * write has failed, or a write-back that others were promised, too.
      */
-    ret = luring_co_submit(s->fd, offset, qiov, type, flags & ~BDRV_REQ_FUA);
-    return ret == 0 ? file_do_flush(bs) : ret;
+    if (unlikely(flags & BDRV_REQ_FUA) && !(s->open_flags & O_DIRECT)) {
+        flags &= ~BDRV_REQ_FUA;
+        flush = true;
+    }
+    aio_disk_request_begin(ctx);
+    ret = luring_co_submit(s->fd, offset, qiov, type, flags);
+    aio_disk_request_end(ctx);
+    return unlikely(flush) && ret == 0 ? file_do_flush(bs) : ret;
 }
 
 const FileEngine file_engine_io_uring = {

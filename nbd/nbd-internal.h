@@ -10,7 +10,7 @@
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "block/nbd.h"
-#include "qemu/aio-awake.h"
+#include "qemu/aio.h"
 #include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 

@@ -1,30 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* When to stay awake: see the header. */
 #include "qemu/osdep.h"
-#include "qemu/aio-awake.h"
+#include "qemu/aio.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 
-static bool may_stay_awake(AioContext *ctx)
+bool aio_awake_would_stay(const AioAwake *a, AioContext *ctx)
 {
-    return qemu_processors() > 1 &&
+    return !a->pause && a->gap_ns <= AIO_AWAKE_GAP_NS &&
            (ctx->poll_max_ns || ctx == qemu_get_aio_context());
 }
 
-void aio_awake_idle(AioAwake *a, AioContext *ctx)
+static void awake_begin(AioAwake *a, AioContext *ctx, bool may_stay)
 {
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
     a->busy = false;
     a->idle_since = now;
     a->stay_ns = 0;
-    if (a->pause) {
-        a->pause--;
-    } else if (a->gap_ns <= AIO_AWAKE_GAP_NS && may_stay_awake(ctx)) {
+    if (may_stay && aio_awake_would_stay(a, ctx)) {
         a->stay_ns = MIN(2 * a->gap_ns + AIO_AWAKE_LEAST_NS,
                          AIO_AWAKE_MAX_NS);
         aio_stay_awake(ctx, now + a->stay_ns);
+    } else if (a->pause) {
+        a->pause--;
     }
+}
+
+void aio_awake_idle(AioAwake *a, AioContext *ctx)
+{
+    awake_begin(a, ctx, qemu_processors() > 1);
+}
+
+void aio_awake_wait(AioAwake *a, AioContext *ctx)
+{
+    awake_begin(a, ctx, true);
 }
 
 void aio_awake_end_idle(AioAwake *a)

@@ -399,19 +399,23 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
 {
     bool adaptive = timeout && ctx->poll_max_ns &&
                     qatomic_read(&ctx->n_poll_handlers) > 1;
-    bool need_wait = ctx->look_next ||
-                     (ctx->fdmon_ops->need_wait &&
-                      ctx->fdmon_ops->need_wait(ctx));
+    bool must_submit = ctx->fdmon_ops->need_wait &&
+                       ctx->fdmon_ops->need_wait(ctx);
+    bool must_look = ctx->look_next || must_submit;
+    bool may_poll = timeout && !must_submit;
     int64_t start = 0, poll_ns;
     bool found;
 
-    if (!timeout && ctx->nonblocking_look == AIO_LOOK_NEVER && !need_wait) {
+    if (!timeout && ctx->nonblocking_look == AIO_LOOK_NEVER && !must_look) {
         return;
     }
     if (adaptive) {
         start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
-    poll_ns = timeout && !need_wait ? aio_busy_poll_ns(ctx, adaptive) : 0;
+    if (may_poll && ctx->disk_requests == 1 && !ctx->awake_disk.idle_since) {
+        aio_awake_wait(&ctx->awake_disk, ctx);
+    }
+    poll_ns = may_poll ? aio_busy_poll_ns(ctx, adaptive) : 0;
     if (poll_ns) {
         found = aio_busy_poll(ctx, ready, poll_ns, &timeout);
     } else {
@@ -419,7 +423,7 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
         timeout = found ? 0 : timeout;
     }
 
-    if (timeout || need_wait || aio_time_to_look(ctx)) {
+    if (timeout || must_look || aio_time_to_look(ctx)) {
         aio_poll_set_started(ctx, false);
         if (timeout) {
             /* Notifications are on again: what came before is seen here. */

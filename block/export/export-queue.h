@@ -8,7 +8,7 @@
 #ifndef BLOCK_EXPORT_EXPORT_QUEUE_H
 #define BLOCK_EXPORT_EXPORT_QUEUE_H
 
-#include "qemu/aio-awake.h"
+#include "qemu/aio.h"
 #include "qemu/coroutine.h"
 
 typedef struct ExportQueue {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Staying awake for one who waits for the answers to its requests, and makes
- * the next ones at once.
+ * the next ones at once; and for a disk that has one request.
  *
  * To go to sleep and to be woken takes longer than a short request.  So when
  * the last request in flight has been answered, the event loop may look at its
@@ -11,17 +11,20 @@
  * Each time in vain doubles how often it is asleep before it is tried again, as
  * where client and server share a processor.
  *
- * In an iothread poll-max-ns=0 turns it off.  With one processor it is off.
+ * In an iothread poll-max-ns=0 turns it off.  With one processor it is off for
+ * clients, which need it, but not for disks, which do not.
  *
- * How many requests there are at a time does not matter: a server that answers
- * them faster than they come is idle after each few of them.
+ * How many requests a client has at a time does not matter: a server that
+ * answers them faster than they come is idle after each few of them.  Of a disk
+ * the loop waits for a single one in this way (disk_requests in AioContext):
+ * with more of them a program has less to gain, and would pay as much.
  *
  * All of it belongs to the home thread of the context.
  */
 #ifndef QEMU_AIO_AWAKE_H
 #define QEMU_AIO_AWAKE_H
 
-#include "qemu/aio.h"
+#include "qemu/typedefs.h"
 
 #define AIO_AWAKE_MAX_NS (50 * SCALE_US)
 /* One who took longer than this asleep is not worth the trial. */
@@ -31,7 +34,7 @@
 /* The most idle moments from one trial to the next. */
 #define AIO_AWAKE_MAX_PAUSE 1024
 
-/* Of a client, or a queue; zeroes to begin with. */
+/* Of a client, a queue, or disks; zeroes to begin with. */
 typedef struct AioAwake {
     int64_t idle_since;         /* ns; 0: not idle */
     int64_t gap_ns;             /* how long it was idle the last time */
@@ -43,6 +46,10 @@ typedef struct AioAwake {
 
 /* Nothing is in flight any more.  Reads the clock. */
 void aio_awake_idle(AioAwake *a, AioContext *ctx);
+/* The same where it is a disk that is waited for. */
+void aio_awake_wait(AioAwake *a, AioContext *ctx);
+/* Would aio_awake_wait() have the loop stay awake? */
+bool aio_awake_would_stay(const AioAwake *a, AioContext *ctx);
 void aio_awake_end_idle(AioAwake *a);
 
 /* A request has come, perhaps the first one after aio_awake_idle(). */

@@ -11,6 +11,7 @@
 #ifndef QEMU_AIO_H
 #define QEMU_AIO_H
 
+#include "qemu/aio-awake.h"
 #include "qemu/event_notifier.h"
 #include "qemu/notify.h"
 #include "qemu/queue.h"
@@ -131,6 +132,8 @@ struct AioContext {
     int64_t thread_pool_min;
     int64_t thread_pool_max;
     bool one_request;           /* home thread only */
+    unsigned disk_requests;     /* aio_disk_request_begin(); home thread only */
+    AioAwake awake_disk;
 };
 
 /*
@@ -230,6 +233,21 @@ static inline void aio_look_next(AioContext *ctx)
 static inline void aio_stay_awake(AioContext *ctx, int64_t until)
 {
     ctx->awake_until = MAX(ctx->awake_until, until);
+}
+
+/*
+ * A request is given to the kernel, which does it by itself, or is complete:
+ * while there is just one the loop may stay awake for it.  Home thread.
+ */
+static inline void aio_disk_request_begin(AioContext *ctx)
+{
+    ctx->disk_requests++;
+}
+
+static inline void aio_disk_request_end(AioContext *ctx)
+{
+    ctx->disk_requests--;
+    aio_awake_busy(&ctx->awake_disk);
 }
 
 /* Pieces of an iteration, for the GSource. */

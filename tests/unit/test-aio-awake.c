@@ -7,7 +7,6 @@
 #include <time.h>
 #include "util/aio-posix.h"
 #include "qapi/error.h"
-#include "qemu/aio-awake.h"
 #include "qemu/main-loop.h"
 
 static AioContext *ctx;
@@ -163,6 +162,93 @@ static void test_nonblocking(void)
     watch_end();
 }
 
+/* That all are to be looked at does not send the loop to sleep. */
+static void test_look_next(void)
+{
+    bool expired = false;
+    QEMUTimer timer;
+
+    watch_begin();
+    aio_timer_init(ctx, &timer, QEMU_CLOCK_REALTIME, SCALE_NS, timer_cb,
+                   &expired);
+    timer_mod(&timer, now_ns() + 10 * SCALE_MS);
+    aio_stay_awake(ctx, now_ns() + 3600 * NANOSECONDS_PER_SECOND);
+    while (!expired) {
+        aio_look_next(ctx);
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpint(sleeps, ==, 0);
+    g_assert_cmpint(looks, >, 0);
+    ctx->awake_until = 0;
+    watch_end();
+}
+
+/* --- disks --- */
+
+/* The loop runs for so long, whatever happens. */
+static void run_for(int64_t ns)
+{
+    bool expired = false;
+    QEMUTimer timer;
+
+    aio_timer_init(ctx, &timer, QEMU_CLOCK_REALTIME, SCALE_NS, timer_cb,
+                   &expired);
+    timer_mod(&timer, now_ns() + ns);
+    while (!expired) {
+        aio_poll(ctx, true);
+    }
+}
+
+static void test_disk(void)
+{
+    AioAwake *a = &ctx->awake_disk;
+    int64_t since;
+    int before;
+
+    watch_begin();
+    *a = (AioAwake) {};
+    aio_disk_request_begin(ctx);
+    run_for(SCALE_MS);
+    since = a->idle_since;
+    g_assert_cmpint(since, >, 0);
+    g_assert_cmpint(a->stay_ns, ==, AIO_AWAKE_LEAST_NS);
+    g_assert_cmpint(looks, >, 0);
+    g_assert_cmpint(sleeps, >, 0);
+    /* What else ends a sleep is not the end of the request. */
+    run_for(SCALE_MS);
+    g_assert_cmpint(a->idle_since, ==, since);
+    aio_disk_request_end(ctx);
+    g_assert_cmpint(a->idle_since, ==, 0);
+    g_assert_cmpint(a->gap_ns, >=, 2 * SCALE_MS);
+
+    /* A slow disk is not worth it. */
+    before = looks;
+    aio_disk_request_begin(ctx);
+    run_for(SCALE_MS);
+    g_assert_cmpint(a->idle_since, >, 0);
+    g_assert_cmpint(a->stay_ns, ==, 0);
+    g_assert_cmpint(looks, ==, before);
+    aio_disk_request_end(ctx);
+    watch_end();
+}
+
+/* With several requests nothing is tried, nor without any. */
+static void test_disk_several(void)
+{
+    watch_begin();
+    ctx->awake_disk = (AioAwake) {};
+    aio_disk_request_begin(ctx);
+    aio_disk_request_begin(ctx);
+    run_for(SCALE_MS);
+    g_assert_cmpint(ctx->awake_disk.idle_since, ==, 0);
+    aio_disk_request_end(ctx);
+    aio_disk_request_end(ctx);
+    run_for(SCALE_MS);
+    g_assert_cmpint(ctx->awake_disk.idle_since, ==, 0);
+    g_assert_cmpint(looks, ==, 0);
+    watch_end();
+}
+
 /* --- the decision --- */
 
 static bool can_stay(void)
@@ -280,11 +366,16 @@ static void test_off(void)
 
     aio_awake_idle(&a, other);
     g_assert_cmpint(a.stay_ns, ==, 0);
+    aio_awake_wait(&a, other);
+    g_assert_cmpint(a.stay_ns, ==, 0);
     g_assert_cmpint(other->awake_until, ==, 0);
     aio_context_set_poll_params(other, 32768, 0, 0, &error_abort);
     aio_awake_idle(&a, other);
     g_assert_cmpint(a.stay_ns > 0, ==, can_stay());
     g_assert_cmpint(other->awake_until > 0, ==, can_stay());
+    aio_awake_wait(&a, other);
+    g_assert_cmpint(a.stay_ns, >, 0);
+    g_assert_cmpint(other->awake_until, >, 0);
     aio_context_unref(other);
 }
 
@@ -299,6 +390,9 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-awake/timer", test_timer);
     g_test_add_func("/aio-awake/sleeps-again", test_sleeps_again);
     g_test_add_func("/aio-awake/nonblocking", test_nonblocking);
+    g_test_add_func("/aio-awake/look-next", test_look_next);
+    g_test_add_func("/aio-awake/disk", test_disk);
+    g_test_add_func("/aio-awake/disk-several", test_disk_several);
     g_test_add_func("/aio-awake/hit", test_hit);
     g_test_add_func("/aio-awake/miss", test_miss);
     g_test_add_func("/aio-awake/slow-client", test_slow_client);

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Protocol driver "file": locks, zeroes, discard, creation, alignment.
+ * Protocol driver "file": locks, zeroes, discard, creation, alignment, and
+ * which requests the event loop may stay awake for.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "qemu/cutils.h"
 #include "qemu/main-loop.h"
+#include "qemu/defer-call.h"
 #include "system/block-backend.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 static char *dir;
 
@@ -305,6 +310,66 @@ static void test_misaligned(void)
     unlink(path);
 }
 
+typedef struct {
+    BlockBackend *blk;
+    void *buf;
+    BdrvRequestFlags flags;
+    bool done;
+} Lone;
+
+static void coroutine_fn lone_entry(void *opaque)
+{
+    Lone *l = opaque;
+
+    g_assert_cmpint(blk_co_pwrite(l->blk, 0, 4096, l->buf, l->flags), ==, 0);
+    l->done = true;
+}
+
+/* Those that the kernel does by itself are counted until they are complete. */
+static void check_counted(const char *engine, BdrvRequestFlags flags,
+                          bool counted)
+{
+    AioContext *ctx = qemu_get_aio_context();
+    g_autofree char *path = image_path("counted");
+    g_autofree char *options = g_strdup_printf("driver=file,aio=%s", engine);
+    QEMU_AUTO_VFREE void *buf = qemu_memalign(4096, 4096);
+    Lone lone = { .buf = buf, .flags = flags };
+
+    memset(buf, 1, 4096);
+    create(path, "size=1M");
+    lone.blk = open_with(path, options, BDRV_O_RDWR, &error_abort);
+    defer_call_begin();
+    qemu_coroutine_enter(qemu_coroutine_create(lone_entry, &lone));
+    if (!lone.done) {
+        g_assert_cmpint(ctx->disk_requests, ==, counted);
+    }
+    defer_call_end();
+    while (!lone.done) {
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpint(ctx->disk_requests, ==, 0);
+    blk_unref(lone.blk);
+    unlink(path);
+}
+
+static void test_counted(void)
+{
+    struct statfs st G_GNUC_UNUSED;
+
+    check_counted("threads", 0, false);
+#ifdef CONFIG_LINUX_AIO
+    check_counted("native", 0, true);
+    check_counted("native", BDRV_REQ_FUA, true);
+#endif
+#ifdef CONFIG_LINUX_IO_URING
+    /* In a tmpfs it is the engine "threads". */
+    if (statfs(dir, &st) == 0 && st.f_type != TMPFS_MAGIC) {
+        check_counted("io_uring", 0, true);
+        check_counted("io_uring", BDRV_REQ_FUA, true);
+    }
+#endif
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -324,6 +389,7 @@ int main(int argc, char **argv)
     g_test_add_func("/file-posix/zeroes-direct", test_zeroes_direct);
     g_test_add_func("/file-posix/detect-zeroes", test_detect_zeroes);
     g_test_add_func("/file-posix/misaligned", test_misaligned);
+    g_test_add_func("/file-posix/counted", test_counted);
     g_test_add_func("/file-posix/types", test_types);
     g_test_add_func("/file-posix/no-direct", test_no_direct);
     ret = g_test_run();
