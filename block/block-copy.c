@@ -46,6 +46,9 @@ struct BlockCopyState {
     int64_t in_flight_bytes;
     CoQueue memory_queue;       /* until in_flight_bytes is lower */
     int64_t task_bytes;         /* of all tasks */
+    bool keeps_source;          /* no discard of it begins any more */
+    unsigned discards;          /* of the source, that run */
+    CoQueue discard_queue;      /* until there are none */
     QLIST_HEAD(, BlockCopyTask) tasks;
     ProgressMeter *progress;
     BufferPool buffers;
@@ -131,6 +134,7 @@ BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
     s->discard_source = discard_source;
     qemu_mutex_init(&s->lock);
     qemu_co_queue_init(&s->memory_queue);
+    qemu_co_queue_init(&s->discard_queue);
     QLIST_INIT(&s->tasks);
     s->buffers.size = MAX(MIN(s->max_transfer, BLOCK_COPY_CHUNK),
                           s->cluster_size);
@@ -359,18 +363,53 @@ static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
     BlockCopyState *s = task->s;
     int64_t bytes = block_copy_clip(s, task->offset, task->bytes);
 
+    *error_is_read = false;
+    if (qatomic_read(&s->abandoned)) {
+        return -ECANCELED;
+    }
     if (!task->zeroes) {
         /* The latter also after another error: it tells whose it is. */
         return block_copy_offload(task, bytes) == 0 ? 0 :
                block_copy_data(task, bytes, error_is_read);
     }
-    *error_is_read = false;
     /* A new image is zero: asking costs less than writing. */
     if (bdrv_co_is_known_zero(s->target->bs, task->offset, bytes)) {
         return 0;
     }
     return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes,
                                  s->write_flags & ~BDRV_REQ_WRITE_COMPRESSED);
+}
+
+/* Advisory: what stays costs space only. */
+static void coroutine_fn block_copy_discard(BlockCopyState *s, int64_t offset,
+                                            int64_t bytes)
+{
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (s->keeps_source) {
+            return;
+        }
+        s->discards++;
+    }
+    bdrv_co_pdiscard(s->source, offset, bytes);
+    WITH_QEMU_LOCK_GUARD(&s->lock) {
+        if (!--s->discards) {
+            qemu_co_queue_restart_all(&s->discard_queue);
+        }
+    }
+}
+
+void block_copy_keep_source(BlockCopyState *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    s->keeps_source = true;
+}
+
+void coroutine_fn block_copy_wait_discards(BlockCopyState *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    while (s->discards) {
+        qemu_co_queue_wait(&s->discard_queue, &s->lock);
+    }
 }
 
 static void coroutine_fn block_copy_task_entry(void *opaque)
@@ -396,8 +435,7 @@ static void coroutine_fn block_copy_task_entry(void *opaque)
         call->error_is_read = error_is_read;
     }
     if (ret == 0 && s->discard_source) {
-        /* Advisory: what stays costs space only. */
-        bdrv_co_pdiscard(s->source, offset, bytes);
+        block_copy_discard(s, offset, bytes);
     }
     WITH_QEMU_LOCK_GUARD(&s->lock) {
         if (ret == 0 && s->progress) {

@@ -85,6 +85,24 @@ static void coroutine_fn cbw_copy_done(BDRVCopyBeforeWriteState *s,
     }
 }
 
+/* The copy is of no use any more; -ECANCELED: to nobody.  Any thread. */
+static void cbw_spoil(BDRVCopyBeforeWriteState *s, int error)
+{
+    /* In this order: a write that sees the error has no discard behind it. */
+    block_copy_keep_source(s->bcs);
+    qatomic_cmpxchg(&s->snapshot_error, 0, error);
+}
+
+/* Whether a write may go on without a copy; it waits for what would undo it. */
+static bool coroutine_fn cbw_is_spoiled(BDRVCopyBeforeWriteState *s)
+{
+    if (!qatomic_read(&s->snapshot_error)) {
+        return false;
+    }
+    block_copy_wait_discards(s->bcs);
+    return true;
+}
+
 static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
                                                  int64_t offset, int64_t bytes,
                                                  BdrvRequestFlags flags)
@@ -94,8 +112,7 @@ static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
     int64_t start, end;
     int ret;
 
-    if ((flags & BDRV_REQ_WRITE_UNCHANGED) ||
-        qatomic_read(&s->snapshot_error)) {
+    if ((flags & BDRV_REQ_WRITE_UNCHANGED) || cbw_is_spoiled(s)) {
         return 0;
     }
     start = QEMU_ALIGN_DOWN(offset, cluster_size);
@@ -111,10 +128,10 @@ static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
     if (ret == 0) {
         cbw_copy_done(s, start, end);
     } else if (s->on_cbw_error == ON_CBW_ERROR_BREAK_SNAPSHOT) {
-        qatomic_cmpxchg(&s->snapshot_error, 0, ret);
+        cbw_spoil(s, ret);
     }
     /* Spoiled, by this or by another: nothing is there to be kept. */
-    return qatomic_read(&s->snapshot_error) ? 0 : ret;
+    return cbw_is_spoiled(s) ? 0 : ret;
 }
 
 static int coroutine_fn cbw_co_pdiscard(BlockDriverState *bs, int64_t offset,
@@ -546,7 +563,7 @@ void bdrv_cbw_abandon(BlockDriverState *bs)
 {
     BDRVCopyBeforeWriteState *s = bs->opaque;
 
-    qatomic_cmpxchg(&s->snapshot_error, 0, -ECANCELED);
+    cbw_spoil(s, -ECANCELED);
     block_copy_abandon(s->bcs);
 }
 

@@ -98,9 +98,17 @@ int block_copy_call_status(BlockCopyCallState *call, bool *error_is_read);
 void block_copy_call_cancel(BlockCopyCallState *call);
 /*
  * Nobody needs the copy any more: all calls end with -ECANCELED, those to come
- * at once, those that run without another write to the target.  Any thread;
- * before bdrv_cancel_in_flight() of the target.
+ * at once, those that run as soon as they are about to write to the target.
+ * Any thread; before bdrv_cancel_in_flight() of the target.
  */
 void block_copy_abandon(BlockCopyState *s);
+/*
+ * Writes to the source are not copied before any more: what they write must not
+ * be discarded by a copy of what was there.  From now on no discard begins.
+ * Any thread.
+ */
+void block_copy_keep_source(BlockCopyState *s);
+/* Then: wait for those that run.  Before the write. */
+void coroutine_fn block_copy_wait_discards(BlockCopyState *s);
 
 #endif
