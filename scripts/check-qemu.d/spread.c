@@ -26,6 +26,16 @@ void note_frame(Spread *spread, uintptr_t frame, uint64_t *max)
     raise_to(max, spread->high - spread->low);
 }
 
+/* Of this thread's calls. */
+static __thread Spread uring_spread, file_spread;
+
+static void note_call(uint64_t *calls, Spread *spread, uintptr_t frame,
+                      uint64_t *max)
+{
+    add(calls, 1);
+    note_frame(spread, frame, max);
+}
+
 /* A function of this library that notes its call and passes it on. */
 #define WATCHED(kind, type, name, parameters, arguments)        \
     __attribute__((visibility("default")))                      \
@@ -33,7 +43,9 @@ void note_frame(Spread *spread, uintptr_t frame, uint64_t *max)
     {                                                           \
         static type (*fn) parameters;                           \
                                                                 \
-        note_##kind((uintptr_t)__builtin_frame_address(0));     \
+        note_call(&report->kind##_calls, &kind##_spread,        \
+                  (uintptr_t)__builtin_frame_address(0),        \
+                  &report->kind##_stack_bytes);                 \
         if (!fn) {                                              \
             fn = (type (*) parameters)next_function(#name);     \
         }                                                       \
@@ -49,14 +61,6 @@ int io_uring_get_events(struct io_uring *ring);
 int io_uring_enter2(unsigned fd, unsigned submit, unsigned complete,
                     unsigned flags, void *arg, size_t size);
 
-static void note_uring(uintptr_t frame)
-{
-    static __thread Spread spread;
-
-    add(&report->uring_calls, 1);
-    note_frame(&spread, frame, &report->uring_stack_bytes);
-}
-
 WATCHED(uring, int, io_uring_submit, (struct io_uring *ring), (ring))
 WATCHED(uring, int, io_uring_get_events, (struct io_uring *ring), (ring))
 WATCHED(uring, int, io_uring_enter2,
@@ -65,14 +69,6 @@ WATCHED(uring, int, io_uring_enter2,
         (fd, submit, complete, flags, arg, size))
 
 /* --- threads --- */
-
-static void note_file(uintptr_t frame)
-{
-    static __thread Spread spread;
-
-    add(&report->file_calls, 1);
-    note_frame(&spread, frame, &report->file_stack_bytes);
-}
 
 WATCHED(file, ssize_t, pread64,
         (int fd, void *buf, size_t count, off64_t offset),
