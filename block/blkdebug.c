@@ -307,9 +307,7 @@ static int coroutine_fn blkdebug_check(BlockDriverState *bs, int64_t offset,
 
     if (!immediately) {
         /* As real hardware does: not before the submitter has gone on. */
-        aio_co_schedule(qemu_get_current_aio_context(),
-                        qemu_coroutine_self());
-        qemu_coroutine_yield();
+        aio_co_give_way();
     }
     return -error;
 }

@@ -313,8 +313,7 @@ static void coroutine_fn note_copy(void)
         return;
     }
     *n = 0;
-    aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
-    qemu_coroutine_yield();
+    aio_co_give_way();
 }
 
 /* Whether it is worth trying: not direct, few misses before. */

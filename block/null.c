@@ -86,9 +86,7 @@ static int coroutine_fn null_co_common(BlockDriverState *bs)
     if (s->latency_ns) {
         qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, s->latency_ns);
     } else if (s->from_loop) {
-        aio_co_schedule(qemu_get_current_aio_context(),
-                        qemu_coroutine_self());
-        qemu_coroutine_yield();
+        aio_co_give_way();
     }
     return 0;
 }

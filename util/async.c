@@ -372,6 +372,12 @@ void coroutine_fn aio_co_reschedule_self(AioContext *ctx)
     }
 }
 
+void coroutine_fn aio_co_give_way(void)
+{
+    aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
+    qemu_coroutine_yield();
+}
+
 /* --- the GSource --- */
 
 bool aio_prepare(AioContext *ctx)

@@ -302,6 +302,8 @@ void aio_co_wake(Coroutine *co);
 void aio_co_enter(AioContext *ctx, Coroutine *co);
 /* Move the running coroutine to @ctx. */
 void coroutine_fn aio_co_reschedule_self(AioContext *ctx);
+/* Let the event loop have its turn: go on in its next iteration. */
+void coroutine_fn aio_co_give_way(void);
 
 /* Progress counter for waiters in other threads: see qemu/aio-wait.h. */
 #endif

@@ -214,7 +214,7 @@ static void test_disk(void)
     g_assert_cmpint(a->stay_ns, ==, AIO_AWAKE_LEAST_NS);
     g_assert_cmpint(looks, >, 0);
     g_assert_cmpint(sleeps, >, 0);
-    /* What else ends a sleep is not the end of the request. */
+    /* The request goes on when something else has ended a sleep. */
     run_for(SCALE_MS);
     g_assert_cmpint(a->idle_since, ==, since);
     aio_disk_request_end(ctx);
