@@ -319,6 +319,31 @@ static void coroutine_fn block_copy_put_memory(BlockCopyState *s, void *buf,
 
 /* --- the copying of one run --- */
 
+/* A new image is zero: asking costs less than writing. */
+static int coroutine_fn block_copy_zeroes(BlockCopyTask *task, int64_t bytes,
+                                          BdrvRequestFlags flags)
+{
+    BlockCopyState *s = task->s;
+
+    if (bdrv_co_is_known_zero(s->target->bs, task->offset, bytes)) {
+        return 0;
+    }
+    return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes, flags |
+                                 (s->write_flags & ~BDRV_REQ_WRITE_COMPRESSED));
+}
+
+/* Zeroes that the source has stored need not be stored again. */
+static int coroutine_fn block_copy_write(BlockCopyTask *task, void *buf,
+                                         int64_t bytes)
+{
+    BlockCopyState *s = task->s;
+    int ret = buffer_is_zero(buf, bytes) ?
+              block_copy_zeroes(task, bytes, BDRV_REQ_NO_FALLBACK) : -ENOTSUP;
+
+    return ret != -ENOTSUP ? ret :
+           bdrv_co_pwrite(s->target, task->offset, bytes, buf, s->write_flags);
+}
+
 static int coroutine_fn block_copy_data(BlockCopyTask *task, int64_t bytes,
                                         bool *error_is_read)
 {
@@ -331,8 +356,7 @@ static int coroutine_fn block_copy_data(BlockCopyTask *task, int64_t bytes,
     if (qatomic_read(&s->abandoned)) {
         ret = -ECANCELED;
     } else if (ret == 0) {
-        ret = bdrv_co_pwrite(s->target, task->offset, bytes, buf,
-                             s->write_flags);
+        ret = block_copy_write(task, buf, bytes);
     }
     block_copy_put_memory(s, buf, bytes);
     return ret;
@@ -367,17 +391,12 @@ static int coroutine_fn block_copy_do(BlockCopyTask *task, bool *error_is_read)
     if (qatomic_read(&s->abandoned)) {
         return -ECANCELED;
     }
-    if (!task->zeroes) {
-        /* The latter also after another error: it tells whose it is. */
-        return block_copy_offload(task, bytes) == 0 ? 0 :
-               block_copy_data(task, bytes, error_is_read);
+    if (task->zeroes) {
+        return block_copy_zeroes(task, bytes, 0);
     }
-    /* A new image is zero: asking costs less than writing. */
-    if (bdrv_co_is_known_zero(s->target->bs, task->offset, bytes)) {
-        return 0;
-    }
-    return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes,
-                                 s->write_flags & ~BDRV_REQ_WRITE_COMPRESSED);
+    /* The latter also after another error: it tells whose it is. */
+    return block_copy_offload(task, bytes) == 0 ? 0 :
+           block_copy_data(task, bytes, error_is_read);
 }
 
 /* Advisory: what stays costs space only. */

@@ -105,32 +105,8 @@ void mirror_error(MirrorBlockJob *s, bool is_read, int error)
 
 /* --- one copy --- */
 
-static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
-                                         bool *is_read)
-{
-    MirrorBlockJob *s = op->s;
-    BdrvChild *source = s->mirror_top_bs->backing;
-    void *buf = buffer_pool_get(&s->buffers, source->bs, bytes);
-    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, bytes);
-    int ret = buf ? 0 : -ENOMEM;
-
-    *is_read = false;
-    if (ret == 0) {
-        ret = bdrv_co_preadv(source, op->offset, bytes, &qiov, 0);
-        *is_read = ret < 0;
-    }
-    if (ret == 0 && qatomic_read(&s->ret) == -ECANCELED) {
-        ret = -ECANCELED;
-    }
-    if (ret == 0) {
-        mirror_note_written(s, op->offset, bytes);
-        ret = bdrv_co_pwritev(s->target, op->offset, bytes, &qiov, 0);
-    }
-    buffer_pool_put(&s->buffers, buf, bytes);
-    return ret;
-}
-
-static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes)
+static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes,
+                                           BdrvRequestFlags flags)
 {
     MirrorBlockJob *s = op->s;
 
@@ -139,8 +115,39 @@ static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes)
         bdrv_co_is_known_zero(s->target->bs, op->offset, bytes)) {
         return 0;
     }
-    return bdrv_co_pwrite_zeroes(s->target, op->offset, bytes,
-                                 s->unmap ? BDRV_REQ_MAY_UNMAP : 0);
+    return bdrv_co_pwrite_zeroes(s->target, op->offset, bytes, flags |
+                                 (s->unmap ? BDRV_REQ_MAY_UNMAP : 0));
+}
+
+/* Zeroes that the source has stored need not be stored again. */
+static int coroutine_fn mirror_write(MirrorOp *op, void *buf, int64_t bytes)
+{
+    MirrorBlockJob *s = op->s;
+    int ret = buffer_is_zero(buf, bytes) ?
+              mirror_copy_zeroes(op, bytes, BDRV_REQ_NO_FALLBACK) : -ENOTSUP;
+
+    if (ret != -ENOTSUP) {
+        return ret;
+    }
+    mirror_note_written(s, op->offset, bytes);
+    return bdrv_co_pwrite(s->target, op->offset, bytes, buf, 0);
+}
+
+static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
+                                         bool *is_read)
+{
+    MirrorBlockJob *s = op->s;
+    BdrvChild *source = s->mirror_top_bs->backing;
+    void *buf = buffer_pool_get(&s->buffers, source->bs, bytes);
+    int ret = !buf ? -ENOMEM : bdrv_co_pread(source, op->offset, bytes, buf, 0);
+
+    *is_read = buf && ret < 0;
+    if (ret == 0) {
+        ret = qatomic_read(&s->ret) == -ECANCELED ? -ECANCELED :
+              mirror_write(op, buf, bytes);
+    }
+    buffer_pool_put(&s->buffers, buf, bytes);
+    return ret;
 }
 
 static void coroutine_fn mirror_copy_entry(void *opaque)
@@ -153,7 +160,7 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
     int ret;
 
     if (op->zeroes) {
-        ret = mirror_copy_zeroes(op, bytes);
+        ret = mirror_copy_zeroes(op, bytes, 0);
     } else {
         copy_window_begin(&mark);
         ret = mirror_copy_data(op, bytes, &is_read);

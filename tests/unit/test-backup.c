@@ -223,6 +223,24 @@ static void test_refused(void)
     g_assert_true(blk_bs(blk) == source);
 }
 
+static void copy_all(void)
+{
+    BackupJobOptions o = {
+        .job_id = "backup", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+        .max_workers = 8,
+    };
+
+    result = 1;
+    job_start(&backup_job_create(source, target, &o, &error_abort)->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+}
+
+static void test_stored_zeroes(void)
+{
+    check_stored_zeroes(copy_all);
+}
+
 #define ADD(name, fn) \
     g_test_add("/backup/" name, int, NULL, (void *)setup, (void *)fn, \
                (void *)teardown)
@@ -235,6 +253,7 @@ static void add_tests(void)
     ADD("bitmap", test_bitmap);
     ADD("disturbed", test_disturbed);
     ADD("refused", test_refused);
+    ADD("stored-zeroes", test_stored_zeroes);
     g_test_add("/backup/vmdk-native/disturbed", int, NULL,
                (void *)use_native_vmdk, (void *)test_disturbed,
                (void *)teardown);

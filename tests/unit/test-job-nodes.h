@@ -133,6 +133,41 @@ static inline void job_over(void *opaque, int ret)
     result = ret;
 }
 
+/* Of a raw image; in bytes. */
+static inline int64_t allocated(const char *name)
+{
+    g_autofree char *path = image_path(name);
+    struct stat st;
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    return st.st_blocks * 512;
+}
+
+/*
+ * Zeroes that the source has stored need no space in a new target, and are
+ * zeroes in one that had something else there.  @copy: source to target.
+ */
+static inline void check_stored_zeroes(void (*copy)(void))
+{
+    g_autofree uint8_t *zeroes = g_malloc0(4 * MiB);
+    g_autofree uint8_t *other = g_malloc(4 * MiB);
+    BlockBackend *b = blk_new(qemu_get_aio_context(), BLK_PERM_WRITE,
+                              BLK_PERM_ALL);
+
+    g_assert_cmpint(blk_pwrite(blk, 4 * MiB, 4 * MiB, zeroes, 0), ==, 0);
+    memset(frozen + 4 * MiB, 0, 4 * MiB);
+    copy();
+    assert_frozen(target);
+    g_assert_cmpint(allocated("target"), <=, allocated("source") - 3 * MiB);
+
+    memset(other, 0x55, 4 * MiB);
+    blk_insert_bs(b, target, &error_abort);
+    g_assert_cmpint(blk_pwrite(b, 4 * MiB, 4 * MiB, other, 0), ==, 0);
+    blk_unref(b);
+    copy();
+    assert_frozen(target);
+}
+
 /* --- chains --- */
 
 static inline void create_overlay(const char *name, const char *backing)

@@ -202,6 +202,21 @@ static void check_target_is_zero(MirrorCopyMode copy_mode)
     }
 }
 
+static void copy_until_ready(void)
+{
+    BlockJob *job = new_mirror(MIRROR_SYNC_MODE_FULL,
+                               MIRROR_COPY_MODE_BACKGROUND, 0);
+
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+}
+
+static void test_stored_zeroes(void)
+{
+    check_stored_zeroes(copy_until_ready);
+}
+
 static void test_target_is_zero(void)
 {
     check_target_is_zero(MIRROR_COPY_MODE_BACKGROUND);
@@ -367,6 +382,7 @@ static void add_tests(void)
     ADD("soft-cancel", test_soft_cancel);
     ADD("discard", test_discard);
     ADD("none", test_none);
+    ADD("stored-zeroes", test_stored_zeroes);
     ADD("target-is-zero", test_target_is_zero);
     ADD("target-is-zero-active", test_target_is_zero_active);
     ADD("disturbed", test_disturbed);
