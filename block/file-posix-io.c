@@ -130,8 +130,13 @@ int coroutine_fn file_co_pwritev_part(BlockDriverState *bs, int64_t offset,
                                       size_t qiov_offset,
                                       BdrvRequestFlags flags)
 {
-    return file_co_prw(bs, offset, bytes, qiov, qiov_offset, QEMU_AIO_WRITE,
-                       flags);
+    int ret = file_co_prw(bs, offset, bytes, qiov, qiov_offset,
+                          QEMU_AIO_WRITE, flags);
+
+    if (ret == 0 && !(flags & BDRV_REQ_FUA)) {
+        file_behind_note(bs, offset, bytes);
+    }
+    return ret;
 }
 
 int coroutine_fn file_co_flush_to_disk(BlockDriverState *bs)

@@ -534,11 +534,16 @@ int coroutine_fn file_co_copy_range_to(BlockDriverState *bs, BdrvChild *src,
         .dst_fd = s->fd,
         .dst_offset = dst_offset,
     };
+    int ret;
 
     if (src->bs->drv->bdrv_co_copy_range_to != file_co_copy_range_to ||
         s->is_device || src_s->is_device) {
         return -ENOTSUP;
     }
     a.fd = src_s->fd;
-    return thread_pool_submit_co(handle_aiocb_copy_range, &a);
+    ret = thread_pool_submit_co(handle_aiocb_copy_range, &a);
+    if (ret == 0) {
+        file_behind_note(bs, dst_offset, bytes);
+    }
+    return ret;
 }

@@ -167,6 +167,7 @@ static int file_open_common(BlockDriverState *bs,
     s->fd = -1;
     s->new_perm_fd = -1;
     qemu_spin_init(&s->areas_lock);
+    qemu_spin_init(&s->behind_lock);
     if (!o->filename) {
         error_setg(errp, "The 'file' block driver requires a file name");
         return -EINVAL;

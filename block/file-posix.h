@@ -5,6 +5,7 @@
  *   file-posix.c        open, close, reopen, limits, the driver tables
  *   file-posix-io.c     reads, writes and flushes, to the engine
  *   file-posix-threads.c, file-posix-native.c, file-posix-uring.c       engines
+ *   file-posix-behind.c long writes go to the disk early
  *   file-posix-size.c   create, truncate, length, block status
  *   file-posix-lock.c   locks that other programs see
  */
@@ -74,6 +75,11 @@ typedef struct BDRVFileState {
 
     QemuSpin areas_lock;
     FileAreas *areas;           /* see file-posix-status.c */
+
+    /* Written, not given to the disk yet: see file-posix-behind.c. */
+    QemuSpin behind_lock;
+    int64_t behind_start, behind_end;
+    bool behind_busy;
 } BDRVFileState;
 
 /* Work for a worker thread. */
@@ -132,6 +138,13 @@ int coroutine_fn file_co_copy_range_to(BlockDriverState *bs, BdrvChild *src,
                                        int64_t dst_offset, int64_t bytes,
                                        BdrvRequestFlags read_flags,
                                        BdrvRequestFlags write_flags);
+
+/*
+ * file-posix-behind.c: so much has been written, maybe into the page cache.
+ * Does not wait; drained sections of @bs wait for what it begins.
+ */
+void coroutine_fn file_behind_note(BlockDriverState *bs, int64_t offset,
+                                   int64_t bytes);
 
 /* file-posix-size.c */
 extern const QemuOptsList file_create_opts;
