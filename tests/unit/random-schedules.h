@@ -9,11 +9,17 @@
 #ifndef RANDOM_SCHEDULES_H
 #define RANDOM_SCHEDULES_H
 
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #define SCHEDULES_SECONDS 60
-/* A schedule takes well below a ms, a storm some; this is a hang. */
+/*
+ * A schedule takes well below a ms, a storm some; this is a hang.  The time is
+ * the processor's, for a loop without end; who sleeps has longer, since a
+ * machine with other work, or a virtual one, may stand still for seconds.
+ */
 #define SCHEDULE_HANG_SECONDS 10
+#define SCHEDULE_SLEEP_SECONDS 120
 #define SHRINK_HANG_SECONDS 2
 #define SHRINK_TRACE_LINES 120
 
@@ -47,6 +53,16 @@ static int64_t schedules_now(void)
     return g_get_real_time() / G_USEC_PER_SEC;
 }
 
+static void schedules_set_limit(bool quiet)
+{
+    struct itimerval busy = {
+        .it_value.tv_sec = quiet ? SHRINK_HANG_SECONDS : SCHEDULE_HANG_SECONDS,
+    };
+
+    setitimer(ITIMER_PROF, &busy, NULL);
+    alarm(quiet ? SHRINK_HANG_SECONDS : SCHEDULE_SLEEP_SECONDS);
+}
+
 static void schedules_child(const Plan *plan)
 {
     int64_t end = plan->seconds ? schedules_now() + plan->seconds : INT64_MAX;
@@ -61,11 +77,12 @@ static void schedules_child(const Plan *plan)
             break;
         }
         counts->seed = plan->first + i;
-        alarm(plan->quiet ? SHRINK_HANG_SECONDS : SCHEDULE_HANG_SECONDS);
+        schedules_set_limit(plan->quiet);
         run_schedule(plan->first + i, plan);
         counts->schedules++;
     }
     alarm(0);
+    setitimer(ITIMER_PROF, &(struct itimerval) { { 0 } }, NULL);
     schedules_end();
     exit(0);                    /* sanitizers and coverage report there */
 }
@@ -83,6 +100,11 @@ static bool schedules_run(const Plan *plan)
         schedules_child(plan);
     }
     g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    if (WIFSIGNALED(status) && !plan->quiet) {
+        printf("# ended by a signal: %s%s\n", strsignal(WTERMSIG(status)),
+               WTERMSIG(status) == SIGALRM ? " (it slept)" :
+               WTERMSIG(status) == SIGPROF ? " (a loop without end)" : "");
+    }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
