@@ -395,7 +395,8 @@ static int coroutine_fn mirror_loop(MirrorBlockJob *s)
                 qatomic_read(&s->active)) {
                 return 0;
             }
-            if (s->synced) {
+            if (ret == 0) {
+                /* Also where the error of a flush is ignored. */
                 job_sleep_ns(job, MIRROR_SLICE_NS);
             }
         } else if (bdrv_get_dirty_count(s->dirty_bitmap)) {

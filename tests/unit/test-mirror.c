@@ -370,6 +370,144 @@ static void test_refused(void)
     g_assert_true(blk_bs(blk) == source);
 }
 
+/* --- errors of the target --- */
+
+/* The target, behind a filter that fails each @what, or the first of them. */
+static BlockDriverState *open_faulty(const char *what, bool once)
+{
+    g_autofree char *opts = g_strdup_printf(
+        "driver=blkdebug,node-name=faulty,image=target,"
+        "inject-error.0.event=none,inject-error.0.iotype=%s,"
+        "inject-error.0.once=%s", what, once ? "on" : "off");
+
+    return bdrv_open(NULL, NULL, qopts_parse(opts, NULL, &error_abort),
+                     BDRV_O_RDWR, &error_abort);
+}
+
+static BlockJob *start_faulty(BlockDriverState *faulty, MirrorSyncMode sync,
+                              BlockdevOnError on_error, int flags)
+{
+    MirrorJobOptions o = {
+        .job_id = "mirror", .sync = sync, .flags = flags, .cb = job_over,
+        .granularity = STEP, .on_target_error = on_error,
+    };
+    BlockJob *job = mirror_job_create(source, faulty, &o, &error_abort);
+
+    job_start(&job->job);
+    return job;
+}
+
+/* It is not READY, and waits before it tries again. */
+static void test_flush_ignored(void)
+{
+    BlockDriverState *faulty = open_faulty("flush", false);
+    BlockJob *job = start_faulty(faulty, MIRROR_SYNC_MODE_FULL,
+                                 BLOCKDEV_ON_ERROR_IGNORE, 0);
+    int polls = 0;
+
+    wait_clean(job);
+    while (!timer_pending(&job->job.sleep_timer)) {
+        aio_poll(qemu_get_aio_context(), true);
+        g_assert_cmpint(++polls, <, 1000);
+    }
+    g_assert_true(is_in_status(job, JOB_STATUS_RUNNING));
+    g_assert_cmpint(job_cancel_sync(&job->job, true), ==, -ECANCELED);
+    g_assert_true(blk_bs(blk) == source);
+    bdrv_unref(faulty);
+}
+
+static void test_flush_once(void)
+{
+    BlockDriverState *faulty = open_faulty("flush", true);
+    BlockJob *job = start_faulty(faulty, MIRROR_SYNC_MODE_FULL,
+                                 BLOCKDEV_ON_ERROR_IGNORE, 0);
+
+    wait_status(job, JOB_STATUS_READY);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+    assert_frozen(target);
+    bdrv_unref(faulty);
+}
+
+static void test_flush_stops(void)
+{
+    BlockDriverState *faulty = open_faulty("flush", true);
+    BlockJob *job = start_faulty(faulty, MIRROR_SYNC_MODE_FULL,
+                                 BLOCKDEV_ON_ERROR_STOP, 0);
+
+    wait_status(job, JOB_STATUS_PAUSED);
+    WITH_JOB_LOCK_GUARD() {
+        g_assert_cmpint(job->iostatus, ==, BLOCK_DEVICE_IO_STATUS_FAILED);
+        job_user_resume_locked(&job->job, &error_abort);
+    }
+    wait_status(job, JOB_STATUS_READY);
+    g_assert_cmpint(job_cancel_sync(&job->job, false), ==, 0);
+    assert_frozen(target);
+    bdrv_unref(faulty);
+}
+
+static void finalize(BlockJob *job)
+{
+    wait_status(job, JOB_STATUS_PENDING);
+    WITH_JOB_LOCK_GUARD() {
+        job_finalize_locked(&job->job, &error_abort);
+    }
+    wait_all(NULL);
+}
+
+/*
+ * A write when the job has ended, but not its user's waiting; then @what of the
+ * target fails.  Nobody goes over to a target that may lack it.
+ */
+static void do_final(const char *what)
+{
+    BlockDriverState *faulty = open_faulty(what, false);
+    BlockJob *job = start_faulty(faulty, MIRROR_SYNC_MODE_NONE,
+                                 BLOCKDEV_ON_ERROR_IGNORE,
+                                 JOB_MANUAL_FINALIZE);
+    uint8_t data[512] = { 0x42 };
+
+    wait_status(job, JOB_STATUS_READY);
+    complete(job);
+    wait_status(job, JOB_STATUS_PENDING);
+    g_assert_cmpint(blk_pwrite(blk, 0, sizeof(data), data, 0), ==, 0);
+    finalize(job);
+    g_assert_cmpint(result, ==, -EIO);
+    g_assert_true(blk_bs(blk) == source);
+    bdrv_unref(faulty);
+}
+
+static void test_final_write(void)
+{
+    do_final("write");
+}
+
+static void test_final_flush(void)
+{
+    do_final("flush");
+}
+
+/* Somebody at the target does not share what the source's user needs. */
+static void test_pivot_refused(void)
+{
+    BlockBackend *other = blk_new(qemu_get_aio_context(), 0,
+                                  BLK_PERM_ALL & ~BLK_PERM_CONSISTENT_READ);
+    BlockJob *job = new_mirror(MIRROR_SYNC_MODE_FULL,
+                               MIRROR_COPY_MODE_BACKGROUND,
+                               JOB_MANUAL_FINALIZE);
+
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    complete(job);
+    wait_status(job, JOB_STATUS_PENDING);
+    blk_insert_bs(other, target, &error_abort);
+    finalize(job);
+    g_assert_cmpint(result, ==, -EPERM);
+    g_assert_true(blk_bs(blk) == source);
+    blk_unref(other);
+    assert_frozen(source);
+    assert_frozen(target);
+}
+
 #define ADD(name, fn) \
     g_test_add("/mirror/" name, int, NULL, (void *)setup, (void *)fn, \
                (void *)teardown)
@@ -387,6 +525,12 @@ static void add_tests(void)
     ADD("target-is-zero-active", test_target_is_zero_active);
     ADD("disturbed", test_disturbed);
     ADD("refused", test_refused);
+    ADD("flush/ignored", test_flush_ignored);
+    ADD("flush/once", test_flush_once);
+    ADD("flush/stops", test_flush_stops);
+    ADD("final/write", test_final_write);
+    ADD("final/flush", test_final_flush);
+    ADD("pivot-refused", test_pivot_refused);
     g_test_add("/mirror/commit", int, NULL, (void *)use_vmdk,
                (void *)test_commit, (void *)teardown);
     g_test_add("/mirror/vmdk-native/disturbed", int, NULL,
