@@ -7,7 +7,8 @@
  * a wrong parent.  So the descriptor is written in three steps, with a flush
  * after each: a CID that no parent has; the new text, with that CID; the new
  * CID.  An image that was left between two steps cannot be read where its
- * parent is needed, until it gets a parent again.
+ * parent is needed, until it gets a parent again.  After an error it is brought
+ * back to what it was, if it can be written.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
@@ -126,6 +127,30 @@ static int coroutine_fn write_change(BlockDriverState *bs, const char *old,
 }
 
 /*
+ * Write step[1] to step[3]; after an error back again, until there is another
+ * one.  Each step back is as safe as the one forth, since it is flushed, too.
+ */
+static int coroutine_fn write_texts(BlockDriverState *bs, char *const *step,
+                                    size_t room)
+{
+    int i, ret = 0;
+
+    for (i = 0; ret == 0 && i < 3; i++) {
+        ret = write_change(bs, step[i], step[i + 1], room);
+    }
+    if (ret < 0) {
+        while (i > 0 && write_change(bs, step[i], step[i - 1], room) == 0) {
+            i--;
+        }
+        if (i == 3) {
+            /* It has its new parent then, which is right, too. */
+            write_change(bs, step[2], step[3], room);
+        }
+    }
+    return ret;
+}
+
+/*
  * The three texts, one after the other.  @text is what is there now; behind
  * its NUL may be the end of a longer one.
  */
@@ -138,7 +163,7 @@ static int coroutine_fn write_steps(BlockDriverState *bs, const char *text,
     size_t room = s->desc_bytes;
     char *step[4];
     char fill;
-    int i, ret = 0;
+    int i, ret;
 
     if (there < 0) {
         return there;
@@ -153,9 +178,7 @@ static int coroutine_fn write_steps(BlockDriverState *bs, const char *text,
     step[1] = padded(marked, strlen(marked), room, fill);
     step[2] = padded(moved, strlen(moved), room, fill);
     step[3] = padded(final, strlen(final), room, fill);
-    for (i = 1; ret == 0 && i < 4; i++) {
-        ret = write_change(bs, step[i - 1], step[i], room);
-    }
+    ret = write_texts(bs, step, room);
     for (i = 0; i < 4; i++) {
         g_free(step[i]);
     }

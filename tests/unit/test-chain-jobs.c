@@ -267,6 +267,161 @@ static void test_overlap(void)
     assert_reopened(2);
 }
 
+/* --- errors --- */
+
+/* Each @what of the file of @bs fails, or the first of them: a reference. */
+static BlockDriverState *insert_fault(BlockDriverState *bs, const char *what,
+                                      bool once)
+{
+    BlockDriverState *file = bs->file->bs;
+    g_autofree char *opts = g_strdup_printf(
+        "driver=blkdebug,image=%s,inject-error.0.event=none,"
+        "inject-error.0.iotype=%s,inject-error.0.once=%s",
+        file->node_name, what, once ? "on" : "off");
+
+    return bdrv_insert_node(file, qopts_parse(opts, NULL, &error_abort),
+                            bdrv_is_read_only(file) ? 0 : BDRV_O_RDWR,
+                            &error_abort);
+}
+
+/* The images are those that they were, in the headers, too. */
+static void assert_unchanged(BlockDriverState *fault)
+{
+    g_assert_cmpint(result, ==, -EIO);
+    g_assert_true(bdrv_backing_chain_next(source) == bdrv_find_node("middle"));
+    g_assert_nonnull(bdrv_find_node("base"));
+    g_assert_false(bdrv_is_backing_chain_frozen(source, NULL, NULL));
+    bdrv_drop_filter(fault, &error_abort);
+    bdrv_unref(fault);
+    assert_reopened(2);
+}
+
+static void start_until(BlockJob *job, JobStatus status)
+{
+    JobStatus now = job->job.status;
+
+    job_start(&job->job);
+    while (now != status) {
+        aio_poll(qemu_get_aio_context(), true);
+        g_assert_cmpint(result, ==, 1);
+        WITH_JOB_LOCK_GUARD() {
+            now = job->job.status;
+        }
+    }
+}
+
+/* To the error at which it stops, and on from there. */
+static void start_and_resume(BlockJob *job)
+{
+    start_until(job, JOB_STATUS_PAUSED);
+    WITH_JOB_LOCK_GUARD() {
+        g_assert_cmpint(job->iostatus, ==, BLOCK_DEVICE_IO_STATUS_FAILED);
+        job_user_resume_locked(&job->job, &error_abort);
+    }
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+}
+
+static void test_stream_stops(void)
+{
+    BlockDriverState *fault = insert_fault(bdrv_find_node("base"), "read",
+                                           true);
+    ChainJobOptions o = options;
+
+    o.on_error = BLOCKDEV_ON_ERROR_STOP;
+    start_and_resume(stream_job_create(source, NULL, &o, &error_abort));
+    g_assert_null(source->backing);
+    bdrv_unref(fault);
+    assert_reopened(0);
+}
+
+/* It goes on past what it cannot read, but must not give up its source. */
+static void test_stream_ignores(void)
+{
+    BlockDriverState *fault = insert_fault(bdrv_find_node("base"), "read",
+                                           true);
+    ChainJobOptions o = options;
+
+    o.on_error = BLOCKDEV_ON_ERROR_IGNORE;
+    job_start(&stream_job_create(source, NULL, &o, &error_abort)->job);
+    wait_all(NULL);
+    assert_unchanged(fault);
+}
+
+/* The creation of a commit writes to the base: the fault comes after it. */
+static void test_commit_stops(void)
+{
+    BlockDriverState *base = bdrv_find_node("base"), *fault;
+    g_autofree char *path = image_path("source");
+    ChainJobOptions o = options;
+    BlockJob *job;
+
+    o.on_error = BLOCKDEV_ON_ERROR_STOP;
+    o.backing_file = path;
+    job = commit_job_create(source, bdrv_find_node("middle"), base, &o,
+                            &error_abort);
+    fault = insert_fault(base, "write", true);
+    start_and_resume(job);
+    g_assert_true(bdrv_backing_chain_next(source) == base);
+    bdrv_unref(fault);
+    assert_reopened(1);
+}
+
+/* What is there, again, so that there is something to flush. */
+static void write_same(BlockDriverState *bs)
+{
+    BlockBackend *b = blk_new(qemu_get_aio_context(),
+                              BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE,
+                              BLK_PERM_ALL);
+    uint8_t data[512];
+
+    blk_insert_bs(b, bs, &error_abort);
+    g_assert_cmpint(blk_pread(b, 0, sizeof(data), data, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite(b, 0, sizeof(data), data, 0), ==, 0);
+    blk_unref(b);
+}
+
+/*
+ * All is copied to @to.  Then a flush fails: that of the @data, before the
+ * chain is changed, or one of those between the changes of the header.
+ */
+static void check_last_flush(BlockJob *job, BlockDriverState *to, bool data)
+{
+    BlockDriverState *fault;
+
+    start_until(job, JOB_STATUS_PENDING);
+    fault = insert_fault(to, "flush", false);
+    if (data) {
+        write_same(to);
+    }
+    WITH_JOB_LOCK_GUARD() {
+        job_finalize_locked(&job->job, &error_abort);
+    }
+    wait_all(NULL);
+    assert_unchanged(fault);
+}
+
+static void test_stream_flush(void)
+{
+    ChainJobOptions o = options;
+
+    o.flags = JOB_MANUAL_FINALIZE;
+    check_last_flush(stream_job_create(source, NULL, &o, &error_abort),
+                     source, false);
+}
+
+static void test_commit_flush(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+    g_autofree char *path = image_path("source");
+    ChainJobOptions o = options;
+
+    o.backing_file = path;
+    o.flags = JOB_MANUAL_FINALIZE;
+    check_last_flush(commit_job_create(source, bdrv_find_node("middle"), base,
+                                       &o, &error_abort), base, true);
+}
+
 #define ADD(name, fn) \
     g_test_add("/chain-jobs/" name, int, NULL, (void *)chain_setup, \
                (void *)fn, (void *)teardown)
@@ -276,10 +431,15 @@ static void add_tests(void)
     ADD("stream/all", test_stream_all);
     ADD("stream/base", test_stream_base);
     ADD("filter", test_filter);
-    ADD("commit", test_commit);
+    ADD("commit/all", test_commit);
     ADD("cancel", test_cancel);
     ADD("refused", test_refused);
     ADD("overlap", test_overlap);
+    ADD("stream/stops", test_stream_stops);
+    ADD("stream/ignores", test_stream_ignores);
+    ADD("stream/flush", test_stream_flush);
+    ADD("commit/stops", test_commit_stops);
+    ADD("commit/flush", test_commit_flush);
 }
 
 int main(int argc, char **argv)
