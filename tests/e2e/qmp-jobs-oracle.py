@@ -285,6 +285,28 @@ def scenario_snapshot(r):
                                    if k != 'snapshot_node_name'})
 
 
+def scenario_snapshot_undone(r):
+    """Where a transaction fails its snapshot is undone."""
+    remove('base', 'over')
+    r.add('a')
+    r('drive-backup', job_id='j', device='a', target=path('base'),
+      format='vmdk', sync='full')
+    r.events('BLOCK_JOB_COMPLETED')
+    r('blockdev-add', driver='vmdk', node_name='base', read_only=True,
+      file={'driver': 'file', 'filename': path('base')})
+    # For its file: nobody uses the new node, which is gone at once.
+    r('blockdev-snapshot-sync', node_name='base', snapshot_file=path('over'),
+      format='vmdk', snapshot_node_name='over')
+    r('blockdev-add', driver='vmdk', node_name='over', backing=None,
+      file={'driver': 'file', 'filename': path('over')})
+    snapshot = {'node': 'base', 'overlay': 'over'}
+    r('transaction', actions=[{'type': 'blockdev-snapshot', 'data': snapshot},
+                              {'type': 'abort', 'data': {}}])
+    r('blockdev-snapshot', **snapshot)
+    r('blockdev-del', node_name='base')
+    r('blockdev-del', node_name='over')
+
+
 def scenario_busy(r):
     """A node that a job has is for no other job, nor to be deleted."""
     for name in 'abcd':
