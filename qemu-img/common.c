@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include <json-c/json.h>
+#include "block/block_int.h"
 #include "qapi/error.h"
 #include "qemu-img.h"
 #include "qemu/cutils.h"
@@ -86,6 +87,27 @@ int img_parse_cache(const char *what, const char *arg, int *flags,
         return -EINVAL;
     }
     return 0;
+}
+
+/* --- compression --- */
+
+int img_check_compression(const BlockDriver *drv)
+{
+    if (!drv->supports_compressed_writes) {
+        error_report("Compression not supported for this file format");
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+bool img_use_compression(const BlockDriverInfo *bdi, const char *filename,
+                         bool wanted)
+{
+    if (wanted && !bdi->needs_compressed_writes) {
+        warn_report("Images like '%s' have no compression; it is written "
+                    "uncompressed", filename);
+    }
+    return bdi->needs_compressed_writes;
 }
 
 /* --- images --- */

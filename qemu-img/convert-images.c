@@ -175,8 +175,7 @@ static QOpts *create_options(ConvertArgs *a, BlockDriver *drv, Error **errp)
 
 static int check_create(const ConvertArgs *a, BlockDriver *drv)
 {
-    if (a->c.compressed && !drv->supports_compressed_writes) {
-        error_report("Compression not supported for this file format");
+    if (a->c.compressed && img_check_compression(drv) < 0) {
         return -ENOTSUP;
     }
     if (a->c.nb_src > 1 && a->c.target_has_backing) {
@@ -310,13 +309,7 @@ static int find_limits(ConvertArgs *a)
     /* A format without information has no clusters. */
     bdrv_get_info(bs, &bdi);
     c->cluster = MAX(bdi.cluster_size, 1);
-    if (bdi.needs_compressed_writes) {
-        c->compressed = true;
-    } else if (c->compressed) {
-        warn_report("Images like '%s' have no compression; it is written "
-                    "uncompressed", a->target);
-        c->compressed = false;
-    }
+    c->compressed = img_use_compression(&bdi, a->target, c->compressed);
     if (c->compressed && c->target_has_backing) {
         /* A compressed cluster is written once, with all of its data. */
         c->target_is_zero = false;

@@ -65,7 +65,13 @@ const char img_convert_help[] =
     "     refused: no format of this version has them\n"
     IMG_HELP_PROGRESS
     IMG_HELP_QUIET
-    IMG_HELP_HELP;
+    IMG_HELP_HELP
+    "  SRC_FILE, SRC_FILE2\n"
+    "     names of the images to copy, one after the other, or option\n"
+    "     strings with --image-opts\n"
+    "  TGT_FILE\n"
+    "     name of the image to create, or to write to with -n; an option\n"
+    "     string with --target-image-opts\n";
 
 enum {
     OPTION_TARGET_IMAGE_OPTS = 1000,

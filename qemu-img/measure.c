@@ -139,7 +139,8 @@ const char img_measure_help[] =
     "     open FILE in shared mode for concurrent access\n"
     "  -l, --snapshot SNAPSHOT\n"
     "     refused: no format of this version has them\n"
-    IMG_HELP_HELP;
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option measure_options[] = {
     { "help", no_argument, NULL, 'h' },

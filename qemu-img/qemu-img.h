@@ -133,6 +133,15 @@ BlockBackend *img_open(bool image_opts, const char *filename,
 int img_parse_cache(const char *what, const char *arg, int *flags,
                     bool *writethrough);
 
+/* For -c: report, and return -ENOTSUP, if @drv never compresses. */
+int img_check_compression(const BlockDriver *drv);
+/*
+ * Whether what is written to the image @filename is compressed.  One that
+ * cannot do that gets a warning if it is @wanted.
+ */
+bool img_use_compression(const BlockDriverInfo *bdi, const char *filename,
+                         bool wanted);
+
 /*
  * Making images: create-opts.c.  The options of create are those of the
  * format @drv and of the protocol of @filename; to be freed.  NULL with @errp

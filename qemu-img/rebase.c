@@ -30,6 +30,7 @@ typedef struct {
     bool progress;
     bool quiet;
     bool unsafe;
+    bool compress;
 } RebaseArgs;
 
 typedef struct {
@@ -306,12 +307,31 @@ static bool rebase_path(const RebaseArgs *a, BlockDriverState *bs,
     return true;
 }
 
+/*
+ * -c.  An image that has compressed clusters only takes no others, so that the
+ * flag of a request would add nothing.
+ */
+static int rebase_check_compression(const RebaseArgs *a, BlockDriverState *bs)
+{
+    BlockDriverInfo bdi = { .cluster_size = 0 };
+    int ret = img_check_compression(bs->drv);
+
+    if (ret == 0) {
+        bdrv_get_info(bs, &bdi);
+        img_use_compression(&bdi, a->filename, true);
+    }
+    return ret;
+}
+
 static int rebase_image(const RebaseArgs *a, BlockBackend *blk)
 {
     BlockDriverState *bs = bdrv_skip_filters(blk_bs(blk));
     g_autofree char *path = NULL;
-    int ret = 0;
+    int ret = a->compress ? rebase_check_compression(a, bs) : 0;
 
+    if (ret < 0) {
+        return ret;
+    }
     if (!rebase_path(a, bs, &path)) {
         return -EINVAL;
     }
@@ -338,7 +358,7 @@ const char img_rebase_help[] =
     "\n"
     "  qemu-img rebase [-f FMT | --image-opts] [-t CACHE_MODE]\n"
     "        [-b BACKING_FILE [-F BACKING_FMT]] [-T SRC_CACHE] [-u] [-U]\n"
-    "        [-q] [-p] FILE\n"
+    "        [-c] [-q] [-p] FILE\n"
     "\n"
     IMG_HELP_FORMAT
     "  -t, --cache CACHE_MODE\n"
@@ -353,9 +373,12 @@ const char img_rebase_help[] =
     "     change the name alone, whatever the backing files contain\n"
     "  -U, --force-share\n"
     "     open the new backing file in shared mode for concurrent access\n"
+    "  -c, --compress\n"
+    "     write compressed clusters, if the image has them\n"
     IMG_HELP_QUIET
     IMG_HELP_PROGRESS
-    IMG_HELP_HELP;
+    IMG_HELP_HELP
+    IMG_HELP_FILE;
 
 static const struct option rebase_options[] = {
     { "help", no_argument, NULL, 'h' },
@@ -367,6 +390,7 @@ static const struct option rebase_options[] = {
     { "source-cache", required_argument, NULL, 'T' },
     { "backing-unsafe", no_argument, NULL, 'u' },
     { "force-share", no_argument, NULL, 'U' },
+    { "compress", no_argument, NULL, 'c' },
     { "progress", no_argument, NULL, 'p' },
     { "quiet", no_argument, NULL, 'q' },
     { NULL }
@@ -390,6 +414,9 @@ static int rebase_option(RebaseArgs *a, int opt)
                                &writethrough);
     case 'b':
         a->backing = optarg;
+        break;
+    case 'c':
+        a->compress = true;
         break;
     case 'u':
         a->unsafe = true;
@@ -436,7 +463,7 @@ int img_rebase(int argc, char **argv)
     RebaseArgs a = { .flags = 0 };
     int opt;
 
-    while ((opt = img_getopt(argc, argv, ":hf:F:b:upt:T:qU",
+    while ((opt = img_getopt(argc, argv, ":hf:F:b:cupt:T:qU",
                              rebase_options)) != -1) {
         if (rebase_option(&a, opt) < 0) {
             return EXIT_FAILURE;

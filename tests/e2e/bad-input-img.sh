@@ -227,6 +227,7 @@ tables()
 1|No such file|rebase -b src.vmdk -F vmdk -f vmdk orphan.vmdk
 1|Invalid format name|rebase -b src.vmdk -F nosuch -f vmdk top.vmdk
 1|backing|rebase -b src.raw -F raw -f raw big.raw
+1|Compression not supported|rebase -c -b src.raw -F raw -f raw big.raw
 1|cannot be its own|rebase -b top.vmdk -F vmdk -f vmdk top.vmdk
 1|cannot be its own|rebase -u -b top.vmdk -F vmdk -f vmdk top.vmdk
 1|form a loop|rebase -b loop1.vmdk -F vmdk -f vmdk top.vmdk
