@@ -140,11 +140,11 @@ bool img_check_create_options(const QemuOptsList *table, const QOpts *opts,
 int img_create_image(BlockDriver *drv, const char *filename, QOpts *opts,
                      Error **errp)
 {
+    /* What a signal leaves half-written is removed as after an error. */
+    qemu_interrupt_init();
     /* A "raw" image is nothing but its file. */
     if (drv == bdrv_find_format("raw")) {
         return bdrv_create_file(filename, opts, errp);
     }
-    /* Unlike a raw file, a format that is half-written is no image. */
-    qemu_interrupt_init();
     return bdrv_create(drv, filename, opts, errp);
 }
