@@ -8,6 +8,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.rc"
 need_programs
 
+# Not empty: a command may change files, and another test tells how.
+may_change=
+
 # Everything that there is, and when it was changed.
 times=' %T@ %C@'
 snapshot()
@@ -38,6 +41,8 @@ row()
         fail "qemu-img $*: $(wc -l < "$logs/lines.log") lines" "$logs/err.log"
     elif ! grep -q -i -e "$row_words" "$logs/lines.log"; then
         fail "qemu-img $*: no '$row_words'" "$logs/err.log"
+    elif [ -n "$may_change" ]; then
+        pass
     elif ! cmp -s "$logs/before.snap" "$logs/after.snap"; then
         diff "$logs/before.snap" "$logs/after.snap" > "$logs/diff.log"
         fail "qemu-img $*: files" "$logs/diff.log"
@@ -82,6 +87,10 @@ fixtures()
     "$IMG" create -q -f vmdk -b gone.vmdk -F vmdk orphan.vmdk
     rm gone.vmdk
     "$IMG" create -q -f vmdk -b src.vmdk -F vmdk top.vmdk
+    "$IMG" create -q -f vmdk -b cut.vmdk -F vmdk cuttop.vmdk \
+        2> "$logs/cuttop.log"
+    "$IMG" create -q -f vmdk tiny.vmdk 1M
+    "$IMG" create -q -f vmdk -b tiny.vmdk -F vmdk longtop.vmdk 4M
     loop_image loop1.vmdk loop2.vmdk
     loop_image loop2.vmdk loop1.vmdk
 }
@@ -107,6 +116,58 @@ arguments()
     done
 }
 
+# Backing files that are missing or loop, and an extent that is cut, for every
+# subcommand that opens an image.
+images()
+{
+    while read -r command more; do
+        # The arguments after the image follow a comma.
+        behind=${more#*,}
+        [ "$behind" != "$more" ] || behind=
+        status=1
+        [ "$command" != compare ] || status=2
+        # shellcheck disable=SC2086
+        for image in orphan loop1 loop2 cutflat; do
+            case $image in
+            orphan) words='No such file' ;;
+            loop*) words='form a loop' ;;
+            cutflat) words='too small' ;;
+            esac
+            if [ "$command" = dd ]; then
+                row $status "$words" dd -f vmdk if=$image.vmdk of=new.raw
+            else
+                row $status "$words" $command ${more%,*} -f vmdk \
+                    $image.vmdk $behind
+            fi
+        done
+    done << 'COMMANDS'
+amend -o compat6=on
+bench
+bench -w
+bitmap --add,x
+check
+check -r all
+commit
+compare -F vmdk,src.vmdk
+convert -O raw,new.raw
+convert -O vmdk,new.vmdk
+dd
+map
+measure
+rebase -b src.vmdk -F vmdk
+resize ,8M
+snapshot -l
+snapshot -c x
+COMMANDS
+    # It has got some of what it needs without its old backing file.
+    may_change=yes
+    row 1 'error while reading' rebase -b '' -f vmdk cuttop.vmdk
+    may_change=
+    "$IMG" info -f vmdk cuttop.vmdk > "$logs/info.log" 2>&1
+    grep -q '^backing file: cut.vmdk$' "$logs/info.log" ||
+        fail 'rebase from a file that is cut' "$logs/info.log"
+}
+
 tables()
 {
     rows << 'ROWS'
@@ -130,23 +191,19 @@ tables()
 63|does not support checks|check -f raw src.raw
 1|Unknown option value for -r|check -r nosuch -f vmdk src.vmdk
 1|not in VMDK format|check -f vmdk text
-1|too small|check -f vmdk cutflat.vmdk
-1|form a loop|check -f vmdk loop1.vmdk
 # commit
 1|not have a backing file|commit -f vmdk src.vmdk
 1|Did not find 'nosuch' in the backing chain|commit -b nosuch -f vmdk top.vmdk
 1|Invalid rate limit|commit -r x -f vmdk top.vmdk
-1|No such file|commit -f vmdk orphan.vmdk
-1|form a loop|commit -f vmdk loop1.vmdk
-1|form a loop|rebase -b src.vmdk -F vmdk -f vmdk loop1.vmdk
-1|form a loop|bench -w -f vmdk loop2.vmdk
+1|not support resize|commit -f vmdk longtop.vmdk
+1|must be read only|commit -f vmdk cut.vmdk
 # compare
 1|Expecting two image file names|compare src.raw
 1|Expecting two image file names|compare src.raw small.raw big.raw
 2|No such file|compare -f raw -F raw src.raw nowhere.raw
 2|Unknown driver|compare -f nosuch src.raw src.raw
-2|too small|compare -f raw -F vmdk src.raw cutflat.vmdk
-2|form a loop|compare -f raw -F vmdk src.raw loop1.vmdk
+3|allocation test failed|compare -f vmdk -F vmdk cut.vmdk src.vmdk
+4|Error while reading|compare -f vmdk -F vmdk st.vmdk cutst.vmdk
 # convert
 1|image file name|convert src.raw
 1|No such file|convert -f raw -O raw nowhere.raw new.raw
@@ -161,12 +218,9 @@ tables()
 1|is a file of the source|convert -n -U -f vmdk -O vmdk src.vmdk src.vmdk
 1|is a file of the source|convert -f raw -O raw small.raw src.raw src.raw
 1|is a file of the source|convert -f vmdk -O vmdk top.vmdk src.vmdk
-1|too small|convert -f vmdk -O raw cutflat.vmdk new.raw
 1|error while reading|convert -f vmdk -O raw cut.vmdk new.raw
 1|error while reading|convert -f vmdk -O raw cutst.vmdk new.raw
 1|error while reading|convert -f vmdk -O vmdk -W -m 16 cut.vmdk new.vmdk
-1|No such file|convert -f vmdk -O raw orphan.vmdk new.raw
-1|form a loop|convert -f vmdk -O raw loop1.vmdk new.raw
 1|Invalid number of coroutines|convert -m 17 -f raw src.raw new.raw
 1|Invalid buffer size for sparse|convert -S 1000 -f raw src.raw new.raw
 1|Invalid rate limit|convert -r -1 -f raw src.raw new.raw
@@ -201,7 +255,7 @@ tables()
 1|No such file|dd -f raw if=nowhere.raw of=new.raw
 1|is a file of the source|dd -f raw -O raw if=src.raw of=src.raw
 1|error while reading|dd -f vmdk -O raw bs=1M if=cut.vmdk of=new.raw
-1|too small|dd -f vmdk -O raw if=cutflat.vmdk of=new.raw
+1|is a file of the source|dd -f vmdk -O vmdk if=top.vmdk of=src.vmdk
 # info
 1|--output must be used|info --output nosuch src.raw
 1|not in VMDK format|info -f vmdk text
@@ -211,7 +265,7 @@ tables()
 1|Invalid start offset|map -s x -f raw src.raw
 1|Invalid max length|map -l x -f raw src.raw
 1|compressed|map -f vmdk st.vmdk
-1|form a loop|map -f vmdk loop1.vmdk
+1|Failed to read image metadata|map -f vmdk cut.vmdk
 # measure
 1|Either --size N or one filename|measure
 1|At most one filename|measure src.raw small.raw
@@ -219,12 +273,11 @@ tables()
 1|Invalid image size|measure --size x
 1|Unknown file format|measure -O nosuch --size 1G
 1|does not support size measurement|measure -O vmdk --size 1G
-1|too small|measure -f vmdk cutflat.vmdk
 # rebase
 1|Expecting one image file name|rebase -b src.vmdk
 1|Must specify backing file|rebase src.vmdk
 1|No such file|rebase -b nowhere.vmdk -F vmdk -f vmdk top.vmdk
-1|No such file|rebase -b src.vmdk -F vmdk -f vmdk orphan.vmdk
+1|must be read only|rebase -b src.vmdk -F vmdk -f vmdk cut.vmdk
 1|Invalid format name|rebase -b src.vmdk -F nosuch -f vmdk top.vmdk
 1|backing|rebase -b src.raw -F raw -f raw big.raw
 1|Compression not supported|rebase -c -b src.raw -F raw -f raw big.raw
@@ -254,9 +307,6 @@ full_rows()
 {
     mount -t tmpfs -o size=3m tmpfs full && cd full || exit 77
     "$IMG" create -q -f raw grow.raw 64k
-    "$IMG" create -q -f vmdk base.vmdk 8M
-    "$IMG" create -q -f vmdk -b base.vmdk -F vmdk ../top2.vmdk
-    "$IO" -f vmdk -c 'write -q -P 1 0 6M' ../top2.vmdk
     snapshot > "$logs/before.snap"
     for more in '-O raw' '-O raw -W -m 16' '-O raw -S 0' '-O raw -t none' \
         '-O vmdk' '-O vmdk -o subformat=monolithicFlat' \
@@ -292,7 +342,58 @@ full_rows()
     : > old.img
     snapshot > "$logs/before.snap"
     row 1 'No space left' create -q -f vmdk old.img 4M
+    rm -f fill
+    full_old
     summary
+}
+
+# holds WHAT IMAGE RAW: a sound image with that content.
+holds()
+{
+    must "$1: check" "$IMG" check -q -f vmdk "$2"
+    must "$1: content" "$IMG" compare -q -f vmdk -F raw "$2" "$3"
+}
+
+# Images that there are have lost nothing when the room has come to its end.
+full_old()
+{
+    may_change=yes
+    "$IMG" create -q -f vmdk base.vmdk 8M
+    "$IMG" create -q -f vmdk -b full/base.vmdk -F vmdk ../top2.vmdk
+    must 'an overlay' "$IO" -f vmdk -c 'write -q -P 1 0 6M' ../top2.vmdk
+    "$IMG" convert -f vmdk -O raw ../top2.vmdk ../top2.raw
+    row 1 'No space left' commit -f vmdk ../top2.vmdk
+    holds 'commit' ../top2.vmdk ../top2.raw
+    must 'commit' "$IMG" check -q -f vmdk base.vmdk
+    rm base.vmdk
+
+    "$IMG" create -q -f vmdk -b ../src.vmdk -F vmdk over.vmdk
+    row 1 'No space left' rebase -b '' -f vmdk over.vmdk
+    holds 'rebase' over.vmdk ../src.raw
+    rm over.vmdk
+
+    "$IMG" create -q -f vmdk old.vmdk 4M
+    row 1 'No space left' convert -n -f raw -O vmdk ../src.raw old.vmdk
+    must 'convert -n' "$IMG" check -q -f vmdk old.vmdk
+    row 1 'No space left' bench -w -s 64k -c 60 -f vmdk old.vmdk
+    must 'bench -w' "$IMG" check -q -f vmdk old.vmdk
+    rm old.vmdk
+
+    head -c 1M ../src.raw > part.raw
+    "$IMG" convert -f raw -O vmdk -o subformat=streamOptimized part.raw st.vmdk
+    truncate -s -1024 st.vmdk
+    dd if=/dev/zero of=fill bs=4k > /dev/null 2>&1
+    "$IMG" check -r all -f vmdk st.vmdk > "$logs/full-check.log" 2>&1
+    full_status=$?
+    if [ $full_status = 1 ] &&
+        grep -q 'No space left' "$logs/full-check.log"; then
+        pass
+    else
+        fail "check -r: status $full_status" "$logs/full-check.log"
+    fi
+    rm fill
+    must 'check -r with room' "$IMG" check -q -r all -f vmdk st.vmdk
+    holds 'check -r' st.vmdk part.raw
 }
 
 # A library is loaded where it is needed: one that cannot be loaded is told
@@ -333,6 +434,7 @@ mkdir "$logs" "$work/files"
 cd "$work/files" || exit 1
 fixtures
 arguments
+images
 tables
 libraries
 mkdir full
