@@ -54,26 +54,31 @@ with_libvmdk()
     fusermount -u mnt > /dev/null 2>&1
 }
 
-# Data, holes, data at the end, and no whole number of grains.
+# readers FOLDER SIZE: data at the beginning and at the end; between them holes
+# and some more, if there is room for that.
 readers()
 {
-    size=38799872
-    mkdir "$work/readers"
-    cd "$work/readers" || exit 1
-    "$ORACLE_IMG" create -q -f raw source.raw $size
-    "$ORACLE_IO" -f raw -c 'write -q -P 1 0 100k' -c 'write -q -P 2 1M 300k' \
-        -c 'write -q -P 3 33484800 140k' -c 'write -q -P 4 38799360 512' \
-        source.raw
-    dd if=/dev/urandom of=source.raw bs=64k seek=100 count=20 \
-        conv=notrunc status=none
+    size=$2
+    mkdir "$work/$1"
+    cd "$work/$1" || exit 1
+    "$ORACLE_IMG" create -q -f raw source.raw "$size"
+    if [ "$size" -ge 38799872 ]; then
+        "$ORACLE_IO" -f raw -c 'write -q -P 1 0 100k' \
+            -c 'write -q -P 2 1M 300k' -c 'write -q -P 3 33484800 140k' \
+            source.raw
+        dd if=/dev/urandom of=source.raw bs=64k seek=100 count=20 \
+            conv=notrunc status=none
+    fi
+    dd if=/dev/urandom of=source.raw bs=512 seek=$((size / 512 - 1)) \
+        count=1 conv=notrunc status=none
     for readers_opts in monolithicSparse monolithicSparse,zeroed_grain=on \
         monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat \
         streamOptimized; do
         mkdir d && cd d || exit 1
         must "$readers_opts" "$IMG" convert -f raw -O vmdk \
             -o "subformat=$readers_opts" ../source.raw x.vmdk
-        with_7z "$readers_opts"
-        with_libvmdk "$readers_opts"
+        with_7z "$readers_opts, $1"
+        with_libvmdk "$readers_opts, $1"
         cd .. && rm -rf d
     done
 }
@@ -83,7 +88,7 @@ readers()
 # tables at its end.
 ova()
 {
-    cd "$work/readers" || exit 1
+    cd "$work/odd" || exit 1
     must 'a stream' "$IMG" convert -f raw -O vmdk \
         -o subformat=streamOptimized source.raw disk.vmdk
     echo '<Envelope/>' > x.ovf
@@ -130,6 +135,11 @@ if [ "${INTEROP:-}" = all ]; then
 fi
 python_test $seconds "$here/interop.py" "$@" "$IMG" "$IO" "$ORACLE_IMG" \
     "$ORACLE_IO" "$work"
-readers
+readers sector 512
+readers odd 38799872
 ova
+if [ "${INTEROP:-}" = all ]; then
+    readers 2G-1 2147483136
+    readers 2G+1 2147484160
+fi
 summary
