@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A signal ends each subcommand of qemu-img that writes, in the middle of its
-# work: the status is that of the signal, the line of -p has an end, one line says
-# what was not done, or nothing, a new image is removed, and an old one has lost
-# nothing.  A library makes each write take 20 ms.
+# A signal ends each subcommand of qemu-img that writes, and compare -p, in the
+# middle of its work: the status is that of the signal, the line of -p has an
+# end, one line says what was not done, or nothing, a new image is removed, and an
+# old one has lost nothing.  A library makes each write, or read, take 20 ms.
 
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=/dev/null
@@ -25,6 +25,9 @@ says()
     echo "$*" | grep . > ../words.log
 }
 
+# The call that takes so long.
+call=pwrite
+
 # ended SIGNAL ARGUMENT...: of qemu-img, when it has begun to write.
 ended()
 {
@@ -33,7 +36,7 @@ ended()
     : > ../err.log
     # A shell has commands in the background ignore SIGINT.
     timeout --foreground -k 5 60 env --default-signal=INT \
-        LD_PRELOAD="$late" LAIO_FAULT_MARK=1 LAIO_FAULT=pwrite:1+:late \
+        LD_PRELOAD="$late" LAIO_FAULT_MARK=1 LAIO_FAULT="$call:1+:late" \
         "$IMG" "$@" > ../out.log 2> ../err.log &
     ended_pid=$!
     until [ "$(grep -c '^@fault' ../err.log)" -ge 5 ]; do
@@ -162,7 +165,17 @@ chains()
 # The end is a hole, for which overlays are asked what is below them.
 must 'a source' "$IO" -f raw -c 'write -q -P 0x5a 0 62M' source.raw
 head -c 1000000 source.raw > small.raw
+comparison()
+{
+    cp source.raw copy.raw
+    call=pread
+    gone compare -p -f raw -F raw source.raw copy.raw
+    call=pwrite
+    rm copy.raw
+}
+
 says
+comparison
 new_images
 old_images
 chains
