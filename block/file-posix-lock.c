@@ -125,7 +125,7 @@ int file_lock_new_file(int fd, uint64_t perm, uint64_t shared,
     return ret < 0 ? ret : file_check_bytes(fd, perm, shared, filename, errp);
 }
 
-static bool file_is_same_file(int fd1, int fd2)
+bool file_is_same_file(int fd1, int fd2)
 {
     struct stat st1, st2;
 

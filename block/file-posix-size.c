@@ -304,6 +304,29 @@ static void file_set_attributes(int fd, const BlockdevCreateOptionsFile *o)
 #endif
 }
 
+/*
+ * Nodes that share everything take no locks that tell of them, so ask those of
+ * this process whether they have the file open.
+ */
+static int file_check_force_share(int fd, const char *filename, Error **errp)
+{
+    BlockDriverState *bs;
+
+    GLOBAL_STATE_CODE();
+    for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
+        BDRVFileState *s = bs->opaque;
+
+        if (bs->force_share && bs->drv &&
+            bs->drv->bdrv_co_create == file_co_create &&
+            file_is_same_file(fd, s->fd)) {
+            error_setg(errp, "'%s' is open here: it would be overwritten while "
+                       "it is read", filename);
+            return -EBUSY;
+        }
+    }
+    return 0;
+}
+
 static int file_create_fd(int fd, const BlockdevCreateOptionsFile *o,
                           Error **errp)
 {
@@ -312,6 +335,10 @@ static int file_create_fd(int fd, const BlockdevCreateOptionsFile *o,
     int ret;
 
     /* It may exist, and be in use: ask before the content goes away. */
+    ret = file_check_force_share(fd, o->filename, errp);
+    if (ret < 0) {
+        return ret;
+    }
     ret = file_lock_new_file(fd, perm, BLK_PERM_ALL & ~BLK_PERM_RESIZE,
                              o->filename, errp);
     if (ret < 0) {

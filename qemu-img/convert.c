@@ -308,6 +308,8 @@ int img_convert(int argc, char **argv)
 {
     ConvertArgs a = {
         .c = { .coroutines = 8, .in_order = true, .min_sparse = 4 * KiB },
+        /* Also keeps the files of the target from being those of a source. */
+        .src_flags = BDRV_O_NO_SHARE,
         .target_flags = BDRV_O_NO_FLUSH,
         .max_bytes = -1,
     };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * qemu-img: create, inspect, check and measure disk images.
+ * qemu-img: create, convert, inspect and check disk images.
  *
  * This file has the standard options and the table of subcommands; each
  * subcommand is a file of its own.

@@ -163,27 +163,31 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
            && check_backing_fmt(opts, errp);
 }
 
-static int take_parent_cid(VmdkCreate *c, const char *filename, Error **errp)
+/*
+ * The parent stays open, whoever else has it, until the new files are made:
+ * none of them may be a file of the parent.
+ */
+static int open_parent(VmdkCreate *c, const char *filename, Error **errp)
 {
     g_autofree char *path = bdrv_get_full_backing_filename_from_filename(
         filename, c->backing, errp);
-    BlockDriverState *parent = NULL;
-    int ret = 0;
+    QOpts *options;
 
-    if (path) {
-        parent = bdrv_open(path, NULL, NULL, BDRV_O_NO_BACKING, errp);
-    }
-    if (!parent) {
+    if (!path) {
         return -EINVAL;
     }
-    if (parent->drv == &bdrv_vmdk) {
-        c->parent_cid = ((BDRVVmdkState *)parent->opaque)->desc.cid;
-    } else {
-        error_setg(errp, "backing_file must be a vmdk image");
-        ret = -EINVAL;
+    options = qopts_new();
+    qopts_set_str(options, "force-share", "on");
+    c->parent = bdrv_open(path, NULL, options, BDRV_O_NO_BACKING, errp);
+    if (!c->parent) {
+        return -EINVAL;
     }
-    bdrv_unref(parent);
-    return ret;
+    if (c->parent->drv != &bdrv_vmdk) {
+        error_setg(errp, "backing_file must be a vmdk image");
+        return -EINVAL;
+    }
+    c->parent_cid = ((BDRVVmdkState *)c->parent->opaque)->desc.cid;
+    return 0;
 }
 
 /* Cut "dir/name.ext" into "dir/", "name" and ".ext". */
@@ -332,10 +336,12 @@ int vmdk_create_image(VmdkCreate *c, const char *filename, Error **errp)
 {
     int ret;
 
+    c->parent = NULL;
     c->parent_cid = VMDK_NO_PARENT;
     if (c->backing) {
-        ret = take_parent_cid(c, filename, errp);
+        ret = open_parent(c, filename, errp);
         if (ret < 0) {
+            bdrv_unref(c->parent);
             return ret;
         }
     }
@@ -354,6 +360,7 @@ int vmdk_create_image(VmdkCreate *c, const char *filename, Error **errp)
     }
     g_free(c->dir);
     g_free(c->stem);
+    bdrv_unref(c->parent);
     return ret;
 }
 

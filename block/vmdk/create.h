@@ -22,6 +22,7 @@ typedef struct VmdkCreate {
     const char *hwversion;
     const char *toolsversion;
     const char *backing;        /* NULL: none */
+    BlockDriverState *parent;   /* while the files are made; or NULL */
     uint32_t parent_cid;
     uint64_t sectors;
     bool flat;

@@ -74,6 +74,11 @@ fixtures()
     mkdir folder
     echo 'hello, this is not an image' > text
     head -c 4194304 /dev/urandom > src.raw
+    # Files that have the names of extents of an image.
+    for name in flat f001 s001; do
+        cp src.raw x-$name.vmdk
+    done
+    "$IMG" create -q -f vmdk base-s001.vmdk 4M
     "$IMG" create -q -f raw small.raw 1M
     "$IMG" create -q -f raw big.raw 8M
     "$IMG" convert -f raw -O vmdk src.raw src.vmdk
@@ -218,6 +223,11 @@ tables()
 1|is a file of the source|convert -n -U -f vmdk -O vmdk src.vmdk src.vmdk
 1|is a file of the source|convert -f raw -O raw small.raw src.raw src.raw
 1|is a file of the source|convert -f vmdk -O vmdk top.vmdk src.vmdk
+1|write" lock|convert -f raw -O vmdk -o subformat=monolithicFlat x-flat.vmdk x.vmdk
+1|write" lock|convert -f raw -O vmdk -o subformat=twoGbMaxExtentFlat x-f001.vmdk x.vmdk
+1|write" lock|convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse x-s001.vmdk x.vmdk
+1|is open here|convert -U -f raw -O vmdk -o subformat=monolithicFlat x-flat.vmdk x.vmdk
+1|is open here|convert -U -f raw -O vmdk -o subformat=twoGbMaxExtentSparse x-s001.vmdk x.vmdk
 1|error while reading|convert -f vmdk -O raw cut.vmdk new.raw
 1|error while reading|convert -f vmdk -O raw cutst.vmdk new.raw
 1|error while reading|convert -f vmdk -O vmdk -W -m 16 cut.vmdk new.vmdk
@@ -244,6 +254,7 @@ tables()
 1|No such file|create -q -f vmdk -b nowhere.vmdk -F vmdk new.vmdk
 1|backing|create -q -f raw -b src.raw -F raw new.raw
 1|form a loop|create -q -f vmdk -b loop1.vmdk -F vmdk new.vmdk
+1|is open here|create -q -f vmdk -o subformat=twoGbMaxExtentSparse -b base-s001.vmdk -F vmdk base.vmdk
 1|same filename|create -q -f vmdk -b new.vmdk -F vmdk new.vmdk 1M
 # dd
 1|Must specify both|dd if=src.raw
