@@ -202,6 +202,7 @@ static uint64_t run_seed(Run *run, const Seed *seed)
     }
     run->base_kib = reset_peak() ? peak_kib() : 0;
     run->peak_kib = 0;
+    run->peak_number = run->first;
     for (i = 0; i < run->count; i++) {
         if (run->seconds && g_get_monotonic_time() >= end) {
             break;
