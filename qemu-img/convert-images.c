@@ -186,15 +186,45 @@ static int check_create(const ConvertArgs *a, BlockDriver *drv)
     return is_source(a, a->target) ? -EINVAL : 0;
 }
 
-/* Create, or leave nothing where there was nothing. */
+/* The backing file that @opts name; NULL with @errp set. */
+static BlockDriverState *open_backing(const ConvertArgs *a, const QOpts *opts,
+                                      Error **errp)
+{
+    g_autofree char *path = bdrv_get_full_backing_filename_from_filename(
+        a->target, qopts_get_str(opts, "backing_file"), errp);
+    QOpts *options;
+
+    if (!path) {
+        return NULL;
+    }
+    options = qopts_new();
+    qopts_set_str(options, "driver", qopts_get_str(opts, "backing_fmt"));
+    qopts_set_str(options, "force-share", a->force_share ? "on" : "off");
+    return bdrv_open(path, NULL, options, 0, errp);
+}
+
+/*
+ * Create, or leave nothing where there was nothing.  The backing files are open
+ * meanwhile, so that none of them becomes a file of the new image.
+ */
 static int create_or_remove(const ConvertArgs *a, BlockDriver *drv,
                             QOpts *opts, Error **errp)
 {
     g_autoptr(GPtrArray) files = g_ptr_array_new();
     struct stat st;
     bool was_there = lstat(a->target, &st) == 0;
-    int ret = img_create_image(drv, a->target, opts, errp);
+    BlockDriverState *backing = NULL;
+    int ret;
 
+    if (a->c.target_has_backing) {
+        backing = open_backing(a, opts, errp);
+        if (!backing) {
+            qopts_unref(opts);
+            return -EINVAL;
+        }
+    }
+    ret = img_create_image(drv, a->target, opts, errp);
+    bdrv_unref(backing);
     if (ret < 0 && !was_there) {
         g_ptr_array_add(files, (void *)a->target);
         remove_files(files);

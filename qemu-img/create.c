@@ -78,9 +78,12 @@ static void print_formatting(const CreateArgs *a, const QemuOptsList *table,
 
 /* --- backing files --- */
 
-/* Open the backing file: is it there, is its format told, how large is it? */
-static bool look_at_backing(const char *path, const char *fmt,
-                            int64_t *length, Error **errp)
+/*
+ * Open the backing file: is it there, is its format told, how large is it?
+ * It is NULL if not.
+ */
+static BlockDriverState *look_at_backing(const char *path, const char *fmt,
+                                         int64_t *length, Error **errp)
 {
     QOpts *options = qopts_new();
     BlockDriverState *bs;
@@ -91,7 +94,7 @@ static bool look_at_backing(const char *path, const char *fmt,
     bs = bdrv_open(path, NULL, options, 0, errp);
     if (!bs) {
         error_append_hint(errp, "Could not open backing image.\n");
-        return false;
+        return NULL;
     }
     *length = bdrv_getlength(bs);
     if (*length < 0) {
@@ -102,11 +105,19 @@ static bool look_at_backing(const char *path, const char *fmt,
                           bdrv_get_format_name(bs));
         *length = -EINVAL;
     }
-    bdrv_unref(bs);
-    return *length >= 0;
+    if (*length < 0) {
+        bdrv_unref(bs);
+        bs = NULL;
+    }
+    return bs;
 }
 
-static bool check_backing(const CreateArgs *a, QOpts *opts, Error **errp)
+/*
+ * *@bs: the backing file, if it was looked at.  While it is open, its lock and
+ * those of the files below it keep them from becoming the new image.
+ */
+static bool check_backing(const CreateArgs *a, QOpts *opts,
+                          BlockDriverState **bs, Error **errp)
 {
     ERRP_GUARD();
     const char *backing = qopts_get_str(opts, "backing_file");
@@ -130,8 +141,9 @@ static bool check_backing(const CreateArgs *a, QOpts *opts, Error **errp)
     if (a->unsafe) {
         return true;
     }
-    if (!look_at_backing(path, qopts_get_str(opts, "backing_fmt"), &length,
-                         errp)) {
+    *bs = look_at_backing(path, qopts_get_str(opts, "backing_fmt"), &length,
+                          errp);
+    if (!*bs) {
         return false;
     }
     if (!qopts_has(opts, "size")) {
@@ -160,6 +172,8 @@ static bool do_create(const CreateArgs *a, Error **errp)
     g_autofree QemuOptsList *table = NULL;
     g_autoptr(QOpts) opts = NULL;
     BlockDriver *drv = bdrv_find_format(a->fmt);
+    BlockDriverState *backing = NULL;
+    int ret;
 
     if (!drv) {
         error_setg(errp, "Unknown file format '%s'", a->fmt);
@@ -174,18 +188,20 @@ static bool do_create(const CreateArgs *a, Error **errp)
         || !img_set_backing_option(table, opts, a->fmt, a->base_filename,
                                    a->base_fmt, errp)
         || !img_check_create_options(table, opts, errp)
-        || !check_backing(a, opts, errp)) {
+        || !check_backing(a, opts, &backing, errp)) {
         return false;
     }
     if (!qopts_has(opts, "size")) {
         error_setg(errp, "Image creation needs a size parameter");
+        bdrv_unref(backing);
         return false;
     }
     if (!a->quiet) {
         print_formatting(a, table, opts);
     }
-    return img_create_image(drv, a->filename, g_steal_pointer(&opts),
-                            errp) >= 0;
+    ret = img_create_image(drv, a->filename, g_steal_pointer(&opts), errp);
+    bdrv_unref(backing);
+    return ret >= 0;
 }
 
 /* --- command line --- */

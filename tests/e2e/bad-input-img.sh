@@ -223,6 +223,8 @@ tables()
 1|is a file of the source|convert -n -U -f vmdk -O vmdk src.vmdk src.vmdk
 1|is a file of the source|convert -f raw -O raw small.raw src.raw src.raw
 1|is a file of the source|convert -f vmdk -O vmdk top.vmdk src.vmdk
+1|write" lock|convert -f raw -O vmdk -B top.vmdk -F vmdk big.raw src.vmdk
+1|is open here|convert -U -f raw -O vmdk -B top.vmdk -F vmdk big.raw src.vmdk
 1|write" lock|convert -f raw -O vmdk -o subformat=monolithicFlat x-flat.vmdk x.vmdk
 1|write" lock|convert -f raw -O vmdk -o subformat=twoGbMaxExtentFlat x-f001.vmdk x.vmdk
 1|write" lock|convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse x-s001.vmdk x.vmdk
@@ -255,6 +257,7 @@ tables()
 1|backing|create -q -f raw -b src.raw -F raw new.raw
 1|form a loop|create -q -f vmdk -b loop1.vmdk -F vmdk new.vmdk
 1|is open here|create -q -f vmdk -o subformat=twoGbMaxExtentSparse -b base-s001.vmdk -F vmdk base.vmdk
+1|write" lock|create -q -f vmdk -b top.vmdk -F vmdk src.vmdk
 1|same filename|create -q -f vmdk -b new.vmdk -F vmdk new.vmdk 1M
 # dd
 1|Must specify both|dd if=src.raw
