@@ -172,6 +172,7 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
 void file_forget_areas(BDRVFileState *s);
 
 /* file-posix-lock.c */
+/* Whether both are descriptors of one file; false if that cannot be told. */
 bool file_is_same_file(int fd1, int fd2);
 /* Whether there are locks for the file that @fd is. */
 bool file_locks_supported(int fd);
