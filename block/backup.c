@@ -29,7 +29,6 @@ typedef struct BackupBlockJob {
     int64_t len;
     int max_workers;
     int64_t max_chunk;
-    bool abandoned;             /* atomic; job_is_cancelled() follows */
 
     /* The coroutine's. */
     BlockCopyCallState *bg_bcs_call;    /* NULL: none runs */
@@ -134,12 +133,15 @@ static int coroutine_fn backup_handle_error(BackupBlockJob *s, int error,
     }
 }
 
-/* Whether the job is cancelled, or about to be: then errors are no news. */
+/*
+ * Whether the job is cancelled, or about to be: job_is_cancelled() follows what
+ * backup_cancel() does.  Then errors are no news.
+ */
 static bool coroutine_fn backup_is_ending(BackupBlockJob *s)
 {
     Job *job = &s->common.job;
 
-    while (qatomic_read(&s->abandoned) && !job_is_cancelled(job)) {
+    while (block_copy_is_abandoned(s->bcs) && !job_is_cancelled(job)) {
         job_yield(job);
     }
     return job_is_cancelled(job);
@@ -216,6 +218,13 @@ static int coroutine_fn backup_run(Job *job, Error **errp)
         /* A target that passes for complete is on the disk. */
         ret = bdrv_co_flush(s->target_bs);
     }
+    if (block_copy_is_abandoned(s->bcs)) {
+        /*
+         * A copy that nobody waits for may take its time; the drain that takes
+         * the filter out should not, since it stops the users of the source.
+         */
+        block_copy_wait_abandoned(s->bcs);
+    }
     if (ret == 0) {
         ret = bdrv_cbw_snapshot_error(s->cbw);
     }
@@ -237,7 +246,6 @@ static bool backup_cancel(Job *job, bool force)
     BackupBlockJob *s = container_of(job, BackupBlockJob, common.job);
 
     if (s->target_bs) {
-        qatomic_set(&s->abandoned, true);
         bdrv_cbw_abandon(s->cbw);
         bdrv_cancel_in_flight(s->target_bs);
     }

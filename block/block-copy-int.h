@@ -7,13 +7,47 @@
 #define BLOCK_COPY_INT_H
 
 #include "block/block-copy.h"
+#include "block/buffer-pool.h"
 #include "block/copy-window.h"
+#include "qemu/ratelimit.h"
 
 /*
  * One request, where the caller sets no limit: what has been read is still in
  * the processor's cache when it is written.
  */
 #define BLOCK_COPY_CHUNK (256 * KiB)
+
+typedef struct BlockCopyTask BlockCopyTask;
+typedef struct BlockCopyWait BlockCopyWait;
+
+struct BlockCopyState {
+    BdrvChild *source;
+    BdrvChild *target;
+    int64_t cluster_size;
+    int64_t len;                /* of the source */
+    int64_t max_transfer;       /* what one request may have */
+    BdrvRequestFlags write_flags;
+    bool discard_source;
+
+    bool skip_unallocated;      /* atomic */
+    bool use_copy_range;        /* atomic; until it was refused */
+    bool abandoned;             /* atomic */
+
+    QemuMutex lock;             /* protects what follows */
+    int64_t in_flight_bytes;
+    CoQueue memory_queue;       /* until in_flight_bytes is lower */
+    int64_t task_bytes;         /* of all tasks */
+    bool keeps_source;          /* no discard of it begins any more */
+    unsigned discards;          /* of the source, that run */
+    CoQueue discard_queue;      /* until there are none */
+    QLIST_HEAD(, BlockCopyTask) tasks;
+    QLIST_HEAD(, BlockCopyWait) waits;
+    ProgressMeter *progress;
+    BufferPool buffers;
+
+    BdrvDirtyBitmap *copy_bitmap;
+    RateLimit rate_limit;
+};
 
 struct BlockCopyCallState {
     BlockCopyState *s;

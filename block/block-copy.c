@@ -9,17 +9,15 @@
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
-#include "block/buffer-pool.h"
 #include "block-copy-int.h"
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
-#include "qemu/ratelimit.h"
 
 #define BLOCK_COPY_CLUSTER_SIZE_DEFAULT (64 * KiB)
 #define BLOCK_COPY_MAX_CHUNK (16 * MiB)
 #define BLOCK_COPY_SLICE_NS (100 * SCALE_MS)
 
-typedef struct BlockCopyTask {
+struct BlockCopyTask {
     BlockCopyState *s;
     BlockCopyCallState *call;
     int64_t offset;
@@ -27,34 +25,6 @@ typedef struct BlockCopyTask {
     bool zeroes;
     CoQueue wait_queue;         /* who wants this range done */
     QLIST_ENTRY(BlockCopyTask) list;
-} BlockCopyTask;
-
-struct BlockCopyState {
-    BdrvChild *source;
-    BdrvChild *target;
-    int64_t cluster_size;
-    int64_t len;                /* of the source */
-    int64_t max_transfer;       /* what one request may have */
-    BdrvRequestFlags write_flags;
-    bool discard_source;
-
-    bool skip_unallocated;      /* atomic */
-    bool use_copy_range;        /* atomic; until it was refused */
-    bool abandoned;             /* atomic */
-
-    QemuMutex lock;             /* protects what follows */
-    int64_t in_flight_bytes;
-    CoQueue memory_queue;       /* until in_flight_bytes is lower */
-    int64_t task_bytes;         /* of all tasks */
-    bool keeps_source;          /* no discard of it begins any more */
-    unsigned discards;          /* of the source, that run */
-    CoQueue discard_queue;      /* until there are none */
-    QLIST_HEAD(, BlockCopyTask) tasks;
-    ProgressMeter *progress;
-    BufferPool buffers;
-
-    BdrvDirtyBitmap *copy_bitmap;
-    RateLimit rate_limit;
 };
 
 /* --- life --- */
@@ -136,6 +106,7 @@ BlockCopyState *block_copy_state_new(BdrvChild *source, BdrvChild *target,
     qemu_co_queue_init(&s->memory_queue);
     qemu_co_queue_init(&s->discard_queue);
     QLIST_INIT(&s->tasks);
+    QLIST_INIT(&s->waits);
     s->buffers.size = MAX(MIN(s->max_transfer, BLOCK_COPY_CHUNK),
                           s->cluster_size);
     ratelimit_init(&s->rate_limit);
@@ -148,7 +119,7 @@ void block_copy_state_free(BlockCopyState *s)
         return;
     }
     GLOBAL_STATE_CODE();
-    assert(QLIST_EMPTY(&s->tasks));
+    assert(QLIST_EMPTY(&s->tasks) && QLIST_EMPTY(&s->waits));
     ratelimit_destroy(&s->rate_limit);
     bdrv_release_dirty_bitmap(s->copy_bitmap);
     buffer_pool_destroy(&s->buffers);
@@ -656,9 +627,17 @@ void coroutine_fn block_copy_call_run(void *opaque)
     }
 }
 
-void block_copy_abandon(BlockCopyState *s)
+bool block_copy_is_abandoned(BlockCopyState *s)
 {
-    qatomic_set(&s->abandoned, true);
+    return qatomic_read(&s->abandoned);
+}
+
+void coroutine_fn block_copy_wait_abandoned(BlockCopyState *s)
+{
+    assert(block_copy_is_abandoned(s));
+    while (block_copy_wait_one(s, 0, QEMU_ALIGN_UP(s->len, s->cluster_size))) {
+        /* Another task may still run; none begins. */
+    }
 }
 
 /* --- what need not be copied --- */

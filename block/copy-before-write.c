@@ -118,13 +118,10 @@ static int coroutine_fn cbw_do_copy_before_write(BlockDriverState *bs,
     start = QEMU_ALIGN_DOWN(offset, cluster_size);
     end = QEMU_ALIGN_UP(offset + bytes, cluster_size);
 
-    /* A copy that takes too long goes on; its end is in block_copy_cb(). */
+    /* The copy may take longer than this; block_copy_cb() is its end. */
     bdrv_inc_in_flight(bs);
     ret = block_copy(s->bcs, start, end - start, true, s->cbw_timeout_ns,
                      block_copy_cb, bs);
-    if (ret != -ETIMEDOUT) {
-        bdrv_dec_in_flight(bs);
-    }
     if (ret == 0) {
         cbw_copy_done(s, start, end);
     } else if (s->on_cbw_error == ON_CBW_ERROR_BREAK_SNAPSHOT) {

@@ -69,9 +69,11 @@ void block_copy_reset(BlockCopyState *s, int64_t offset, int64_t bytes);
 
 /*
  * Copy a range, which is aligned to clusters, and return when it is done;
- * -errno after the first error.  With @timeout_ns > 0, -ETIMEDOUT when it takes
- * longer: what is under way goes on, and @cb(@cb_opaque) is called when it has
- * ended (it is not called when the call ended in time).
+ * -errno after the first error.  Return earlier with -ETIMEDOUT when it takes
+ * longer than @timeout_ns (0: no limit), and with -ECANCELED at once when the
+ * copy is abandoned.  What is under way then goes on.  @cb(@cb_opaque) is
+ * called when nothing of the call runs any more, before the return or after
+ * it; @s must live until then.
  */
 int coroutine_fn block_copy(BlockCopyState *s, int64_t offset, int64_t bytes,
                             bool ignore_ratelimit, uint64_t timeout_ns,
@@ -99,9 +101,13 @@ void block_copy_call_cancel(BlockCopyCallState *call);
 /*
  * Nobody needs the copy any more: all calls end with -ECANCELED, those to come
  * at once, those that run as soon as they are about to write to the target.
- * Any thread; before bdrv_cancel_in_flight() of the target.
+ * block_copy() does not wait for that.  Any thread; before
+ * bdrv_cancel_in_flight() of the target.
  */
 void block_copy_abandon(BlockCopyState *s);
+bool block_copy_is_abandoned(BlockCopyState *s);
+/* Then: wait until no request to the source or the target runs. */
+void coroutine_fn block_copy_wait_abandoned(BlockCopyState *s);
 /*
  * Writes to the source are not copied before any more: what they write must not
  * be discarded by a copy of what was there.  From now on no discard begins.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A backup that discards what it has copied, and is cancelled: what is written
- * to the source afterwards stays, however late the copy of it, or the discard
- * of what was there, comes to its end.
+ * A backup that is given up, by a cancel or by break-snapshot: writes to the
+ * source do not wait for a copy any more, and what they write stays, however
+ * late the copy of it, or the discard of what was there, comes to its end.
  */
 #include "qemu/osdep.h"
 #include "block/backup.h"
@@ -18,6 +18,7 @@ static struct {
     enum { HOLD_NONE, HOLD_WRITE, HOLD_DISCARD } wanted;
     bool held;
     off64_t offset;
+    off64_t fails;              /* where a write fails, once; 0: nowhere */
 } hold = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .changed = PTHREAD_COND_INITIALIZER,
@@ -38,6 +39,20 @@ static void hold_here(int kind, off64_t offset)
     pthread_mutex_unlock(&hold.lock);
 }
 
+/* Whether a write at @offset is the one that is to fail. */
+static bool fails_here(off64_t offset)
+{
+    bool fails;
+
+    pthread_mutex_lock(&hold.lock);
+    fails = hold.fails && hold.fails == offset;
+    if (fails) {
+        hold.fails = 0;
+    }
+    pthread_mutex_unlock(&hold.lock);
+    return fails;
+}
+
 /* In front of the C library's. */
 ssize_t pwrite64(int fd, const void *buf, size_t bytes, off64_t offset)
 {
@@ -46,6 +61,10 @@ ssize_t pwrite64(int fd, const void *buf, size_t bytes, off64_t offset)
         dlsym(RTLD_NEXT, "pwrite64");
 
     hold_here(HOLD_WRITE, offset);
+    if (fails_here(offset)) {
+        errno = EIO;
+        return -1;
+    }
     return next(fd, buf, bytes, offset);
 }
 
@@ -81,6 +100,7 @@ static void let_go(void)
 
 typedef struct {
     uint8_t *data;
+    int64_t offset;
     bool done;
 } NewData;
 
@@ -88,9 +108,16 @@ static void coroutine_fn write_entry(void *opaque)
 {
     NewData *new = opaque;
 
-    g_assert_cmpint(blk_co_pwrite(blk, hold.offset, STEP, new->data, 0),
+    g_assert_cmpint(blk_co_pwrite(blk, new->offset, STEP, new->data, 0),
                     ==, 0);
     new->done = true;
+}
+
+static void start_write(NewData *new, int64_t offset)
+{
+    new->offset = offset;
+    new->done = false;
+    qemu_coroutine_enter(qemu_coroutine_create(write_entry, new));
 }
 
 /* Let all go on that can, for a time. */
@@ -103,11 +130,12 @@ static void run_for_a_while(bool *until)
     }
 }
 
-static BlockJob *start_backup(void)
+static BlockJob *start_backup(MirrorSyncMode sync, OnCbwError on_cbw_error)
 {
     BackupJobOptions o = {
-        .job_id = "backup", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+        .job_id = "backup", .sync = sync, .cb = job_over,
         .discard_source = true, .max_workers = 1, .max_chunk = STEP,
+        .on_cbw_error = on_cbw_error,
     };
     BlockJob *job = backup_job_create(source, target, &o, &error_abort);
 
@@ -115,46 +143,162 @@ static BlockJob *start_backup(void)
     return job;
 }
 
-static void check_new_data(int kind)
+static void cancel(BlockJob *job)
 {
-    QEMU_AUTO_VFREE uint8_t *data = qemu_blockalign(source, STEP);
-    QEMU_AUTO_VFREE uint8_t *found = qemu_blockalign(source, STEP);
-    NewData new = { .data = data };
-    BlockJob *job;
-
-    memset(data, 0xee, STEP);
-    hold.wanted = kind;
-    job = start_backup();
-    while (result == 1 && !is_held()) {
-        aio_poll(qemu_get_aio_context(), false);
-    }
-    if (!is_held()) {
-        let_go();
-        g_test_skip("no worker thread does it: the files are in memory");
-        return;
-    }
     WITH_JOB_LOCK_GUARD() {
         job_cancel_locked(&job->job, true);
     }
-    qemu_coroutine_enter(qemu_coroutine_create(write_entry, &new));
-    run_for_a_while(&new.done);
+}
+
+/* Until a call is held.  False: none comes, and the test is skipped. */
+static bool wait_until_held(void)
+{
+    int64_t end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (result == 1 && !is_held() && g_get_monotonic_time() < end) {
+        aio_poll(qemu_get_aio_context(), false);
+    }
+    if (is_held()) {
+        return true;
+    }
+    g_test_skip("no worker thread does it: the files are in memory");
+    return false;
+}
+
+/* Let what is held go on, to the end of the job; then the source has @new. */
+static void check_end(NewData *new, int ret)
+{
+    QEMU_AUTO_VFREE uint8_t *found = qemu_blockalign(source, STEP);
+
     let_go();
-    while (!new.done || result == 1) {
+    while (!new->done || result == 1) {
         aio_poll(qemu_get_aio_context(), true);
     }
-    g_assert_cmpint(result, ==, -ECANCELED);
-    g_assert_cmpint(blk_pread(blk, hold.offset, STEP, found, 0), ==, 0);
-    g_assert_cmpint(memcmp(found, data, STEP), ==, 0);
+    g_assert_cmpint(result, ==, ret);
+    g_assert_cmpint(blk_pread(blk, new->offset, STEP, found, 0), ==, 0);
+    g_assert_cmpint(memcmp(found, new->data, STEP), ==, 0);
+}
+
+static uint8_t *new_data(void)
+{
+    uint8_t *data = qemu_blockalign(source, STEP);
+
+    memset(data, 0xee, STEP);
+    return data;
+}
+
+static void check_cancelled(int kind)
+{
+    QEMU_AUTO_VFREE uint8_t *data = new_data();
+    NewData new = { .data = data };
+    BlockJob *job;
+
+    hold.wanted = kind;
+    job = start_backup(MIRROR_SYNC_MODE_FULL, ON_CBW_ERROR_BREAK_GUEST_WRITE);
+    if (!wait_until_held()) {
+        cancel(job);
+        new.done = true;
+        let_go();
+        wait_all(NULL);
+        return;
+    }
+    cancel(job);
+    start_write(&new, hold.offset);
+    run_for_a_while(&new.done);
+    check_end(&new, -ECANCELED);
 }
 
 static void test_while_it_copies(void)
 {
-    check_new_data(HOLD_WRITE);
+    check_cancelled(HOLD_WRITE);
 }
 
 static void test_while_it_discards(void)
 {
-    check_new_data(HOLD_DISCARD);
+    check_cancelled(HOLD_DISCARD);
+}
+
+/*
+ * A write waits for a copy, its own or the job's, when the job is cancelled.
+ * It ends while the target still keeps the copy; the job ends later.
+ */
+static void check_waiting(MirrorSyncMode sync)
+{
+    QEMU_AUTO_VFREE uint8_t *data = new_data();
+    NewData new = { .data = data };
+    BlockJob *job;
+
+    hold.wanted = HOLD_WRITE;
+    job = start_backup(sync, ON_CBW_ERROR_BREAK_GUEST_WRITE);
+    if (sync == MIRROR_SYNC_MODE_NONE) {
+        start_write(&new, STEP);
+    }
+    if (!wait_until_held()) {
+        cancel(job);
+        let_go();
+        wait_all(NULL);
+        return;
+    }
+    if (sync != MIRROR_SYNC_MODE_NONE) {
+        start_write(&new, hold.offset);
+    }
+    run_for_a_while(&new.done);
+    g_assert_false(new.done);
+    cancel(job);
+    while (!new.done) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_true(is_held());
+    g_assert_cmpint(result, ==, 1);
+    check_end(&new, -ECANCELED);
+}
+
+static void test_waiting_for_job(void)
+{
+    check_waiting(MIRROR_SYNC_MODE_FULL);
+}
+
+static void test_waiting_for_own(void)
+{
+    check_waiting(MIRROR_SYNC_MODE_NONE);
+}
+
+/*
+ * The copy before a write elsewhere fails, and with it the snapshot.  The job
+ * goes on, but discards nothing from then on; a write waits for the discard
+ * that runs.
+ */
+static void check_broken(int kind)
+{
+    QEMU_AUTO_VFREE uint8_t *data = new_data();
+    NewData new = { .data = data };
+    BlockJob *job;
+
+    hold.wanted = kind;
+    job = start_backup(MIRROR_SYNC_MODE_FULL, ON_CBW_ERROR_BREAK_SNAPSHOT);
+    if (!wait_until_held()) {
+        cancel(job);
+        let_go();
+        wait_all(NULL);
+        return;
+    }
+    hold.fails = SIZE / 2 / STEP * STEP;
+    start_write(&new, hold.fails);
+    run_for_a_while(&new.done);
+    g_assert_cmpint(hold.fails, ==, 0);
+    start_write(&new, hold.offset);
+    run_for_a_while(&new.done);
+    check_end(&new, -EIO);
+}
+
+static void test_broken_while_it_copies(void)
+{
+    check_broken(HOLD_WRITE);
+}
+
+static void test_broken_while_it_discards(void)
+{
+    check_broken(HOLD_DISCARD);
 }
 
 /* To the end: the target has all, the source what was written meanwhile. */
@@ -164,7 +308,7 @@ static void test_whole(void)
     Load load = { .shadow = shadow };
     int64_t i;
 
-    start_backup();
+    start_backup(MIRROR_SYNC_MODE_FULL, ON_CBW_ERROR_BREAK_GUEST_WRITE);
     load_start(&load, 16, 40);
     wait_all(&load);
     g_assert_cmpint(result, ==, 0);
@@ -187,6 +331,10 @@ static void add_tests(void)
     ADD("whole", test_whole);
     ADD("while-it-copies", test_while_it_copies);
     ADD("while-it-discards", test_while_it_discards);
+    ADD("waiting-for-job", test_waiting_for_job);
+    ADD("waiting-for-own", test_waiting_for_own);
+    ADD("broken-while-it-copies", test_broken_while_it_copies);
+    ADD("broken-while-it-discards", test_broken_while_it_discards);
 }
 
 int main(int argc, char **argv)
