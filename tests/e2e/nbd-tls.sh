@@ -369,6 +369,15 @@ if command -v openssl > /dev/null; then
         --object "secret,id=pass,keyid=master,iv=$iv,format=base64,file=secret.b64" \
         --object "tls-creds-x509,id=t,endpoint=server,dir=$work/sealed,passwordid=pass" \
         disk.raw
+    # A planted bug is in a daemon.
+    echo '{"execute":"qmp_capabilities"}{"execute":"quit"}' > quit.json
+    must 'a key with a password, in a daemon' "$QSD" "$@" \
+        --object "secret,id=pass,keyid=master,iv=$iv,format=base64,file=secret.b64" \
+        --object "tls-creds-x509,id=t,endpoint=server,dir=$work/sealed,passwordid=pass" \
+        --chardev stdio,id=c --monitor c < quit.json
+    refused 'no such password, in a daemon' $LIMIT "$QSD" --object \
+        "tls-creds-x509,id=t,endpoint=server,dir=$work/server,passwordid=none" \
+        --chardev stdio,id=c --monitor c < quit.json
     refused 'a wrong password' "$IMG" info --object secret,id=pass,data=wrong \
         --object "tls-creds-x509,id=t,endpoint=server,dir=$work/sealed,passwordid=pass" \
         disk.raw

@@ -400,6 +400,42 @@ static void test_busy(void)
 
 /* --- one node from several contexts at once --- */
 
+typedef struct {
+    BlockDriverState *bs;
+    unsigned running;           /* atomic */
+} Visitors;
+
+/* A driver that wants its requests at home has them there. */
+static void coroutine_fn visitor_entry(void *opaque)
+{
+    Visitors *v = opaque;
+    AioContext *ctx = qemu_get_current_aio_context(), *old;
+    int i;
+
+    for (i = 0; i < 100; i++) {
+        old = bdrv_co_enter(v->bs);
+        g_assert(qemu_get_current_aio_context() == home_of(v->bs));
+        bdrv_co_leave(v->bs, old);
+        g_assert(qemu_get_current_aio_context() == ctx);
+    }
+    qatomic_dec(&v->running);
+    aio_wait_kick();
+}
+
+static void test_visitors(void)
+{
+    Visitors v = { .bs = new_home("a"), .running = 3 };
+    int i;
+
+    bdrv_try_change_aio_context(v.bs, home(0), NULL, &error_abort);
+    for (i = 0; i < 3; i++) {
+        aio_co_schedule(home(i), qemu_coroutine_create(visitor_entry, &v));
+    }
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&v.running));
+    bdrv_try_change_aio_context(v.bs, home(2), NULL, &error_abort);
+    bdrv_unref(v.bs);
+}
+
 #define WORKERS 12
 #define ROUNDS 300
 
@@ -550,6 +586,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-iothread/attach", test_attach);
     g_test_add_func("/block-iothread/sync", test_sync);
     g_test_add_func("/block-iothread/busy", test_busy);
+    g_test_add_func("/block-iothread/visitors", test_visitors);
     g_test_add_func("/block-iothread/multi-queue", test_multi_queue);
     g_test_add_func("/block-iothread/graph-lock", test_graph_lock);
     ret = g_test_run();

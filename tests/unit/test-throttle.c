@@ -384,6 +384,7 @@ static BlockBackend *open_throttle(const char *group, Error **errp)
     qopts_set_str(opts, "driver", "throttle");
     qopts_set_str(opts, "node-name", "t");
     qopts_set_str(opts, "throttle-group", group);
+    qopts_set_str(opts, "discard", "unmap");
     qopts_set_str(opts, "file.driver", "null-co");
     bs = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, errp);
     if (!bs) {
@@ -402,6 +403,38 @@ static void write_done(void *opaque, int ret)
 {
     g_assert_cmpint(ret, ==, 0);
     qatomic_inc(&written);
+}
+
+/* Each kind of write counts, and waits for those before it. */
+static void test_kinds(void)
+{
+    ThrottleConfig cfg = config(THROTTLE_OPS_WRITE, 1);
+    uint8_t buf[512] = { 0 };
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, sizeof(buf));
+    int kind;
+
+    for (kind = 0; kind < 3; kind++) {
+        ThrottleGroup *tg = throttle_group_new("g", &cfg);
+        BlockBackend *blk = open_throttle("g", &error_abort);
+        int i;
+
+        written = 0;
+        for (i = 0; i < 2; i++) {
+            if (kind == 0) {
+                blk_aio_pwritev(blk, i * 512, &qiov, 0, write_done, NULL);
+            } else if (kind == 1) {
+                blk_aio_pwrite_zeroes(blk, i * 512, 512, 0, write_done, NULL);
+            } else {
+                blk_aio_pdiscard(blk, i * 512, 512, write_done, NULL);
+            }
+        }
+        run_ms(20);
+        g_assert_cmpint(written, ==, 1);
+        blk_drain(blk);
+        g_assert_cmpint(written, ==, 2);
+        blk_unref(blk);
+        throttle_group_unref(tg);
+    }
 }
 
 /* A drain does not wait for the limits; nor does a move to a thread. */
@@ -529,6 +562,7 @@ int main(int argc, char **argv)
     g_test_add_func("/throttle/fair", test_fair);
     g_test_add_func("/throttle/separate", test_separate);
     g_test_add_func("/throttle/threads", test_threads);
+    g_test_add_func("/throttle/kinds", test_kinds);
     g_test_add_func("/throttle/drain", test_drain);
     g_test_add_func("/throttle/reopen", test_reopen);
     g_test_add_func("/throttle/open-in-iothread", test_open_in_iothread);
