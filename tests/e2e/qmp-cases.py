@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The table qmp-cases.txt: each QMP command, accepted and refused.
 
-usage: qmp-cases.py DAEMON IMG TABLE FOLDER [STOCK-DAEMON]
+usage: qmp-cases.py DAEMON IMG TABLE ERRORS FOLDER [STOCK-DAEMON]
 
 Each answer must be that of the table, and that of a stock daemon.  Each command
 of the daemon has at least one case that is accepted and one that is refused, or
@@ -13,6 +13,7 @@ The table has
     [SETUP < OTHER]                 what follows begins with OTHER's commands
     ! COMMAND {ARGUMENTS}           a command of the setup
     ! wait EVENT {DATA}             wait for the event
+    ! client EXPORT                 connect a client to the server at DIR/nbd
     COMMAND {ARGUMENTS} => ANSWER   a case; or "... => ANSWER || STOCK'S"
     never COMMAND: WHY              it cannot be refused
     always COMMAND: WHY             it is accepted, but no case can say so
@@ -21,7 +22,15 @@ An answer is "ok", or the text of the error, after its class and a colon if that
 is not GenericError; "-" is what a stock daemon of 7.2 need not be asked.  DIR
 is a folder with a.img (raw, 1 MiB), b.vmdk, c.vmdk (backed by it) and
 d.vmdk, e.vmdk (1 MiB each).
+
+ERRORS says which case is of which error that the schema documents:
+
+    COMMAND: ERROR => TEXT          an answer has TEXT
+
+where ERROR is what "Errors:" in the documentation of the command says.
 """
+
+import glob
 
 import json
 import os
@@ -30,10 +39,12 @@ import shutil
 import subprocess
 import sys
 
+from nbd_wire import Client
 from qsd import Daemon
 
-OURS, IMG, TABLE, FOLDER = sys.argv[1:5]
-STOCK = sys.argv[5] if len(sys.argv) > 5 else ''
+OURS, IMG, TABLE, ERRORS, FOLDER = sys.argv[1:6]
+STOCK = sys.argv[6] if len(sys.argv) > 6 else ''
+SCHEMA = os.path.join(os.path.dirname(__file__), '../../qapi/*.json')
 FILL = 'QMP_CASES_FILL' in os.environ
 
 
@@ -88,6 +99,7 @@ class Runner:
         self.program = program
         self.setup = setup
         self.daemon = None
+        self.clients = []
         self.folder = os.path.join(
             FOLDER, 'ours' if program == OURS else 'stock')
 
@@ -105,6 +117,10 @@ class Runner:
             if command.startswith('wait '):
                 _, event, data = command.split(' ', 2)
                 self.daemon.qmp.wait_event(event, json.loads(data))
+            elif command.startswith('client '):
+                client = Client(os.path.join(self.folder, 'nbd'))
+                self.clients.append(client)
+                client.go(command.split(' ')[1].encode())
             else:
                 answer = self.send(command)
                 assert answer == 'ok', (self.setup.name, command, answer)
@@ -135,6 +151,8 @@ class Runner:
         return answer
 
     def close(self):
+        while self.clients:
+            self.clients.pop().close()
         if self.daemon:
             self.daemon.kill()
             self.daemon.cleanup()
@@ -186,6 +204,47 @@ def check_complete(setups, lists):
             yield '%s: %s' % (what, ', '.join(sorted(names)))
 
 
+def documented():
+    """(command, error) for each error that the schema documents."""
+    found = set()
+    for name in glob.glob(SCHEMA):
+        with open(name, encoding='utf-8') as file:
+            text = file.read()
+        for comment, command in re.findall(
+                r"##\n((?:#.*\n)+)##\n\{ 'command': '([^']+)'", text):
+            errors = re.search(r'^# Errors:\n((?:#  .*\n)+)', comment,
+                               re.MULTILINE)
+            words = ' '.join(errors[1].replace('#', ' ').split()) \
+                if errors else ''
+            found |= {(command, error) for error in
+                      re.split(r'(?:^| )- ', words) if error}
+    return found
+
+
+def check_errors(setups):
+    """A case of each error that is documented."""
+    answers = {}
+    for setup in setups:
+        for case in setup.cases:
+            answers.setdefault(case.command, set()).add(case.want)
+    missing = documented()
+    assert missing
+    with open(ERRORS, encoding='utf-8') as file:
+        for line in file:
+            if line.startswith('#') or not line.strip():
+                continue
+            name, _, text = line.rstrip('\n').partition(' => ')
+            command, _, error = name.partition(': ')
+            if (command, error) not in missing:
+                yield 'not documented, or twice: %s' % name
+            missing.discard((command, error))
+            if not text or not any(text in a for a in
+                                   answers.get(command, set())):
+                yield 'no case: %s' % line.strip()
+    for command, error in sorted(missing):
+        yield 'no line for: %s: %s' % (command, error)
+
+
 def report(name, faults):
     print('%s %s' % ('FAIL' if faults else 'ok', name), flush=True)
     for fault in faults:
@@ -202,6 +261,7 @@ def main():
             report('setup %s: %d cases' % (setup.name, len(setup.cases)),
                    faults)
     report('complete', list(check_complete(setups, lists)))
+    report('documented errors', list(check_errors(setups)))
 
 
 main()
