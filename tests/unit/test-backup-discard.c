@@ -6,6 +6,7 @@
  */
 #include "qemu/osdep.h"
 #include "block/backup.h"
+#include "system/iothread.h"
 #include "test-job-nodes.h"
 
 #include <dlfcn.h>
@@ -23,12 +24,13 @@ static struct {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .changed = PTHREAD_COND_INITIALIZER,
 };
-static pthread_t home;
+static pthread_t homes[2];      /* threads of event loops: not held */
 
 static void hold_here(int kind, off64_t offset)
 {
     pthread_mutex_lock(&hold.lock);
-    if (hold.wanted == kind && !pthread_equal(pthread_self(), home)) {
+    if (hold.wanted == kind && !pthread_equal(pthread_self(), homes[0]) &&
+        !pthread_equal(pthread_self(), homes[1])) {
         hold.wanted = HOLD_NONE;
         hold.offset = offset;
         hold.held = true;
@@ -101,7 +103,7 @@ static void let_go(void)
 typedef struct {
     uint8_t *data;
     int64_t offset;
-    bool done;
+    bool done;                  /* atomic */
 } NewData;
 
 static void coroutine_fn write_entry(void *opaque)
@@ -110,14 +112,16 @@ static void coroutine_fn write_entry(void *opaque)
 
     g_assert_cmpint(blk_co_pwrite(blk, new->offset, STEP, new->data, 0),
                     ==, 0);
-    new->done = true;
+    qatomic_set(&new->done, true);
+    aio_notify(qemu_get_aio_context());
 }
 
 static void start_write(NewData *new, int64_t offset)
 {
     new->offset = offset;
     new->done = false;
-    qemu_coroutine_enter(qemu_coroutine_create(write_entry, new));
+    aio_co_enter(blk_get_aio_context(blk),
+                 qemu_coroutine_create(write_entry, new));
 }
 
 /* Let all go on that can, for @ms milliseconds at most. */
@@ -125,7 +129,7 @@ static void run_ms(int ms, bool *until)
 {
     int64_t end = g_get_monotonic_time() + ms * 1000;
 
-    while (!*until && g_get_monotonic_time() < end) {
+    while (!qatomic_read(until) && g_get_monotonic_time() < end) {
         aio_poll(qemu_get_aio_context(), false);
     }
 }
@@ -171,7 +175,7 @@ static void check_end(NewData *new, int ret)
     QEMU_AUTO_VFREE uint8_t *found = qemu_blockalign(source, STEP);
 
     let_go();
-    while (!new->done || result == 1) {
+    while (!qatomic_read(&new->done) || result == 1) {
         aio_poll(qemu_get_aio_context(), true);
     }
     g_assert_cmpint(result, ==, ret);
@@ -243,10 +247,10 @@ static void check_waiting(MirrorSyncMode sync)
         start_write(&new, hold.offset);
     }
     run_ms(100, &new.done);
-    g_assert_false(new.done);
+    g_assert_false(qatomic_read(&new.done));
     cancel(job);
     run_ms(10000, &new.done);
-    g_assert_true(new.done);
+    g_assert_true(qatomic_read(&new.done));
     g_assert_true(is_held());
     g_assert_cmpint(result, ==, 1);
     check_end(&new, -ECANCELED);
@@ -260,6 +264,40 @@ static void test_waiting_for_job(void)
 static void test_waiting_for_own(void)
 {
     check_waiting(MIRROR_SYNC_MODE_NONE);
+}
+
+static void note_home(void *opaque)
+{
+    homes[1] = pthread_self();
+}
+
+/* The write and the copy are in another thread than the cancel. */
+static void check_waiting_in_iothread(MirrorSyncMode sync)
+{
+    IOThread *iothread = iothread_create("io", &error_abort);
+    AioContext *ctx = iothread_get_aio_context(iothread);
+
+    aio_wait_bh_oneshot(ctx, note_home, NULL);
+    blk_set_allow_aio_context_change(blk, true);
+    bdrv_try_change_aio_context(source, ctx, NULL, &error_abort);
+    bdrv_try_change_aio_context(target, ctx, NULL, &error_abort);
+    check_waiting(sync);
+    bdrv_try_change_aio_context(source, qemu_get_aio_context(), NULL,
+                                &error_abort);
+    bdrv_try_change_aio_context(target, qemu_get_aio_context(), NULL,
+                                &error_abort);
+    iothread_destroy(iothread);
+    homes[1] = homes[0];
+}
+
+static void test_waiting_for_job_in_iothread(void)
+{
+    check_waiting_in_iothread(MIRROR_SYNC_MODE_FULL);
+}
+
+static void test_waiting_for_own_in_iothread(void)
+{
+    check_waiting_in_iothread(MIRROR_SYNC_MODE_NONE);
 }
 
 /*
@@ -326,12 +364,14 @@ static void test_whole(void)
 
 static void add_tests(void)
 {
-    home = pthread_self();
+    homes[0] = homes[1] = pthread_self();
     ADD("whole", test_whole);
     ADD("while-it-copies", test_while_it_copies);
     ADD("while-it-discards", test_while_it_discards);
     ADD("waiting-for-job", test_waiting_for_job);
     ADD("waiting-for-own", test_waiting_for_own);
+    ADD("waiting-for-job-in-iothread", test_waiting_for_job_in_iothread);
+    ADD("waiting-for-own-in-iothread", test_waiting_for_own_in_iothread);
     ADD("broken-while-it-copies", test_broken_while_it_copies);
     ADD("broken-while-it-discards", test_broken_while_it_discards);
 }
