@@ -218,15 +218,17 @@ static int coroutine_fn backup_run(Job *job, Error **errp)
         /* A target that passes for complete is on the disk. */
         ret = bdrv_co_flush(s->target_bs);
     }
-    if (block_copy_is_abandoned(s->bcs)) {
-        /*
-         * A copy that nobody waits for may take its time; the drain that takes
-         * the filter out should not, since it stops the users of the source.
-         */
-        block_copy_wait_abandoned(s->bcs);
-    }
     if (ret == 0) {
         ret = bdrv_cbw_snapshot_error(s->cbw);
+    }
+    if (ret < 0) {
+        /*
+         * Nobody needs the copies any more.  Wait for those that run here, and
+         * not in the drain that takes the filter out, which stops the users of
+         * the source; and before the sync bitmap gets what was not copied.
+         */
+        bdrv_cbw_abandon(s->cbw);
+        block_copy_wait_abandoned(s->bcs);
     }
     return ret;
 }

@@ -28,8 +28,9 @@ void bdrv_cbw_drop(BlockDriverState *bs);
  */
 void bdrv_cbw_deny_access(BlockDriverState *bs);
 /*
- * The job is cancelled: writes go through without a copy from now on, also what
- * waits for one, and the snapshot cannot be read.  Any thread.
+ * The job is cancelled, or has failed: writes go through without a copy from
+ * now on, also what waits for one, and the snapshot cannot be read.  Any
+ * thread.
  */
 void bdrv_cbw_abandon(BlockDriverState *bs);
 /* The error that has spoiled the copy; bdrv_cbw_abandon() makes -ECANCELED. */

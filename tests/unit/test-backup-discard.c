@@ -103,6 +103,7 @@ static void let_go(void)
 typedef struct {
     uint8_t *data;
     int64_t offset;
+    int64_t bytes;              /* 0: STEP */
     bool done;                  /* atomic */
 } NewData;
 
@@ -110,8 +111,8 @@ static void coroutine_fn write_entry(void *opaque)
 {
     NewData *new = opaque;
 
-    g_assert_cmpint(blk_co_pwrite(blk, new->offset, STEP, new->data, 0),
-                    ==, 0);
+    g_assert_cmpint(blk_co_pwrite(blk, new->offset, new->bytes ?: STEP,
+                                  new->data, 0), ==, 0);
     qatomic_set(&new->done, true);
     aio_notify(qemu_get_aio_context());
 }
@@ -338,6 +339,50 @@ static void test_broken_while_it_discards(void)
     check_broken(HOLD_DISCARD);
 }
 
+/*
+ * The job fails while the target has the copy before a write to make, which
+ * fails, too.  The write goes on; the bitmap has all of what was not copied.
+ */
+static void test_failed_with_bitmap(void)
+{
+    QEMU_AUTO_VFREE uint8_t *data = new_data();
+    NewData new = { .data = data, .bytes = 4096 };
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(source, 4096, "b",
+                                                       &error_abort);
+    BackupJobOptions o = {
+        .job_id = "backup", .sync = MIRROR_SYNC_MODE_BITMAP, .cb = job_over,
+        .bitmap = bitmap, .bitmap_mode = BITMAP_SYNC_MODE_ALWAYS,
+        .max_workers = 1, .max_chunk = STEP,
+    };
+    BlockJob *job;
+
+    bdrv_set_dirty_bitmap(bitmap, 4 * STEP, STEP);
+    bdrv_set_dirty_bitmap(bitmap, 8 * STEP, STEP);
+    job = backup_job_create(source, target, &o, &error_abort);
+    hold.wanted = HOLD_WRITE;
+    start_write(&new, 8 * STEP);
+    if (wait_until_held()) {
+        hold.fails = 4 * STEP;
+        job_start(&job->job);
+        run_ms(10000, &new.done);
+        g_assert_true(new.done);
+        g_assert_cmpint(result, ==, 1);
+        hold.fails = 8 * STEP;
+        let_go();
+        wait_all(NULL);
+        g_assert_cmpint(result, ==, -EIO);
+        bitmap = bdrv_find_dirty_bitmap(source, "b");
+        g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, 2 * STEP);
+        g_assert_true(bdrv_dirty_bitmap_get(bitmap, 4 * STEP));
+        g_assert_true(bdrv_dirty_bitmap_get(bitmap, 9 * STEP - 4096));
+    } else {
+        let_go();
+        job_start(&job->job);
+        wait_all(NULL);
+    }
+    bdrv_release_dirty_bitmap(bdrv_find_dirty_bitmap(source, "b"));
+}
+
 /* To the end: the target has all, the source what was written meanwhile. */
 static void test_whole(void)
 {
@@ -372,6 +417,7 @@ static void add_tests(void)
     ADD("waiting-for-own", test_waiting_for_own);
     ADD("waiting-for-job-in-iothread", test_waiting_for_job_in_iothread);
     ADD("waiting-for-own-in-iothread", test_waiting_for_own_in_iothread);
+    ADD("failed-with-bitmap", test_failed_with_bitmap);
     ADD("broken-while-it-copies", test_broken_while_it_copies);
     ADD("broken-while-it-discards", test_broken_while_it_discards);
 }
