@@ -53,6 +53,7 @@ struct MirrorBlockJob {
     bool active;                /* atomic: writes go to both */
     bool should_complete;       /* atomic: the user asked for the switch */
     int ret;                    /* atomic: the error that ends the job */
+    bool error_ignored;         /* atomic: one of this pass */
 
     QemuMutex lock;             /* protects what follows */
     QLIST_HEAD(, MirrorOp) ops;

@@ -100,6 +100,8 @@ void mirror_error(MirrorBlockJob *s, bool is_read, int error)
                                     s->on_target_error, is_read, -error);
     if (action == BLOCK_ERROR_ACTION_REPORT) {
         qatomic_cmpxchg(&s->ret, 0, error);
+    } else if (action == BLOCK_ERROR_ACTION_IGNORE) {
+        qatomic_set(&s->error_ignored, true);
     }
 }
 
@@ -368,6 +370,20 @@ static int coroutine_fn mirror_become_ready(MirrorBlockJob *s)
     return 0;
 }
 
+/*
+ * What has failed is tried again in the next pass: not at once, or a processor
+ * is busy with that, and a monitor with its events.
+ */
+static void coroutine_fn mirror_rest_after_errors(MirrorBlockJob *s)
+{
+    if (qatomic_read(&s->error_ignored) &&
+        bdrv_dirty_bitmap_next_dirty(s->dirty_bitmap, s->iter_offset,
+                                     s->len - s->iter_offset) < 0) {
+        qatomic_set(&s->error_ignored, false);
+        job_sleep_ns(&s->common.job, MIRROR_SLICE_NS);
+    }
+}
+
 /* To end, and not at once. */
 static bool mirror_should_end(MirrorBlockJob *s)
 {
@@ -401,6 +417,7 @@ static int coroutine_fn mirror_loop(MirrorBlockJob *s)
             }
         } else if (bdrv_get_dirty_count(s->dirty_bitmap)) {
             mirror_wait_for_room(s);
+            mirror_rest_after_errors(s);
             mirror_iteration(s);
             block_job_ratelimit_sleep(&s->common);
         } else {
