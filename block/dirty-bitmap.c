@@ -416,15 +416,15 @@ void bdrv_dirty_bitmap_merge_internal(BdrvDirtyBitmap *dest,
                                       const BdrvDirtyBitmap *src,
                                       HBitmap **backup, bool lock)
 {
-    QemuMutex *other = lock && src->bs != dest->bs ?
-                       &src->bs->dirty_bitmap_mutex : NULL;
+    /* In one order, whoever merges what. */
+    QemuMutex *first = &MIN(dest->bs, src->bs)->dirty_bitmap_mutex;
+    QemuMutex *second = &MAX(dest->bs, src->bs)->dirty_bitmap_mutex;
 
     if (lock) {
-        bdrv_dirty_bitmap_lock(dest);
-    }
-    if (other) {
-        /* Only the main thread takes two, so the order does not matter. */
-        qemu_mutex_lock(other);
+        qemu_mutex_lock(first);
+        if (second != first) {
+            qemu_mutex_lock(second);
+        }
     }
     if (backup) {
         *backup = bitmap_take_bits_locked(dest);
@@ -433,11 +433,11 @@ void bdrv_dirty_bitmap_merge_internal(BdrvDirtyBitmap *dest,
     } else {
         hbitmap_merge(dest->bitmap, src->bitmap, dest->bitmap);
     }
-    if (other) {
-        qemu_mutex_unlock(other);
-    }
     if (lock) {
-        bdrv_dirty_bitmap_unlock(dest);
+        if (second != first) {
+            qemu_mutex_unlock(second);
+        }
+        qemu_mutex_unlock(first);
     }
 }
 
