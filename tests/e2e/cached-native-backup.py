@@ -116,12 +116,12 @@ def one(bench, source_fmt, target_fmt, direct, iothreads, aio='native'):
 
 
 def small_stack(program):
-    """Under load, with 256 KiB of stack: how the daemon ends."""
+    """Under load, with 128 KiB of stack: how the daemon ends."""
     make_source('vmdk')
     run(IMG, 'create', '-q', '-f', 'vmdk', path('target'), '%dM' % MIB)
     script = path('small-stack')
     with open(script, 'w') as file:
-        file.write('#!/bin/sh\nulimit -S -s 256\nexec "%s" "$@"\n' % program)
+        file.write('#!/bin/sh\nulimit -S -s 128\nexec "%s" "$@"\n' % program)
     os.chmod(script, 0o755)
     daemon = Daemon(script, FOLDER)
     try:
@@ -180,7 +180,7 @@ def main():
                                                (False, True), (0, 2)):
                     failed |= report('aio=%s, %s' % (aio, describe(*shape)),
                                      one, bench, *shape, aio)
-    failed |= report('vmdk with 256 KiB of stack', lives)
+    failed |= report('vmdk with 128 KiB of stack', lives)
     if PLANTED:
         failed |= report('the planted recursion dies of it', planted)
     sys.exit(failed)
