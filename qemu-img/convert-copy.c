@@ -8,6 +8,10 @@
  * backing file has) is skipped while a piece is looked for.  Each piece has a
  * ticket: coroutines read in parallel, and write in the order of tickets
  * unless the user allows any order.
+ *
+ * In order there is one writer.  If it writes whenever another one has read its
+ * piece, fewer that read are enough, and what they read is still in the
+ * processor's cache when it is written.  If it is still reading, more may help.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
@@ -18,6 +22,8 @@
 
 /* Large, for few requests; smaller ones, which fit in a cache, were slower. */
 #define CONVERT_BUF_BYTES (2 * MiB)
+/* Coroutines that copy, at least: one writes, and the others are not late. */
+#define CONVERT_MIN_COPYING 4
 /* Zeroes cost little, but an end of the program is waited for. */
 #define CONVERT_ZERO_BYTES (256 * MiB)
 /* So that a rate limit is kept evenly. */
@@ -324,14 +330,24 @@ static void coroutine_fn convert_wait_for_turn(Convert *c, const Piece *p)
     while (c->in_order && c->write_ticket != p->ticket) {
         qemu_co_queue_wait(&c->turn, NULL);
     }
+    c->writing = true;
 }
 
 static void coroutine_fn convert_end_turn(Convert *c)
 {
+    c->writing = false;
     c->write_ticket++;
     if (c->in_order) {
         qemu_co_queue_restart_all(&c->turn);
     }
+}
+
+/* A piece has been read: are fewer coroutines enough? */
+static void convert_judge(Convert *c)
+{
+    c->max_copying = c->in_order && c->writing ?
+                     MAX(c->max_copying - 1, CONVERT_MIN_COPYING) :
+                     MIN(c->max_copying + 1, c->coroutines);
 }
 
 static void coroutine_fn convert_keep_rate(Convert *c, int64_t bytes)
@@ -377,6 +393,7 @@ static void coroutine_fn convert_piece(Convert *c, const Piece *p,
 
     if (p->kind == PIECE_DATA && !offload && c->ret == 0) {
         convert_read(c, p, buf);
+        convert_judge(c);
     }
     convert_wait_for_turn(c, p);
     if (offload && c->ret == 0 && !convert_offload(c, p)) {
@@ -404,15 +421,22 @@ static void coroutine_fn convert_co(void *opaque)
     Piece piece;
     bool more;
 
-    for (;;) {
+    do {
+        while (c->copying >= c->max_copying) {
+            qemu_co_queue_wait(&c->room, NULL);
+        }
+        if (++c->copying < c->max_copying) {
+            qemu_co_queue_next(&c->room);
+        }
         qemu_co_mutex_lock(&c->lock);
         more = convert_next_locked(c, &piece);
         qemu_co_mutex_unlock(&c->lock);
-        if (!more) {
-            break;
+        if (more) {
+            convert_piece(c, &piece, buf);
         }
-        convert_piece(c, &piece, buf);
-    }
+        c->copying--;
+    } while (more);
+    qemu_co_queue_next(&c->room);
     qemu_vfree(buf);
     c->running--;
 }
@@ -425,6 +449,8 @@ static void convert_prepare(Convert *c)
 
     qemu_co_mutex_init(&c->lock);
     qemu_co_queue_init(&c->turn);
+    qemu_co_queue_init(&c->room);
+    c->max_copying = MIN(c->coroutines, CONVERT_MIN_COPYING);
     c->base = c->target_has_backing ? bdrv_cow_bs(src) : NULL;
     /*
      * A cluster is allocated as a whole, so it is written as a whole, too;

@@ -48,6 +48,10 @@ typedef struct Convert {
     uint64_t next_ticket;       /* of the pieces that are taken in order */
     uint64_t write_ticket;
     CoQueue turn;
+    bool writing;               /* whose turn it is has read its piece */
+    int max_copying;            /* coroutines that may have a piece */
+    int copying;                /* those that have one */
+    CoQueue room;               /* the others */
     RateLimit limit;
     int running;                /* coroutines */
     int ret;                    /* of the first failure, which was reported */
