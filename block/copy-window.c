@@ -69,7 +69,6 @@ void coroutine_fn copy_window_give_way(CopyWindow *w)
         return;
     }
     aio_look_next(ctx);
-    aio_co_schedule(ctx, qemu_coroutine_self());
-    qemu_coroutine_yield();
+    aio_co_give_way();
     w->turn_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 }

@@ -23,7 +23,7 @@
 #define BEHIND_STEP (8 * MiB)
 /* So much at most, since a drained section waits for it. */
 #define BEHIND_MAX (64 * MiB)
-/* What several requests at once, and their holes, make of the order. */
+/* Several requests at once, and holes, keep writes this far from order. */
 #define BEHIND_SLACK (16 * MiB)
 
 typedef struct FileBehindRequest {

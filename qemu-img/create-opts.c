@@ -140,7 +140,7 @@ bool img_check_create_options(const QemuOptsList *table, const QOpts *opts,
 int img_create_image(BlockDriver *drv, const char *filename, QOpts *opts,
                      Error **errp)
 {
-    /* What a signal leaves half-written is removed as after an error. */
+    /* A signal removes a half-written image, as an error does. */
     qemu_interrupt_init();
     /* A "raw" image is nothing but its file. */
     if (drv == bdrv_find_format("raw")) {

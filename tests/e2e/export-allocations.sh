@@ -12,9 +12,7 @@ command -v python3 > /dev/null || skip_all 'no python3'
 [ -x "$build/tests/bench/export-load" ] || skip_all 'no export-load'
 [ -e "$build/tests/faults/count-allocations.so" ] ||
     skip_all 'no count-allocations.so'
-if ldd "$QSD" | grep -q 'lib[at]san'; then
-    skip_all 'a sanitizer has its own malloc()'
-fi
+skip_with_sanitizer "$QSD" 'a sanitizer has its own malloc()'
 [ -w /dev/shm ] || skip_all 'no tmpfs at /dev/shm'
 make_work /dev/shm
 # common.rc sets it.

@@ -12,9 +12,7 @@ late=${BUILD_DIR:-$(dirname "$IMG")}/tests/faults/fault-inject.so
 [ -x "$IMG" ] || skip_all "no '$IMG'"
 [ -x "$IO" ] || skip_all "no '$IO'"
 [ -e "$late" ] || skip_all "no '$late'"
-if ldd "$IMG" | grep -q 'lib[at]san'; then
-    skip_all 'a sanitizer wants to be loaded first'
-fi
+skip_with_sanitizer "$IMG" 'a sanitizer wants to be loaded first'
 make_work "${TMPDIR:-/tmp}"
 mkdir "$work/images" || exit 1
 cd "$work/images" || exit 1

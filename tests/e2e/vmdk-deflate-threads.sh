@@ -12,9 +12,7 @@ meet=$build/tests/faults/meet-deflate.so
 [ -x "$IMG" ] || skip_all "no '$IMG'"
 [ -x "$IO" ] || skip_all "no '$IO'"
 [ -e "$meet" ] || skip_all 'built without libdeflate: no meet-deflate.so'
-if ldd "$IMG" | grep -q 'lib[at]san'; then
-    skip_all 'a sanitizer wants to be loaded first'
-fi
+skip_with_sanitizer "$IMG" 'a sanitizer wants to be loaded first'
 make_work "${TMPDIR:-/tmp}"
 cd "$work" || exit 1
 

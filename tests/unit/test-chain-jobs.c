@@ -367,7 +367,7 @@ static void test_commit_stops(void)
     assert_reopened(1);
 }
 
-/* What is there, again, so that there is something to flush. */
+/* This write repeats what is there: now there is something to flush. */
 static void write_same(BlockDriverState *bs)
 {
     BlockBackend *b = blk_new(qemu_get_aio_context(),

@@ -22,7 +22,7 @@ static char *path;
 static uint8_t *data;
 static bool in_memory;
 
-/* What sync_file_range() was asked for; calls come one after the other. */
+/* sync_file_range() notes its calls, which come one after the other. */
 static int calls;               /* atomic */
 static bool begun[PIECES];
 static int64_t most;            /* bytes of one call */
