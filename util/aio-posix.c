@@ -412,7 +412,7 @@ static void aio_wait_ready(AioContext *ctx, AioHandlerList *ready,
     if (adaptive) {
         start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
-    if (may_poll && ctx->disk_requests == 1 && !ctx->awake_disk.idle_since) {
+    if (may_poll && aio_disk_requests_few(ctx) && !ctx->awake_disk.idle_since) {
         aio_awake_wait(&ctx->awake_disk, ctx);
     }
     poll_ns = may_poll ? aio_busy_poll_ns(ctx, adaptive) : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Staying awake for one who waits for the answers to its requests, and makes
- * the next ones at once; and for a disk that has one request.
+ * the next ones at once; and for disks that have few requests.
  *
  * To go to sleep and to be woken takes longer than a short request.  So when
  * the last request in flight has been answered, the event loop may look at its
@@ -15,9 +15,10 @@
  * clients, which need it, but not for disks, which do not.
  *
  * How many requests a client has at a time does not matter: a server that
- * answers them faster than they come is idle after each few of them.  Of a disk
- * the loop waits for a single one in this way (disk_requests in AioContext):
- * with more of them a program has less to gain, and would pay as much.
+ * answers them faster than they come is idle after each few of them.  Of disks
+ * the loop waits for up to AIO_AWAKE_DISK_REQUESTS in this way (disk_requests
+ * in AioContext): with more of them there is enough in flight while the loop is
+ * woken, so that a program would pay as much and gain nothing.
  *
  * All of it belongs to the home thread of the context.
  */
@@ -33,6 +34,9 @@
 #define AIO_AWAKE_LEAST_NS (4 * SCALE_US)
 /* The most idle moments from one trial to the next. */
 #define AIO_AWAKE_MAX_PAUSE 1024
+
+/* Of that many requests in the kernel the loop waits for the first one. */
+#define AIO_AWAKE_DISK_REQUESTS 8
 
 /* Of a client, a queue, or disks; zeroes to begin with. */
 typedef struct AioAwake {

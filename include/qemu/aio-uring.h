@@ -56,7 +56,7 @@ void aio_uring_process(AioContext *ctx, uint64_t user_data, int res);
 static inline bool aio_uring_can_leave(AioContext *ctx)
 {
     return ctx->dispatching && !ctx->poll_ns &&
-           !(ctx->disk_requests == 1 &&
+           !(aio_disk_requests_few(ctx) &&
              aio_awake_would_stay(&ctx->awake_disk, ctx));
 }
 void aio_uring_leave(AioContext *ctx);

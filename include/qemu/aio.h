@@ -237,7 +237,7 @@ static inline void aio_stay_awake(AioContext *ctx, int64_t until)
 
 /*
  * A request is given to the kernel, which does it by itself, or is complete:
- * while there is just one the loop may stay awake for it.  Home thread.
+ * while there are few of them the loop may stay awake.  Home thread.
  */
 static inline void aio_disk_request_begin(AioContext *ctx)
 {
@@ -248,6 +248,12 @@ static inline void aio_disk_request_end(AioContext *ctx)
 {
     ctx->disk_requests--;
     aio_awake_busy(&ctx->awake_disk);
+}
+
+/* Are there requests that the loop may stay awake for? */
+static inline bool aio_disk_requests_few(const AioContext *ctx)
+{
+    return ctx->disk_requests && ctx->disk_requests <= AIO_AWAKE_DISK_REQUESTS;
 }
 
 /* Pieces of an iteration, for the GSource. */

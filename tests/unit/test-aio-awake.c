@@ -232,17 +232,55 @@ static void test_disk(void)
     watch_end();
 }
 
-/* With several requests nothing is tried, nor without any. */
+static void disk_requests_begin(int n)
+{
+    while (n--) {
+        aio_disk_request_begin(ctx);
+    }
+}
+
+static void disk_requests_end(int n)
+{
+    while (n--) {
+        aio_disk_request_end(ctx);
+    }
+}
+
+/* The first of several ends the wait, and the others are waited for anew. */
 static void test_disk_several(void)
+{
+    AioAwake *a = &ctx->awake_disk;
+
+    watch_begin();
+    *a = (AioAwake) {};
+    disk_requests_begin(AIO_AWAKE_DISK_REQUESTS);
+    run_for(SCALE_MS);
+    g_assert_cmpint(a->idle_since, >, 0);
+    g_assert_cmpint(looks, >, 0);
+    aio_disk_request_end(ctx);
+    g_assert_cmpint(a->idle_since, ==, 0);
+    g_assert_cmpint(a->misses, ==, 1);
+    /* It was in vain: the next time it is asleep. */
+    a->gap_ns = 0;
+    looks = 0;
+    run_for(SCALE_MS);
+    g_assert_cmpint(a->idle_since, >, 0);
+    g_assert_cmpint(a->stay_ns, ==, 0);
+    g_assert_cmpint(looks, ==, 0);
+    disk_requests_end(AIO_AWAKE_DISK_REQUESTS - 1);
+    g_assert_cmpint(ctx->disk_requests, ==, 0);
+    watch_end();
+}
+
+/* With more requests nothing is tried, nor without any. */
+static void test_disk_many(void)
 {
     watch_begin();
     ctx->awake_disk = (AioAwake) {};
-    aio_disk_request_begin(ctx);
-    aio_disk_request_begin(ctx);
+    disk_requests_begin(AIO_AWAKE_DISK_REQUESTS + 1);
     run_for(SCALE_MS);
     g_assert_cmpint(ctx->awake_disk.idle_since, ==, 0);
-    aio_disk_request_end(ctx);
-    aio_disk_request_end(ctx);
+    disk_requests_end(AIO_AWAKE_DISK_REQUESTS + 1);
     run_for(SCALE_MS);
     g_assert_cmpint(ctx->awake_disk.idle_since, ==, 0);
     g_assert_cmpint(looks, ==, 0);
@@ -393,6 +431,7 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-awake/look-next", test_look_next);
     g_test_add_func("/aio-awake/disk", test_disk);
     g_test_add_func("/aio-awake/disk-several", test_disk_several);
+    g_test_add_func("/aio-awake/disk-many", test_disk_many);
     g_test_add_func("/aio-awake/hit", test_hit);
     g_test_add_func("/aio-awake/miss", test_miss);
     g_test_add_func("/aio-awake/slow-client", test_slow_client);
