@@ -84,6 +84,7 @@ static int coroutine_fn rebase_read(Rebase *r, int i, int64_t offset,
     return blk_co_preadv(r->base[i], offset, n, &qiov, 0);
 }
 
+/* No flags: the zeroes must also hide what the new backing file has. */
 static int coroutine_fn rebase_write(Rebase *r, int64_t offset, int64_t bytes,
                                      uint8_t *buf)
 {

@@ -230,14 +230,28 @@ static int coroutine_fn write_unallocated(VmdkReq *req, VmdkGrainKind kind,
     return ret;
 }
 
+/*
+ * Whether zeroes need not be written to grains without data.  Those that are
+ * not allocated read as the data of a backing file as soon as there is one,
+ * so they stay so only if the caller allows it and the image names none.
+ */
+static bool can_leave_out(const VmdkReq *req, VmdkGrainKind kind)
+{
+    const BDRVVmdkState *s = req->bs->opaque;
+
+    if (req->qiov || kind == VMDK_GRAIN_ZERO) {
+        return !req->qiov;
+    }
+    return !req->bs->backing && s->desc.parent_cid == VMDK_NO_PARENT
+           && !req->e->has_zero_grain && (req->flags & BDRV_REQ_MAY_UNMAP);
+}
+
 static int coroutine_fn write_run(VmdkReq *req, VmdkRun *run)
 {
     VmdkExtent *e = req->e;
 
     if (run->kind != VMDK_GRAIN_DATA) {
-        bool is_zero = run->kind == VMDK_GRAIN_ZERO || !req->bs->backing;
-
-        if (!req->qiov && is_zero) {
+        if (can_leave_out(req, run->kind)) {
             return 0;
         }
         return write_unallocated(req, run->kind, &run->bytes);
