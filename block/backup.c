@@ -370,6 +370,7 @@ static BackupBlockJob *backup_create_on_filter(BlockDriverState *cbw,
     }
     block_copy_set_compress(bcs, o->compress);
     block_copy_set_use_copy_range(bcs, o->use_copy_range);
+    block_copy_set_target_is_partial(bcs, o->sync != MIRROR_SYNC_MODE_FULL);
     block_copy_set_speed(bcs, o->speed);
     backup_init_bcs_bitmap(s);
     return s;

@@ -31,6 +31,7 @@ struct BlockCopyState {
 
     bool skip_unallocated;      /* atomic */
     bool use_copy_range;        /* atomic; until it was refused */
+    bool target_is_partial;     /* it may get a backing file later */
     bool abandoned;             /* atomic */
 
     QemuMutex lock;             /* protects what follows */

@@ -141,6 +141,11 @@ void block_copy_set_use_copy_range(BlockCopyState *s, bool use)
     s->use_copy_range = use;
 }
 
+void block_copy_set_target_is_partial(BlockCopyState *s, bool partial)
+{
+    s->target_is_partial = partial;
+}
+
 void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm)
 {
     QEMU_LOCK_GUARD(&s->lock);
@@ -296,7 +301,8 @@ static int coroutine_fn block_copy_zeroes(BlockCopyTask *task, int64_t bytes,
 {
     BlockCopyState *s = task->s;
 
-    if (bdrv_co_is_known_zero(s->target->bs, task->offset, bytes)) {
+    if (!s->target_is_partial &&
+        bdrv_co_is_known_zero(s->target->bs, task->offset, bytes)) {
         return 0;
     }
     return bdrv_co_pwrite_zeroes(s->target, task->offset, bytes, flags |

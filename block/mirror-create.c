@@ -129,7 +129,9 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     s->on_source_error = o->on_source_error;
     s->on_target_error = o->on_target_error;
     s->source_backing = o->source_backing;
-    s->unmap = o->unmap;
+    /* A commit writes to an image that has its backing file already. */
+    s->target_is_partial = !s->is_commit && o->sync != MIRROR_SYNC_MODE_FULL;
+    s->unmap = o->unmap && !s->target_is_partial;
     s->granularity = granularity;
     s->max_io = MAX(QEMU_ALIGN_DOWN(MIN(buf_size, MIRROR_MAX_IO_BYTES),
                                     (int64_t)granularity),
@@ -138,7 +140,7 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     copy_window_init(&s->window);
     s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
-    if (o->target_is_zero) {
+    if (o->target_is_zero && !s->target_is_partial) {
         s->written = hbitmap_alloc(s->len, ctz64(granularity));
     }
 }

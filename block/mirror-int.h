@@ -41,6 +41,7 @@ struct MirrorBlockJob {
     BlockdevOnError on_target_error;
     bool source_backing;        /* the target gets the source's backing file */
     bool unmap;
+    bool target_is_partial;     /* it may get a backing file later */
     bool is_commit;
     bool frozen;                /* the links from the source to the target */
     bool restore_read_only;     /* the target, if it is not switched to */

@@ -113,8 +113,8 @@ static int coroutine_fn mirror_copy_zeroes(MirrorOp *op, int64_t bytes,
     MirrorBlockJob *s = op->s;
 
     /* A new image is zero: asking costs less than writing. */
-    if (mirror_is_still_zero(s, op->offset, bytes) ||
-        bdrv_co_is_known_zero(s->target->bs, op->offset, bytes)) {
+    if (mirror_is_still_zero(s, op->offset, bytes) || (!s->target_is_partial &&
+        bdrv_co_is_known_zero(s->target->bs, op->offset, bytes))) {
         return 0;
     }
     return bdrv_co_pwrite_zeroes(s->target, op->offset, bytes, flags |

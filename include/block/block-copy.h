@@ -46,6 +46,12 @@ void block_copy_set_compress(BlockCopyState *s, bool compress);
  * 16 MiB if the caller sets no limit.  The first refusal is the last.
  */
 void block_copy_set_use_copy_range(BlockCopyState *s, bool use);
+/*
+ * Before the first call: the target gets a part of the source, and may get a
+ * backing file for the rest later.  All zeroes are written then, also where
+ * the target reads as zeroes now.
+ */
+void block_copy_set_target_is_partial(BlockCopyState *s, bool partial);
 /* @pm must live as long as @s, or until NULL is set. */
 void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm);
 /* Bytes per second for the calls in the background; 0: no limit. */
