@@ -358,13 +358,14 @@ int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
 bool coroutine_fn bdrv_co_is_known_zero(BlockDriverState *bs, int64_t offset,
                                         int64_t bytes)
 {
-    BlockDriverState *bottom = bdrv_find_base(bs);
     int64_t pnum;
-    int ret = bdrv_co_block_status_above(bs, NULL, offset, bytes, &pnum, NULL,
-                                         NULL);
+    int ret;
 
-    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes
-           && ((ret & BDRV_BLOCK_ALLOCATED) || !bottom->backing_file);
+    if (bdrv_is_overlay(bdrv_skip_filters(bs))) {
+        return false;
+    }
+    ret = bdrv_co_block_status(bs, offset, bytes, &pnum, NULL, NULL);
+    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) && pnum >= bytes;
 }
 
 int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs)

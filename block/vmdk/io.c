@@ -237,13 +237,11 @@ static int coroutine_fn write_unallocated(VmdkReq *req, VmdkGrainKind kind,
  */
 static bool can_leave_out(const VmdkReq *req, VmdkGrainKind kind)
 {
-    const BDRVVmdkState *s = req->bs->opaque;
-
     if (req->qiov || kind == VMDK_GRAIN_ZERO) {
         return !req->qiov;
     }
-    return !req->bs->backing && s->desc.parent_cid == VMDK_NO_PARENT
-           && !req->e->has_zero_grain && (req->flags & BDRV_REQ_MAY_UNMAP);
+    return !bdrv_is_overlay(req->bs) && !req->e->has_zero_grain &&
+           (req->flags & BDRV_REQ_MAY_UNMAP);
 }
 
 static int coroutine_fn write_run(VmdkReq *req, VmdkRun *run)

@@ -320,9 +320,9 @@ int coroutine_fn bdrv_co_is_zero_fast(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes);
 /*
  * Whether the range is known to read as zeroes, holes of files included: for
- * those who would write zeroes otherwise.  An error counts as "not known", and
- * so does what an image has not allocated that names a backing file which is
- * not open.
+ * jobs that would write zeroes otherwise.  An error counts as "not known".  So
+ * does any overlay: what it has not allocated may become data, when the backing
+ * file is written or opened.
  */
 bool coroutine_fn bdrv_co_is_known_zero(BlockDriverState *bs, int64_t offset,
                                         int64_t bytes);

@@ -667,6 +667,15 @@ static inline BlockDriverState *child_bs(BdrvChild *child)
     return child ? child->bs : NULL;
 }
 
+/*
+ * Whether parts that @bs, not a filter, has not allocated belong to another
+ * image: a backing file that is open, or one that is only named.
+ */
+static inline bool bdrv_is_overlay(const BlockDriverState *bs)
+{
+    return bs->backing || bs->backing_file;
+}
+
 static inline BlockDriverState *bdrv_cow_bs(BlockDriverState *bs)
 {
     return child_bs(bdrv_cow_child(bs));
