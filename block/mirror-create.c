@@ -140,7 +140,8 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     copy_window_init(&s->window);
     s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
-    if (o->target_is_zero && !s->target_is_partial) {
+    if (o->sync == MIRROR_SYNC_MODE_FULL) {
+        s->was_zero = o->target_is_zero;
         s->written = hbitmap_alloc(s->len, ctz64(granularity));
     }
 }

@@ -55,12 +55,13 @@ struct MirrorBlockJob {
     bool should_complete;       /* atomic: the user asked for the switch */
     int ret;                    /* atomic: the error that ends the job */
     bool error_ignored;         /* atomic: one of this pass */
+    bool was_zero;              /* atomic: the target, where not written */
 
     QemuMutex lock;             /* protects what follows */
     QLIST_HEAD(, MirrorOp) ops;
     /*
-     * With a target that was zero at the beginning: where data have been
-     * written to it since, by chunks.  NULL: it was not.
+     * Where data have been written to the target, by chunks; NULL if nobody
+     * asks, since it is an overlay or has other users.
      */
     HBitmap *written;
 

@@ -20,6 +20,8 @@
 #define MIRROR_SLICE_NS (100 * SCALE_MS)
 /* How much is looked at at once: zeroes of that length are one operation. */
 #define MIRROR_MAX_RUN (16 * MiB)
+/* A new file may have its first block allocated: it is read. */
+#define MIRROR_HEAD (64 * KiB)
 
 /* --- ranges --- */
 
@@ -82,7 +84,7 @@ void mirror_note_written(MirrorBlockJob *s, int64_t offset, int64_t bytes)
 
 bool mirror_is_still_zero(MirrorBlockJob *s, int64_t offset, int64_t bytes)
 {
-    if (!s->written) {
+    if (!qatomic_read(&s->was_zero)) {
         return false;
     }
     QEMU_LOCK_GUARD(&s->lock);
@@ -320,6 +322,29 @@ static bool mirror_drained_poll(BlockJob *job)
     return qatomic_read(&s->in_flight) > 0;
 }
 
+static bool coroutine_fn mirror_reads_zero(MirrorBlockJob *s, int64_t bytes)
+{
+    QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(s->target->bs, bytes);
+
+    return buf && bdrv_co_pread(s->target, 0, bytes, buf, 0) == 0 &&
+           buffer_is_zero(buf, bytes);
+}
+
+/*
+ * Ask once about a new target, which is zero everywhere, and not each time that
+ * the source has zeroes.  What is written to both meanwhile is in s->written.
+ */
+static void coroutine_fn mirror_look_at_target(MirrorBlockJob *s)
+{
+    int64_t head = MIN(s->len, MIRROR_HEAD);
+
+    if (s->sync_mode == MIRROR_SYNC_MODE_FULL && head &&
+        bdrv_co_is_known_zero(s->target->bs, head, s->len - head) &&
+        mirror_reads_zero(s, head)) {
+        qatomic_set(&s->was_zero, true);
+    }
+}
+
 /* sync=full and top: what the target lacks at the beginning. */
 static int coroutine_fn mirror_dirty_init(MirrorBlockJob *s)
 {
@@ -433,6 +458,7 @@ static int coroutine_fn mirror_run(Job *job, Error **errp)
     MirrorBlockJob *s = container_of(job, MirrorBlockJob, common.job);
     int ret;
 
+    mirror_look_at_target(s);
     ret = mirror_dirty_init(s);
     s->pass_dirty = bdrv_get_dirty_count(s->dirty_bitmap);
     if (ret == 0) {

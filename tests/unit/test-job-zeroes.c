@@ -1,14 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What backup and mirror do with zeroes of the source.  A new target that is to
- * be whole needs none.  An overlay needs each of them, also where it reads as
- * zeroes already: what it has not allocated shows the backing file, whenever
- * that is written or opened.
+ * be whole is asked once whether it is zero, and needs no zeroes.  An overlay
+ * needs each of them, also where it reads as zeroes already: what it has not
+ * allocated shows the backing file, whenever that is written or opened.
  */
 #include "qemu/osdep.h"
 #include "../../block/mirror-int.h"
 #include "block/backup.h"
 #include "test-job-nodes.h"
+
+#include <dlfcn.h>
+
+/* How often the file with this inode is asked where it has data. */
+static ino_t asked_inode;
+static unsigned asked;          /* atomic */
+
+/* In front of the C library's. */
+off64_t lseek64(int fd, off64_t offset, int whence)
+{
+    off64_t (*next)(int, off64_t, int) =
+        (off64_t (*)(int, off64_t, int))dlsym(RTLD_NEXT, "lseek64");
+    struct stat st;
+
+    if ((whence == SEEK_DATA || whence == SEEK_HOLE) && fstat(fd, &st) == 0 &&
+        st.st_ino == asked_inode) {
+        qatomic_inc(&asked);
+    }
+    return next(fd, offset, whence);
+}
+
+static void count_questions(const char *name)
+{
+    g_autofree char *path = image_path(name);
+    struct stat st;
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    asked_inode = st.st_ino;
+    asked = 0;
+}
 
 /* --- a target that is to be whole --- */
 
@@ -53,6 +83,15 @@ static void write_data(BlockDriverState *bs, int64_t offset)
     blk_insert_bs(b, bs, &error_abort);
     g_assert_cmpint(blk_pwrite(b, offset, STEP, data, 0), ==, 0);
     blk_unref(b);
+}
+
+static void test_asked_once(void)
+{
+    count_questions("target");
+    end_mirror(start_mirror(MIRROR_SYNC_MODE_FULL,
+                            MIRROR_COPY_MODE_BACKGROUND, false));
+    assert_frozen(target);
+    g_assert_cmpint(qatomic_read(&asked), <=, 2);
 }
 
 /* The only data of the target are where the source has zeroes. */
@@ -274,6 +313,7 @@ static void test_fleecing(void)
 
 static void add_tests(void)
 {
+    ADD("asked-once", setup, test_asked_once);
     ADD("not-new", setup, test_not_new);
     ADD("not-new-head", setup, test_not_new_head);
     ADD("overwritten", setup, test_overwritten);
