@@ -82,6 +82,12 @@ struct BlockCopyCallState {
 void coroutine_fn block_copy_call_run(void *opaque);
 
 /*
+ * Whether the target has all clusters of the range, so that a call would have
+ * nothing to copy and nothing to wait for; false if it is abandoned.
+ */
+bool block_copy_is_done(BlockCopyState *s, int64_t offset, int64_t bytes);
+
+/*
  * The longest request in bytes of a call in the background, for which its
  * caller wants @wanted, 0 for no limit.  Any thread.
  */

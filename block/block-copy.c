@@ -248,6 +248,22 @@ static void block_copy_task_end_locked(BlockCopyTask *task, int ret)
     g_free(task);
 }
 
+/* One task that has a part of the range, or NULL. */
+static BlockCopyTask *block_copy_find_task_locked(BlockCopyState *s,
+                                                  int64_t offset,
+                                                  int64_t bytes)
+{
+    BlockCopyTask *task;
+
+    QLIST_FOREACH(task, &s->tasks, list) {
+        if (offset < task->offset + task->bytes &&
+            task->offset < offset + bytes) {
+            return task;
+        }
+    }
+    return NULL;
+}
+
 /*
  * Wait for one task that has a part of the range, if there is one.  Whether it
  * waited: then look again.
@@ -258,14 +274,19 @@ static bool coroutine_fn block_copy_wait_one(BlockCopyState *s, int64_t offset,
     BlockCopyTask *task;
 
     QEMU_LOCK_GUARD(&s->lock);
-    QLIST_FOREACH(task, &s->tasks, list) {
-        if (offset < task->offset + task->bytes &&
-            task->offset < offset + bytes) {
-            qemu_co_queue_wait(&task->wait_queue, &s->lock);
-            return true;
-        }
+    task = block_copy_find_task_locked(s, offset, bytes);
+    if (task) {
+        qemu_co_queue_wait(&task->wait_queue, &s->lock);
     }
-    return false;
+    return task;
+}
+
+bool block_copy_is_done(BlockCopyState *s, int64_t offset, int64_t bytes)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return !qatomic_read(&s->abandoned) &&
+           bdrv_dirty_bitmap_next_dirty(s->copy_bitmap, offset, bytes) < 0 &&
+           !block_copy_find_task_locked(s, offset, bytes);
 }
 
 /* --- memory --- */
