@@ -170,6 +170,18 @@ static bool wait_until_held(void)
     return false;
 }
 
+static bool wait_until_held_in(BlockJob *job)
+{
+    bool held = wait_until_held();
+
+    if (!held) {
+        cancel(job);
+        let_go();
+        wait_all(NULL);
+    }
+    return held;
+}
+
 /* Let what is held go on, to the end of the job; then the source has @new. */
 static void check_end(NewData *new, int ret)
 {
@@ -192,19 +204,15 @@ static uint8_t *new_data(void)
     return data;
 }
 
-static void check_cancelled(int kind)
+static void test_cancelled(int *unused, const void *kind)
 {
     QEMU_AUTO_VFREE uint8_t *data = new_data();
     NewData new = { .data = data };
     BlockJob *job;
 
-    hold.wanted = kind;
+    hold.wanted = GPOINTER_TO_INT(kind);
     job = start_backup(MIRROR_SYNC_MODE_FULL, ON_CBW_ERROR_BREAK_GUEST_WRITE);
-    if (!wait_until_held()) {
-        cancel(job);
-        new.done = true;
-        let_go();
-        wait_all(NULL);
+    if (!wait_until_held_in(job)) {
         return;
     }
     cancel(job);
@@ -213,22 +221,13 @@ static void check_cancelled(int kind)
     check_end(&new, -ECANCELED);
 }
 
-static void test_while_it_copies(void)
-{
-    check_cancelled(HOLD_WRITE);
-}
-
-static void test_while_it_discards(void)
-{
-    check_cancelled(HOLD_DISCARD);
-}
-
 /*
  * A write waits for a copy, its own or the job's, when the job is cancelled.
  * It ends while the target still keeps the copy; the job ends later.
  */
-static void check_waiting(MirrorSyncMode sync)
+static void test_waiting(int *unused, const void *sync_mode)
 {
+    MirrorSyncMode sync = GPOINTER_TO_INT(sync_mode);
     QEMU_AUTO_VFREE uint8_t *data = new_data();
     NewData new = { .data = data };
     BlockJob *job;
@@ -238,10 +237,7 @@ static void check_waiting(MirrorSyncMode sync)
     if (sync == MIRROR_SYNC_MODE_NONE) {
         start_write(&new, STEP);
     }
-    if (!wait_until_held()) {
-        cancel(job);
-        let_go();
-        wait_all(NULL);
+    if (!wait_until_held_in(job)) {
         return;
     }
     if (sync != MIRROR_SYNC_MODE_NONE) {
@@ -257,23 +253,13 @@ static void check_waiting(MirrorSyncMode sync)
     check_end(&new, -ECANCELED);
 }
 
-static void test_waiting_for_job(void)
-{
-    check_waiting(MIRROR_SYNC_MODE_FULL);
-}
-
-static void test_waiting_for_own(void)
-{
-    check_waiting(MIRROR_SYNC_MODE_NONE);
-}
-
 static void note_home(void *opaque)
 {
     homes[1] = pthread_self();
 }
 
 /* The write and the copy are in another thread than the cancel. */
-static void check_waiting_in_iothread(MirrorSyncMode sync)
+static void test_waiting_in_iothread(int *unused, const void *sync_mode)
 {
     IOThread *iothread = iothread_create("io", &error_abort);
     AioContext *ctx = iothread_get_aio_context(iothread);
@@ -282,7 +268,7 @@ static void check_waiting_in_iothread(MirrorSyncMode sync)
     blk_set_allow_aio_context_change(blk, true);
     bdrv_try_change_aio_context(source, ctx, NULL, &error_abort);
     bdrv_try_change_aio_context(target, ctx, NULL, &error_abort);
-    check_waiting(sync);
+    test_waiting(unused, sync_mode);
     bdrv_try_change_aio_context(source, qemu_get_aio_context(), NULL,
                                 &error_abort);
     bdrv_try_change_aio_context(target, qemu_get_aio_context(), NULL,
@@ -291,33 +277,20 @@ static void check_waiting_in_iothread(MirrorSyncMode sync)
     homes[1] = homes[0];
 }
 
-static void test_waiting_for_job_in_iothread(void)
-{
-    check_waiting_in_iothread(MIRROR_SYNC_MODE_FULL);
-}
-
-static void test_waiting_for_own_in_iothread(void)
-{
-    check_waiting_in_iothread(MIRROR_SYNC_MODE_NONE);
-}
-
 /*
  * The copy before a write elsewhere fails, and with it the snapshot.  The job
  * goes on, but discards nothing from then on; a write waits for the discard
  * that runs.
  */
-static void check_broken(int kind)
+static void test_broken(int *unused, const void *kind)
 {
     QEMU_AUTO_VFREE uint8_t *data = new_data();
     NewData new = { .data = data };
     BlockJob *job;
 
-    hold.wanted = kind;
+    hold.wanted = GPOINTER_TO_INT(kind);
     job = start_backup(MIRROR_SYNC_MODE_FULL, ON_CBW_ERROR_BREAK_SNAPSHOT);
-    if (!wait_until_held()) {
-        cancel(job);
-        let_go();
-        wait_all(NULL);
+    if (!wait_until_held_in(job)) {
         return;
     }
     hold.fails = SIZE / 2 / STEP * STEP;
@@ -327,16 +300,6 @@ static void check_broken(int kind)
     start_write(&new, hold.offset);
     run_ms(100, &new.done);
     check_end(&new, -EIO);
-}
-
-static void test_broken_while_it_copies(void)
-{
-    check_broken(HOLD_WRITE);
-}
-
-static void test_broken_while_it_discards(void)
-{
-    check_broken(HOLD_DISCARD);
 }
 
 /*
@@ -407,19 +370,26 @@ static void test_whole(void)
     g_test_add("/backup-discard/" name, int, NULL, (void *)setup, \
                (void *)fn, (void *)teardown)
 
+/* What differs: what is held, or how much the job copies. */
+#define ADD_WITH(name, arg, fn) \
+    g_test_add("/backup-discard/" name, int, GINT_TO_POINTER(arg), \
+               (void *)setup, (void *)fn, (void *)teardown)
+
 static void add_tests(void)
 {
     homes[0] = homes[1] = pthread_self();
     ADD("whole", test_whole);
-    ADD("while-it-copies", test_while_it_copies);
-    ADD("while-it-discards", test_while_it_discards);
-    ADD("waiting-for-job", test_waiting_for_job);
-    ADD("waiting-for-own", test_waiting_for_own);
-    ADD("waiting-for-job-in-iothread", test_waiting_for_job_in_iothread);
-    ADD("waiting-for-own-in-iothread", test_waiting_for_own_in_iothread);
     ADD("failed-with-bitmap", test_failed_with_bitmap);
-    ADD("broken-while-it-copies", test_broken_while_it_copies);
-    ADD("broken-while-it-discards", test_broken_while_it_discards);
+    ADD_WITH("while-it-copies", HOLD_WRITE, test_cancelled);
+    ADD_WITH("while-it-discards", HOLD_DISCARD, test_cancelled);
+    ADD_WITH("waiting-for-job", MIRROR_SYNC_MODE_FULL, test_waiting);
+    ADD_WITH("waiting-for-own", MIRROR_SYNC_MODE_NONE, test_waiting);
+    ADD_WITH("waiting-for-job-in-iothread", MIRROR_SYNC_MODE_FULL,
+             test_waiting_in_iothread);
+    ADD_WITH("waiting-for-own-in-iothread", MIRROR_SYNC_MODE_NONE,
+             test_waiting_in_iothread);
+    ADD_WITH("broken-while-it-copies", HOLD_WRITE, test_broken);
+    ADD_WITH("broken-while-it-discards", HOLD_DISCARD, test_broken);
 }
 
 int main(int argc, char **argv)
