@@ -3,7 +3,10 @@
  * Requests, seen by a driver of this test: what arrives, and what must not.
  */
 #include "qemu/osdep.h"
+#include <json-c/json.h>
 #include "block/blk-int.h"
+#include "qapi/qapi-emit-events.h"
+#include "qapi/qmp-event.h"
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
 
@@ -13,6 +16,7 @@
 
 static uint8_t disk[DISK_SIZE];
 static void (*before_write)(void);
+static int write_result;        /* 0 or -errno */
 static unsigned discards, truncates;
 static bool hold;               /* requests wait in the driver */
 static CoQueue held;
@@ -60,7 +64,7 @@ static int coroutine_fn mem_co_pwritev_part(BlockDriverState *bs,
     }
     mem_wait(qiov);
     qemu_iovec_to_buf(qiov, qiov_offset, disk + offset, bytes);
-    return 0;
+    return write_result;
 }
 
 static int coroutine_fn mem_co_pdiscard(BlockDriverState *bs, int64_t offset,
@@ -371,6 +375,73 @@ static void test_first_come(void)
     blk_unref(blk);
 }
 
+/* --- the threshold of writes --- */
+
+static unsigned exceeded;       /* events */
+static int64_t exceeded_by;
+static unsigned exceeded_before;        /* of them, when the driver writes */
+
+static void note_exceeded(int event, struct json_object *qdict)
+{
+    struct json_object *data, *amount;
+
+    if (event == QAPI_EVENT_BLOCK_WRITE_THRESHOLD &&
+        json_object_object_get_ex(qdict, "data", &data) &&
+        json_object_object_get_ex(data, "amount-exceeded", &amount)) {
+        exceeded++;
+        exceeded_by = json_object_get_int64(amount);
+    }
+}
+
+static void note_exceeded_before(void)
+{
+    exceeded_before = exceeded;
+}
+
+/* A write up to @end with a threshold: @by how much it exceeds it; 0: not. */
+static void check_threshold(BlockBackend *blk, BdrvRequestFlags flags,
+                            int64_t threshold, int64_t end, int64_t by)
+{
+    BlockDriverState *bs = blk_bs(blk);
+
+    qatomic_set(&bs->write_threshold, threshold);
+    exceeded = exceeded_before = 0;
+    exceeded_by = 0;
+    if (flags & BDRV_REQ_ZERO_WRITE) {
+        g_assert_cmpint(blk_pwrite_zeroes(blk, end - 512, 512, 0), ==, 0);
+    } else {
+        g_assert_cmpint(blk_pwrite(blk, end - 512, 512, guest, flags), ==,
+                        write_result);
+    }
+    g_assert_cmpint(exceeded_by, ==, by);
+    g_assert_cmpuint(exceeded, ==, by > 0);
+    /* Whoever makes room can do that before the write needs it. */
+    g_assert_cmpuint(exceeded_before, ==, exceeded);
+    g_assert_cmpuint(bs->write_threshold, ==, by ? 0 : threshold);
+}
+
+static void test_threshold(void)
+{
+    BlockBackend *blk = open_mem("driver=mem", BLK_PERM_WRITE);
+
+    qapi_event_set_func(note_exceeded);
+    before_write = note_exceeded_before;
+    check_threshold(blk, 0, 8192, 8192, 0);
+    check_threshold(blk, 0, 8192, 8704, 512);
+    /* It is the highest write already. */
+    check_threshold(blk, 0, 4096, 8192, 4096);
+    check_threshold(blk, 0, 0, 16384, 0);
+    check_threshold(blk, BDRV_REQ_ZERO_WRITE, 4096, 8192, 4096);
+    check_threshold(blk, BDRV_REQ_FUA, 4096, 8192, 4096);
+    write_result = -EIO;
+    check_threshold(blk, 0, 4096, 8192, 4096);
+    check_threshold(blk, 0, 65536 - 1, 65536, 1);
+    write_result = 0;
+    before_write = NULL;
+    qapi_event_set_func(NULL);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -386,6 +457,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-requests/odd-size", test_odd_size);
     g_test_add_func("/block-requests/serialising", test_serialising);
     g_test_add_func("/block-requests/first-come", test_first_come);
+    g_test_add_func("/block-requests/threshold", test_threshold);
     ret = g_test_run();
 
     qemu_cleanup_main_loop();
