@@ -119,6 +119,32 @@ static void mirror_drop_top(BlockDriverState *top_bs, BdrvChild *target)
     bdrv_unref(top_bs);
 }
 
+/*
+ * Whether @target gets a part of the source, and its backing file later: until
+ * then what it gets of a cluster has zeroes beside it.
+ */
+static bool mirror_target_lacks_backing(BlockDriverState *target,
+                                        bool is_commit, MirrorSyncMode sync)
+{
+    return !is_commit && sync != MIRROR_SYNC_MODE_FULL &&
+           !bdrv_skip_filters(target)->backing;
+}
+
+/* Bytes of a chunk: as the user says, but clusters are copied as a whole. */
+static uint32_t mirror_granularity(BlockDriverState *target, bool is_commit,
+                                   const MirrorJobOptions *o)
+{
+    uint32_t granularity = o->granularity ? o->granularity :
+                           bdrv_get_default_bitmap_granularity(target);
+    BlockDriverInfo bdi;
+
+    if (mirror_target_lacks_backing(target, is_commit, o->sync) &&
+        bdrv_get_info(target, &bdi) == 0) {
+        granularity = MAX(granularity, bdi.cluster_size);
+    }
+    return granularity;
+}
+
 static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
                                const MirrorJobOptions *o)
 {
@@ -144,6 +170,9 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
         s->was_zero = o->target_is_zero;
         s->written = hbitmap_alloc(s->len, ctz64(granularity));
     }
+    if (mirror_target_lacks_backing(s->target->bs, s->is_commit, o->sync)) {
+        s->whole = hbitmap_alloc(s->len, ctz64(granularity));
+    }
 }
 
 static BlockJob *mirror_create(const BlockJobDriver *driver,
@@ -151,8 +180,7 @@ static BlockJob *mirror_create(const BlockJobDriver *driver,
                                BlockDriverState *base, bool is_commit,
                                const MirrorJobOptions *o, Error **errp)
 {
-    uint32_t granularity = o->granularity ? o->granularity :
-                           bdrv_get_default_bitmap_granularity(target);
+    uint32_t granularity = mirror_granularity(target, is_commit, o);
     BdrvDirtyBitmap *bitmap;
     BlockDriverState *top_bs;
     BdrvChild *target_child;

@@ -64,6 +64,12 @@ struct MirrorBlockJob {
      * asks, since it is an overlay or has other users.
      */
     HBitmap *written;
+    /*
+     * With a target that gets its backing file later: the chunks that it has
+     * as a whole.  The rest of a cluster of which it gets only a part would be
+     * zeroes.  NULL: the parts of a chunk may be written one by one.
+     */
+    HBitmap *whole;
 
     /* The coroutine's, and its copies', which run in its context. */
     int in_flight;              /* atomic for readers elsewhere */
@@ -94,6 +100,8 @@ void coroutine_fn mirror_op_end(MirrorOp *op);
 void mirror_set_dirty(MirrorBlockJob *s, int64_t offset, int64_t bytes);
 /* Before data, perhaps not zeroes, are written to the target. */
 void mirror_note_written(MirrorBlockJob *s, int64_t offset, int64_t bytes);
+/* The target has the chunks that lie in the range, up to the end. */
+void mirror_note_whole(MirrorBlockJob *s, int64_t offset, int64_t bytes);
 /* Whether the range of the target is still as zero as it was. */
 bool mirror_is_still_zero(MirrorBlockJob *s, int64_t offset, int64_t bytes);
 /* A request has failed with -errno @error: by the policy, perhaps the end. */

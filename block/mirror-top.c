@@ -50,13 +50,10 @@ static int coroutine_fn mirror_write_source(BlockDriverState *bs,
     }
 }
 
-/*
- * What a discard leaves is not known, and must be the same on both: copy it.
- * A discard marks nothing as dirty, or a disk that is trimmed all the time
- * would never be clean.
- */
+/* Copy what the source has now, while nobody else writes to the chunks. */
 static int coroutine_fn mirror_copy_range(MirrorBlockJob *s, int64_t offset,
-                                          int64_t bytes)
+                                          int64_t bytes,
+                                          BdrvRequestFlags flags)
 {
     BdrvChild *source = s->mirror_top_bs->backing;
     QEMU_AUTO_VFREE void *buf = NULL;
@@ -69,8 +66,8 @@ static int coroutine_fn mirror_copy_range(MirrorBlockJob *s, int64_t offset,
 
         if (status >= 0 && n && (status & BDRV_BLOCK_ZERO)) {
             n = MIN(n, bytes);
-            ret = bdrv_co_pwrite_zeroes(s->target, offset, n, s->unmap ?
-                                        BDRV_REQ_MAY_UNMAP : 0);
+            ret = bdrv_co_pwrite_zeroes(s->target, offset, n, flags |
+                                        (s->unmap ? BDRV_REQ_MAY_UNMAP : 0));
         } else {
             n = MIN(status >= 0 && n ? MIN(n, bytes) : bytes, MIRROR_COPY);
             if (!buf) {
@@ -79,7 +76,7 @@ static int coroutine_fn mirror_copy_range(MirrorBlockJob *s, int64_t offset,
             ret = buf ? bdrv_co_pread(source, offset, n, buf, 0) : -ENOMEM;
             if (ret == 0) {
                 mirror_note_written(s, offset, n);
-                ret = bdrv_co_pwrite(s->target, offset, n, buf, 0);
+                ret = bdrv_co_pwrite(s->target, offset, n, buf, flags);
             }
         }
         offset += n;
@@ -101,12 +98,32 @@ static int coroutine_fn mirror_write_target(MirrorBlockJob *s,
         return bdrv_co_pwrite_zeroes(s->target, w->offset, w->bytes, flags |
                                     (s->unmap ? BDRV_REQ_MAY_UNMAP : 0));
     case MIRROR_DISCARD:
-        return mirror_copy_range(s, w->offset, w->bytes);
+        /*
+         * What it leaves is not known, and must be the same on both.  It marks
+         * nothing as dirty, or a disk that is trimmed all the time would never
+         * be clean.
+         */
+        return mirror_copy_range(s, w->offset, w->bytes, 0);
     default:
         mirror_note_written(s, w->offset, w->bytes);
         return bdrv_co_pwritev_part(s->target, w->offset, w->bytes, w->qiov,
                                     w->qiov_offset, flags);
     }
+}
+
+/* Is there a chunk that the target lacks, and of which it would get a part? */
+static bool mirror_is_part(MirrorBlockJob *s, int64_t offset, int64_t bytes)
+{
+    int64_t end = offset + bytes;
+    bool head = !QEMU_IS_ALIGNED(offset, s->granularity);
+    bool tail = end < s->len && !QEMU_IS_ALIGNED(end, s->granularity);
+
+    if (!s->whole || (!head && !tail)) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&s->lock);
+    return (head && !hbitmap_get(s->whole, offset)) ||
+           (tail && !hbitmap_get(s->whole, end - 1));
 }
 
 /* The target has all of the range: what lies wholly in it is clean. */
@@ -119,6 +136,7 @@ static void mirror_reset_dirty(MirrorBlockJob *s, int64_t offset,
 
     if (start < end) {
         bdrv_reset_dirty_bitmap(s->dirty_bitmap, start, end - start);
+        mirror_note_whole(s, start, end - start);
     }
 }
 
@@ -126,16 +144,23 @@ static int coroutine_fn mirror_active_write(BlockDriverState *bs,
                                             MirrorBlockJob *s,
                                             const MirrorWrite *w)
 {
+    int64_t offset = w->offset, bytes = w->bytes;
     MirrorOp op = { .s = s };
     int ret, ret2;
 
-    op.offset = QEMU_ALIGN_DOWN(w->offset, s->granularity);
-    op.bytes = QEMU_ALIGN_UP(w->offset + w->bytes, s->granularity) - op.offset;
+    op.offset = QEMU_ALIGN_DOWN(offset, s->granularity);
+    op.bytes = QEMU_ALIGN_UP(offset + bytes, s->granularity) - op.offset;
     mirror_op_begin(&op);
-    ret = mirror_write_source(bs, w);
-    ret2 = ret < 0 ? ret : mirror_write_target(s, w);
+    ret = ret2 = mirror_write_source(bs, w);
+    if (ret == 0 && mirror_is_part(s, offset, bytes)) {
+        offset = op.offset;
+        bytes = MIN(op.bytes, s->len - offset);
+        ret2 = mirror_copy_range(s, offset, bytes, w->flags & BDRV_REQ_FUA);
+    } else if (ret == 0) {
+        ret2 = mirror_write_target(s, w);
+    }
     if (ret2 == 0) {
-        mirror_reset_dirty(s, w->offset, w->bytes);
+        mirror_reset_dirty(s, offset, bytes);
     } else {
         /* It is copied later, or the job fails: not the user's write. */
         mirror_set_dirty(s, w->offset, w->bytes);

@@ -82,6 +82,14 @@ void mirror_note_written(MirrorBlockJob *s, int64_t offset, int64_t bytes)
     }
 }
 
+void mirror_note_whole(MirrorBlockJob *s, int64_t offset, int64_t bytes)
+{
+    if (s->whole) {
+        QEMU_LOCK_GUARD(&s->lock);
+        hbitmap_set(s->whole, offset, bytes);
+    }
+}
+
 bool mirror_is_still_zero(MirrorBlockJob *s, int64_t offset, int64_t bytes)
 {
     if (!qatomic_read(&s->was_zero)) {
@@ -174,6 +182,7 @@ static void coroutine_fn mirror_copy_entry(void *opaque)
         mirror_set_dirty(s, op->offset, bytes);
         mirror_error(s, is_read, ret);
     } else {
+        mirror_note_whole(s, op->offset, bytes);
         job_progress_update(&s->common.job, bytes);
     }
     mirror_op_end(op);
@@ -606,6 +615,7 @@ static void mirror_free(Job *job)
     bdrv_unref(s->to_replace);
     buffer_pool_destroy(&s->buffers);
     hbitmap_free(s->written);
+    hbitmap_free(s->whole);
     if (s->granularity) {
         /* It was not the creation that failed. */
         qemu_mutex_destroy(&s->lock);

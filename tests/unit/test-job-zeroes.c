@@ -42,12 +42,14 @@ static void count_questions(const char *name)
 
 /* --- a target that is to be whole --- */
 
+static unsigned granularity = STEP;
+
 static BlockJob *start_mirror(MirrorSyncMode sync, MirrorCopyMode copy_mode,
                               bool target_is_zero)
 {
     MirrorJobOptions o = {
         .job_id = "job", .sync = sync, .copy_mode = copy_mode,
-        .cb = job_over, .granularity = STEP,
+        .cb = job_over, .granularity = granularity,
         .target_is_zero = target_is_zero,
     };
     BlockJob *job = mirror_job_create(source, target, &o, &error_abort);
@@ -184,8 +186,8 @@ static void open_overlays(void)
     qopts_set_str(opts, "driver", "vmdk");
     qopts_set_str(opts, "file.driver", "file");
     qopts_set_str(opts, "file.filename", top);
-    target = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR | BDRV_O_NO_BACKING,
-                       &error_abort);
+    target = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR | BDRV_O_UNMAP |
+                       BDRV_O_NO_BACKING, &error_abort);
 }
 
 static void write_zeroes_above(void)
@@ -276,6 +278,72 @@ static void test_mirror_top_active(void)
     check_mirror_overlay(MIRROR_COPY_MODE_WRITE_BLOCKING);
 }
 
+/* Parts of clusters that the target lacks, and again when it has them. */
+static void write_parts(void)
+{
+    uint8_t data[512];
+    int i;
+
+    memset(data, 0x77, sizeof(data));
+    for (i = 0; i < 2; i++) {
+        g_assert_cmpint(blk_pwrite(blk, STEP + 1024 * (i + 1), 512, data, 0),
+                        ==, 0);
+        memcpy(frozen + STEP + 1024 * (i + 1), data, 512);
+        g_assert_cmpint(blk_pwrite_zeroes(blk, 4 * STEP + 2048 * i, 512, 0),
+                        ==, 0);
+        memset(frozen + 4 * STEP + 2048 * i, 0, 512);
+    }
+    g_assert_cmpint(blk_pwrite(blk, 8 * STEP, 512, data, 0), ==, 0);
+    memcpy(frozen + 8 * STEP, data, 512);
+    /* The end of one, the whole of the next, and the beginning of a third. */
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 6 * STEP - 512, STEP + 1024, 0),
+                    ==, 0);
+    memset(frozen + 6 * STEP - 512, 0, STEP + 1024);
+    g_assert_cmpint(blk_pwrite(blk, SIZE - 512, 512, data, 0), ==, 0);
+    memcpy(frozen + SIZE - 512, data, 512);
+}
+
+static void check_mirror_parts(MirrorCopyMode copy_mode)
+{
+    BlockJob *job;
+
+    open_overlays();
+    granularity = 512;
+    job = start_mirror(MIRROR_SYNC_MODE_TOP, copy_mode, false);
+    granularity = STEP;
+    wait_synced(job);
+    write_parts();
+    wait_synced(job);
+    write_parts();
+    end_mirror(job);
+    assert_frozen(source);
+    check_overlay();
+}
+
+static void test_mirror_parts(void)
+{
+    check_mirror_parts(MIRROR_COPY_MODE_BACKGROUND);
+}
+
+static void test_mirror_parts_active(void)
+{
+    check_mirror_parts(MIRROR_COPY_MODE_WRITE_BLOCKING);
+}
+
+/* Zeroes that may be unmapped, where the backing file is named only. */
+static void test_unmapped(void)
+{
+    BlockBackend *b = blk_new(qemu_get_aio_context(), BLK_PERM_WRITE,
+                              BLK_PERM_ALL);
+
+    open_overlays();
+    blk_insert_bs(b, target, &error_abort);
+    g_assert_cmpint(blk_pwrite_zeroes(b, 0, STEP, BDRV_REQ_MAY_UNMAP), ==, 0);
+    blk_unref(b);
+    memset(frozen, 0, STEP);
+    check_overlay();
+}
+
 /*
  * A snapshot in an overlay of the source: the zeroes of the source that a
  * write is about to replace are the snapshot's, so they must be in it.
@@ -324,6 +392,9 @@ static void add_tests(void)
     ADD("overlay/backup-full", use_vmdk, test_backup_full);
     ADD("overlay/mirror-top", use_vmdk, test_mirror_top);
     ADD("overlay/mirror-top-active", use_vmdk, test_mirror_top_active);
+    ADD("overlay/mirror-parts", use_vmdk, test_mirror_parts);
+    ADD("overlay/mirror-parts-active", use_vmdk, test_mirror_parts_active);
+    ADD("overlay/unmapped", use_vmdk, test_unmapped);
     ADD("overlay/fleecing", use_vmdk, test_fleecing);
 }
 
