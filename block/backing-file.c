@@ -72,6 +72,7 @@ int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
                       bdrv_change_backing_file_entry, &c);
     if (ret == 0) {
         bdrv_set_backing_names(bs, backing_file, backing_fmt);
+        bdrv_refresh_filename(bs);
     }
     return ret;
 }

@@ -45,21 +45,39 @@ static bool is_of_any_child(BlockDriverState *bs, const char *key)
     return false;
 }
 
+/*
+ * Whether the backing file is another than the image names, however it got it:
+ * an overlay that was opened with "backing": null may have got the right one by
+ * a snapshot.
+ */
+static bool has_other_backing(BlockDriverState *bs)
+{
+    if (!bs->backing) {
+        return bs->full_backing_file &&
+               qopts_has_child(bs->options, "backing");
+    }
+    return g_strcmp0(bs->full_backing_file, bs->backing->bs->filename) != 0;
+}
+
 /* Whether the name of the file alone says less than the options of @bs. */
 static bool has_strong_options(BlockDriverState *bs)
 {
     json_object_object_foreach(bs->options, key, value) {
         (void)value;
-        if (!is_weak(key) && !qopts_key_is_of(key, "file")) {
+        if (!is_weak(key) && !qopts_key_is_of(key, "file") &&
+            !qopts_key_is_of(key, "backing")) {
             return true;
         }
     }
-    return false;
+    return has_other_backing(bs);
 }
 
 /* A child that the image itself does not name. */
 static bool child_matters(BlockDriverState *bs, BdrvChild *child)
 {
+    if (child == bs->backing) {
+        return has_other_backing(bs);
+    }
     return child == bs->file || qopts_has_child(bs->options, child->name);
 }
 
@@ -77,9 +95,13 @@ static struct json_object *node_options(BlockDriverState *bs)
     json_object_object_add(obj, "driver",
                            json_object_new_string(bs->drv->format_name));
     json_object_object_foreach(bs->options, key, value) {
-        if (!is_weak(key) && !is_of_any_child(bs, key)) {
+        if (!is_weak(key) && !is_of_any_child(bs, key) &&
+            !qopts_key_is_of(key, "backing")) {
             json_object_object_add(obj, key, json_object_get(value));
         }
+    }
+    if (!bs->backing && has_other_backing(bs)) {
+        json_object_object_add(obj, "backing", NULL);
     }
     QLIST_FOREACH(child, &bs->children, next) {
         if (list) {

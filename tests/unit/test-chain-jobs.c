@@ -422,6 +422,27 @@ static void test_commit_flush(void)
                                        &o, &error_abort), base, true);
 }
 
+/*
+ * An image whose backing file is the one that it names has its own name,
+ * whatever the options were: so it can be the backing file of another.
+ */
+static void test_names(void)
+{
+    BlockDriverState *middle = bdrv_find_node("middle");
+    BlockDriverState *base = bdrv_find_node("base");
+    g_autofree char *path = image_path("middle");
+
+    bdrv_ref(base);
+    bdrv_set_backing_hd(middle, NULL, &error_abort);
+    g_assert_true(g_str_has_prefix(middle->filename, "json:"));
+    bdrv_set_backing_hd(middle, target, &error_abort);
+    g_assert_true(g_str_has_prefix(middle->filename, "json:"));
+    g_assert_nonnull(strstr(middle->filename, target->filename));
+    bdrv_set_backing_hd(middle, base, &error_abort);
+    g_assert_cmpstr(middle->filename, ==, path);
+    bdrv_unref(base);
+}
+
 #define ADD(name, fn) \
     g_test_add("/chain-jobs/" name, int, NULL, (void *)chain_setup, \
                (void *)fn, (void *)teardown)
@@ -431,6 +452,7 @@ static void add_tests(void)
     ADD("stream/all", test_stream_all);
     ADD("stream/base", test_stream_base);
     ADD("filter", test_filter);
+    ADD("names", test_names);
     ADD("commit/all", test_commit);
     ADD("cancel", test_cancel);
     ADD("refused", test_refused);
