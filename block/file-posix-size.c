@@ -305,10 +305,10 @@ static void file_set_attributes(int fd, const BlockdevCreateOptionsFile *o)
 }
 
 /*
- * Nodes that share everything take no locks that tell of them, so ask those of
- * this process whether they have the file open.
+ * Nodes that share everything, or do not lock, have no locks that tell of them,
+ * so ask those of this process whether they have the file open.
  */
-static int file_check_force_share(int fd, const char *filename, Error **errp)
+static int file_check_open_here(int fd, const char *filename, Error **errp)
 {
     BlockDriverState *bs;
 
@@ -316,8 +316,7 @@ static int file_check_force_share(int fd, const char *filename, Error **errp)
     for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
         BDRVFileState *s = bs->opaque;
 
-        if (bs->force_share && bs->drv &&
-            bs->drv->bdrv_co_create == file_co_create &&
+        if (bs->drv && bs->drv->bdrv_co_create == file_co_create &&
             file_is_same_file(fd, s->fd)) {
             error_setg(errp, "'%s' is open here: it would be overwritten while "
                        "it is read", filename);
@@ -335,12 +334,11 @@ static int file_create_fd(int fd, const BlockdevCreateOptionsFile *o,
     int ret;
 
     /* It may exist, and be in use: ask before the content goes away. */
-    ret = file_check_force_share(fd, o->filename, errp);
-    if (ret < 0) {
-        return ret;
-    }
     ret = file_lock_new_file(fd, perm, BLK_PERM_ALL & ~BLK_PERM_RESIZE,
                              o->filename, errp);
+    if (ret == 0) {
+        ret = file_check_open_here(fd, o->filename, errp);
+    }
     if (ret < 0) {
         return ret;
     }

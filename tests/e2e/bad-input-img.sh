@@ -256,7 +256,7 @@ tables()
 1|No such file|create -q -f vmdk -b nowhere.vmdk -F vmdk new.vmdk
 1|backing|create -q -f raw -b src.raw -F raw new.raw
 1|form a loop|create -q -f vmdk -b loop1.vmdk -F vmdk new.vmdk
-1|is open here|create -q -f vmdk -o subformat=twoGbMaxExtentSparse -b base-s001.vmdk -F vmdk base.vmdk
+1|write" lock|create -q -f vmdk -o subformat=twoGbMaxExtentSparse -b base-s001.vmdk -F vmdk base.vmdk
 1|write" lock|create -q -f vmdk -b top.vmdk -F vmdk src.vmdk
 1|same filename|create -q -f vmdk -b new.vmdk -F vmdk new.vmdk 1M
 # dd
@@ -268,6 +268,7 @@ tables()
 1|Invalid skip|dd skip=-1 if=src.raw of=new.raw
 1|No such file|dd -f raw if=nowhere.raw of=new.raw
 1|is a file of the source|dd -f raw -O raw if=src.raw of=src.raw
+1|is open here|dd -f raw -O raw if=src.raw of=file:src.raw
 1|error while reading|dd -f vmdk -O raw bs=1M if=cut.vmdk of=new.raw
 1|is a file of the source|dd -f vmdk -O vmdk if=top.vmdk of=src.vmdk
 # info
