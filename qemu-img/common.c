@@ -186,6 +186,50 @@ int coroutine_fn img_run_at(ImgRun *run, BlockBackend *blk,
     return 0;
 }
 
+/* --- files --- */
+
+bool img_is_same_file(const char *a, const char *b)
+{
+    struct stat sa, sb;
+
+    if (stat(a, &sa) < 0 || stat(b, &sb) < 0) {
+        return false;
+    }
+    if (S_ISBLK(sa.st_mode) && S_ISBLK(sb.st_mode)) {
+        return sa.st_rdev == sb.st_rdev;
+    }
+    return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+void img_add_files(BlockDriverState *bs, bool backing, GPtrArray *files)
+{
+    BdrvChild *child;
+
+    if (bs->drv->protocol_name && *bs->exact_filename &&
+        !path_has_protocol(bs->exact_filename)) {
+        g_ptr_array_add(files, g_strdup(bs->exact_filename));
+    }
+    QLIST_FOREACH(child, &bs->children, next) {
+        if (backing || !(child->role & BDRV_CHILD_COW)) {
+            img_add_files(child->bs, backing, files);
+        }
+    }
+}
+
+bool img_has_file(BlockDriverState *bs, const char *name)
+{
+    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(g_free);
+    guint i;
+
+    img_add_files(bs, true, files);
+    for (i = 0; i < files->len; i++) {
+        if (img_is_same_file(name, g_ptr_array_index(files, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- JSON as QEMU prints it: 4 spaces a level, ": " after a key --- */
 
 static void print_value(struct json_object *value, int level);

@@ -13,47 +13,13 @@
 
 /* --- files --- */
 
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    if (stat(a, &sa) < 0 || stat(b, &sb) < 0) {
-        return false;
-    }
-    if (S_ISBLK(sa.st_mode) && S_ISBLK(sb.st_mode)) {
-        return sa.st_rdev == sb.st_rdev;
-    }
-    return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
-}
-
-/* Add the names of all files of @bs; of backing files, too, if @backing. */
-static void add_files(BlockDriverState *bs, bool backing, GPtrArray *files)
-{
-    BdrvChild *child;
-
-    if (bs->drv->protocol_name && *bs->exact_filename &&
-        !path_has_protocol(bs->exact_filename)) {
-        g_ptr_array_add(files, g_strdup(bs->exact_filename));
-    }
-    QLIST_FOREACH(child, &bs->children, next) {
-        if (backing || !(child->role & BDRV_CHILD_COW)) {
-            add_files(child->bs, backing, files);
-        }
-    }
-}
-
 /* Whether @name is a file of a source; that was reported. */
 static bool is_source(const ConvertArgs *a, const char *name)
 {
-    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(g_free);
-    guint n;
     int i;
 
     for (i = 0; i < a->c.nb_src; i++) {
-        add_files(blk_bs(a->c.src[i]), true, files);
-    }
-    for (n = 0; n < files->len; n++) {
-        if (is_same_file(name, g_ptr_array_index(files, n))) {
+        if (img_has_file(blk_bs(a->c.src[i]), name)) {
             error_report("The target '%s' is a file of the source: it would "
                          "be overwritten while it is read", name);
             return true;
@@ -289,7 +255,7 @@ static int check_old_target(const ConvertArgs *a)
         error_report("output file is smaller than input file");
         return -EINVAL;
     }
-    add_files(blk_bs(a->c.target), false, files);
+    img_add_files(blk_bs(a->c.target), false, files);
     for (i = 0; i < files->len; i++) {
         if (is_source(a, g_ptr_array_index(files, i))) {
             return -EINVAL;
@@ -419,7 +385,7 @@ int convert_images(ConvertArgs *a, char **names)
     }
     img_progress_end();
     if (c->target && a->created && (ret < 0 || qemu_interrupted())) {
-        add_files(blk_bs(c->target), false, files);
+        img_add_files(blk_bs(c->target), false, files);
     }
     blk_unref(c->target);
     for (i = 0; c->src && i < c->nb_src; i++) {

@@ -164,6 +164,16 @@ bool img_check_create_options(const QemuOptsList *table, const QOpts *opts,
 int img_create_image(BlockDriver *drv, const char *filename, QOpts *opts,
                      Error **errp);
 
+/* Whether both names are those of one file or one device. */
+bool img_is_same_file(const char *a, const char *b);
+/*
+ * Add the names of all files of @bs to @files, as copies; also those of images
+ * below it, if @backing.
+ */
+void img_add_files(BlockDriverState *bs, bool backing, GPtrArray *files);
+/* Whether @name is a file of @bs, or of an image below it. */
+bool img_has_file(BlockDriverState *bs, const char *name);
+
 /*
  * Progress, as "    (12.34/100%)" and a carriage return on stdout if
  * @enabled; else a line of it on stderr whenever SIGUSR1 comes.  Percents are

@@ -223,7 +223,7 @@ static int rebase_use_old(Rebase *r, BlockDriverState *bs)
 }
 
 static int rebase_open_new(const RebaseArgs *a, Rebase *r,
-                           const char *path)
+                           BlockDriverState *bs, const char *path)
 {
     QOpts *options = qopts_new();
     Error *local_err = NULL;
@@ -240,17 +240,24 @@ static int rebase_open_new(const RebaseArgs *a, Rebase *r,
                           a->backing);
         return -EINVAL;
     }
+    /* With -U there is no lock that has refused this. */
+    if (img_has_file(blk_bs(r->base[1]), bs->file->bs->exact_filename)) {
+        error_report("'%s' is below '%s': the backing files would form a "
+                     "loop", a->filename, a->backing);
+        return -ELOOP;
+    }
     return 0;
 }
 
 static int rebase_safe(const RebaseArgs *a, BlockBackend *blk,
                        const char *path)
 {
+    BlockDriverState *bs = bdrv_skip_filters(blk_bs(blk));
     Rebase r = { .blk = blk };
-    int ret = rebase_use_old(&r, bdrv_skip_filters(blk_bs(blk)));
+    int ret = rebase_use_old(&r, bs);
 
     if (ret == 0 && path) {
-        ret = rebase_open_new(a, &r, path);
+        ret = rebase_open_new(a, &r, bs, path);
     }
     if (ret == 0) {
         ret = rebase_copy(&r);
@@ -286,7 +293,6 @@ static bool rebase_path(const RebaseArgs *a, BlockDriverState *bs,
                         char **path)
 {
     Error *local_err = NULL;
-    struct stat image, new;
 
     *path = NULL;
     if (!a->backing) {
@@ -299,9 +305,7 @@ static bool rebase_path(const RebaseArgs *a, BlockDriverState *bs,
         error_reportf_err(local_err, "Could not resolve backing filename: ");
         return false;
     }
-    if (bs->file && stat(bs->file->bs->exact_filename, &image) == 0 &&
-        stat(*path, &new) == 0 && image.st_dev == new.st_dev &&
-        image.st_ino == new.st_ino) {
+    if (bs->file && img_is_same_file(bs->file->bs->exact_filename, *path)) {
         error_report("'%s' cannot be its own backing file", a->filename);
         return false;
     }

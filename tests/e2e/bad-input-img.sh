@@ -298,6 +298,8 @@ tables()
 1|Compression not supported|rebase -c -b src.raw -F raw -f raw big.raw
 1|cannot be its own|rebase -b top.vmdk -F vmdk -f vmdk top.vmdk
 1|cannot be its own|rebase -u -b top.vmdk -F vmdk -f vmdk top.vmdk
+1|shared "write" lock|rebase -b top.vmdk -F vmdk -f vmdk src.vmdk
+1|form a loop|rebase -U -b top.vmdk -F vmdk -f vmdk src.vmdk
 1|form a loop|rebase -b loop1.vmdk -F vmdk -f vmdk top.vmdk
 # resize
 1|Not enough arguments|resize
