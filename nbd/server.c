@@ -203,6 +203,7 @@ const BlockExportDriver blk_exp_nbd = {
     .has_iothread = true,
     .has_multi_iothread = true,
     .has_inactive = true,
+    .keeps_size = true,
     .create = nbd_export_create,
     .delete = nbd_export_delete,
     .request_shutdown = nbd_export_request_shutdown,

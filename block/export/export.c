@@ -156,6 +156,7 @@ static BlockBackend *export_backend(BlockDriverState *bs,
                                     Error **errp)
 {
     uint64_t perm = BLK_PERM_CONSISTENT_READ;
+    uint64_t shared;
     BlockBackend *blk;
 
     if (!(opts->has_allow_inactive && opts->allow_inactive)) {
@@ -174,7 +175,10 @@ static BlockBackend *export_backend(BlockDriverState *bs,
         }
         perm |= BLK_PERM_WRITE;
     }
-    blk = blk_new(bdrv_get_aio_context(bs), perm, BLK_PERM_ALL);
+    /* Also another program: "qemu-img create" would empty the file. */
+    shared = export_driver(opts->type)->keeps_size ?
+             BLK_PERM_ALL & ~BLK_PERM_RESIZE : BLK_PERM_ALL;
+    blk = blk_new(bdrv_get_aio_context(bs), perm, shared);
     /* Requests may come from any context, so the node may move. */
     blk_set_allow_aio_context_change(blk, !(opts->has_fixed_iothread &&
                                             opts->fixed_iothread));
@@ -188,6 +192,23 @@ static BlockBackend *export_backend(BlockDriverState *bs,
     blk_set_enable_write_cache(blk, !(opts->has_writethrough &&
                                       opts->writethrough));
     return blk;
+}
+
+void blk_exp_share_resize(bool share)
+{
+    BlockExport *exp;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH(exp, &all_exports, next) {
+        uint64_t perm, shared;
+
+        if (exp->drv->keeps_size) {
+            blk_get_perm(exp->blk, &perm, &shared);
+            /* Another user that takes it meanwhile keeps it. */
+            blk_set_perm(exp->blk, perm, share ? shared | BLK_PERM_RESIZE :
+                         shared & ~BLK_PERM_RESIZE, NULL);
+        }
+    }
 }
 
 static void export_free(BlockExport *exp)

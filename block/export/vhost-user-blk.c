@@ -209,6 +209,7 @@ const BlockExportDriver blk_exp_vhost_user_blk = {
     .type = BLOCK_EXPORT_TYPE_VHOST_USER_BLK,
     .instance_size = sizeof(VuBlkExport),
     .has_iothread = true,
+    .keeps_size = true,
     .has_multi_iothread = true,
     .create = vu_blk_create,
     .delete = vu_blk_delete,

@@ -6,6 +6,7 @@
 #include <json-c/json.h>
 #include "block/block_int.h"
 #include "block/blockjob.h"
+#include "block/export.h"
 #include "nodes.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-block-core.h"
@@ -158,10 +159,12 @@ void qmp_block_resize(const char *device, const char *node_name,
         return;
     }
     blk = blk_new(bdrv_get_aio_context(bs), BLK_PERM_RESIZE, BLK_PERM_ALL);
+    blk_exp_share_resize(true);
     if (blk_insert_bs(blk, bs, errp) == 0) {
         blk_truncate(blk, size, false, PREALLOC_MODE_OFF, 0, errp);
     }
     blk_unref(blk);
+    blk_exp_share_resize(false);
 }
 
 void qmp_x_blockdev_set_iothread(const char *node_name, StrOrNull *iothread,

@@ -17,6 +17,7 @@ typedef struct BlockExportDriver {
     bool has_iothread;          /* it runs in exp->ctx; else in the main one */
     bool has_multi_iothread;    /* it runs in all of exp->ctxs */
     bool has_inactive;          /* it can cope with an inactive node */
+    bool keeps_size;            /* others may not resize; block_resize may */
     /* exp->blk is there.  False with @errp set: it has undone its part. */
     bool (*create)(BlockExport *exp, const BlockExportOptions *opts,
                    Error **errp);
@@ -53,6 +54,11 @@ void blk_exp_ref(BlockExport *exp);
 void blk_exp_unref(BlockExport *exp);
 /* Drop the user's reference, and let the clients go. */
 void blk_exp_request_shutdown(BlockExport *exp);
+/*
+ * Let block_resize change the size of nodes that exports keep (@share), and
+ * nobody any more.  In the main thread.
+ */
+void blk_exp_share_resize(bool share);
 /*
  * All of a type, or all for BLOCK_EXPORT_TYPE__MAX; waits until they are gone.
  */

@@ -413,6 +413,38 @@ full_old()
     holds 'check -r' st.vmdk part.raw
 }
 
+# exported OPTIONS: an image that a daemon exports keeps its length and content.
+# Others may write to it, and read it.
+exported()
+{
+    # shellcheck disable=SC2086
+    timeout 60 "$QSD" --daemonize --pidfile "$work/pid" \
+        --blockdev driver=file,node-name=file,filename=src.raw \
+        --blockdev driver=raw,node-name=disk,file=file \
+        --nbd-server "addr.type=unix,addr.path=$work/nbd" \
+        --export "id=e,node-name=disk,writable=on,$1" > "$logs/qsd.log" 2>&1
+    if [ ! -s "$work/pid" ]; then
+        fail "daemon: $1" "$logs/qsd.log"
+        return
+    fi
+    rows << 'ROWS'
+1|lock|create -q -f raw src.raw 1M
+1|lock|convert -f raw -O raw small.raw src.raw
+1|lock|convert -U -f raw -O raw small.raw src.raw
+1|lock|convert -f raw -O vmdk small.raw src.raw
+1|lock|dd -f raw -O raw if=small.raw of=src.raw
+1|lock|resize -f raw src.raw 8M
+1|lock|resize -f raw --shrink src.raw 1M
+ROWS
+    must 'an image that is exported' "$IMG" info -U src.raw
+    qsd_pid=$(cat "$work/pid")
+    kill "$qsd_pid"
+    while kill -0 "$qsd_pid" 2> /dev/null; do
+        sleep 0.05
+    done
+    rm -f must.log "$work/pid"
+}
+
 # A library is loaded where it is needed: one that cannot be loaded is told
 # there, and nowhere else.
 libraries()
@@ -453,6 +485,12 @@ fixtures
 arguments
 images
 tables
+if [ -x "$QSD" ]; then
+    exported type=nbd
+    exported "type=vhost-user-blk,addr.type=unix,addr.path=$work/vhost"
+else
+    skip "no '$QSD'"
+fi
 libraries
 mkdir full
 QEMU_IMG_PROG=$IMG QEMU_IO_PROG=$IO unshare -Urm sh "$here/bad-input-img.sh" --full "$work" \
