@@ -72,13 +72,13 @@ bench-micro: all
 # The long form of the tests of qemu-storage-daemon: jobs disturbed and killed
 # more often, and the recursion planted.
 check-e2e: all
-	@for script in cached-native-backup jobs-disturbed jobs-full-disk \
+	@for script in cached-native-backup jobs-disturbed jobs-content jobs-full-disk \
 	    qmp-jobs-oracle qmp-oracle qmp-robust blockdev-create fleecing \
 	    howto qmp-walk nbd nbd-client nbd-tls qemu-nbd fuse vhost-user-blk \
 	    export-allocations guest guest-programs; do \
 	    echo "== $$script"; \
 	    JOB_CYCLES=200 JOB_KILLS=100 LAIO_PLANTED=1 LAIO_GUEST=long \
-	    LAIO_VHOST_SECONDS=60 WALK_SECONDS=300 BUILD_DIR=build \
+	    LAIO_VHOST_SECONDS=60 WALK_SECONDS=300 CONTENT_SECONDS=300 BUILD_DIR=build \
 	    QEMU_IMG_PROG=build/qemu-img QEMU_IO_PROG=build/qemu-io \
 	    tests/e2e/$$script.sh || [ $$? = 77 ] || exit 1; \
 	done

@@ -207,10 +207,12 @@ class Walk:
         """A VMDK above a disk: it names the content ID of what is below."""
         below = self.pick(self.roots())
         node = self.must('query-named-block-nodes', {'flat': True})
-        node = [n for n in node if n['node-name'] == below][0]
-        if node['drv'] != 'vmdk':
+        # A job may have ended meanwhile, and the node with it.
+        node = [n for n in node if n['node-name'] == below
+                and n['drv'] == 'vmdk']
+        if not node:
             return
-        cid = node['image']['format-specific']['data']['cid']
+        cid = node[0]['image']['format-specific']['data']['cid']
         if os.spawnlp(os.P_WAIT, IMG, IMG, 'create', '-q', '-f', 'vmdk',
                       path(name), str(SIZE)):
             raise RuntimeError('no ' + name)
