@@ -43,6 +43,7 @@ class Round:
         self.daemon = Daemon(DAEMON, FOLDER)
         self.chain = [self.create(None)]        # from the base to the top
         self.last = None                        # the last of the backups
+        self.bitmap = self.bitmap_node = None   # what is written since then
         self.open(self.chain[0])
         sock = os.path.join(FOLDER, 'nbd-sock')
         self.daemon.cmd('nbd-server-start', {'addr': {
@@ -155,10 +156,11 @@ class Round:
         want = bytes(self.model)
         if self.last:
             self.daemon.cmd('block-dirty-bitmap-remove', {
-                'node': self.bitmap_node, 'name': 'b'})
+                'node': self.bitmap_node, 'name': self.bitmap})
+        self.bitmap = 'b' + name
         self.daemon.cmd('transaction', {'actions': [
             {'type': 'block-dirty-bitmap-add', 'data': {
-                'node': self.chain[-1], 'name': 'b',
+                'node': self.chain[-1], 'name': self.bitmap,
                 'granularity': 1 << self.rng.randint(12, 17)}},
             {'type': 'blockdev-backup', 'data': {
                 'job-id': 'job', 'device': self.chain[-1], 'target': name,
@@ -177,7 +179,7 @@ class Round:
         self.open(name, **self.rng.choice(({}, {'backing': None})))
         want = bytes(self.model)
         self.start('blockdev-backup', device=self.chain[-1], target=name,
-                   sync='incremental', bitmap='b')
+                   sync='incremental', bitmap=self.bitmap)
         self.writes(6)
         self.wait()
         self.check(name, want)
@@ -227,9 +229,7 @@ class Round:
         top = self.rng.randrange(base + 1, len(self.chain))
         active = top == len(self.chain) - 1
         self.start('block-commit', device=self.chain[-1], **{
-            'top-node': self.chain[top], 'base-node': self.chain[base]},
-            **({} if active else {'backing-file': self.path(
-                self.chain[base])}))
+            'top-node': self.chain[top], 'base-node': self.chain[base]})
         self.writes(6)
         if active:
             self.daemon.qmp.wait_event('BLOCK_JOB_READY')
@@ -243,9 +243,7 @@ class Round:
             return
         base = self.rng.randrange(-1, len(self.chain) - 2)
         self.start('block-stream', device=self.chain[-1], **(
-            {'base-node': self.chain[base],
-             'backing-file': self.path(self.chain[base])}
-            if base >= 0 else {}))
+            {'base-node': self.chain[base]} if base >= 0 else {}))
         self.writes(6)
         self.wait()
         self.become(self.chain[:base + 1] + self.chain[-1:])
