@@ -470,4 +470,6 @@ void job_set_aio_context(Job *job, AioContext *ctx)
     assert(job->paused || !job_started_locked(job) ||
            job->deferred_to_main_loop || job_is_completed_locked(job));
     job->aio_context = ctx;
+    /* It pauses in its new home: the thread of the old one may end. */
+    job_enter_cond_locked(job, NULL);
 }

@@ -126,6 +126,36 @@ def test_iothread():
         daemon.cleanup()
 
 
+def test_paused_job_moves():
+    """The thread in which a job was paused has ended when it goes on."""
+    daemon = Daemon(PROGRAM, FOLDER)
+    try:
+        for name in ('a', 'b'):
+            add_file(daemon, name)
+        daemon.cmd('blockdev-backup', {
+            'job-id': 'j', 'device': 'a', 'target': 'b', 'sync': 'full',
+            'speed': 65536})
+        for _ in range(5):
+            daemon.cmd('object-add', {'qom-type': 'iothread', 'id': 'io'})
+            daemon.cmd('x-blockdev-set-iothread', {
+                'node-name': 'a', 'iothread': 'io', 'force': True})
+            daemon.cmd('job-pause', id='j')
+            daemon.qmp.wait_event('JOB_STATUS_CHANGE',
+                                  {'id': 'j', 'status': 'paused'})
+            daemon.cmd('x-blockdev-set-iothread', {
+                'node-name': 'a', 'iothread': None, 'force': True})
+            daemon.qmp.events.clear()
+            daemon.cmd('object-del', id='io')
+            daemon.cmd('job-resume', id='j')
+            daemon.qmp.wait_event('JOB_STATUS_CHANGE',
+                                  {'id': 'j', 'status': 'running'})
+        daemon.cmd('block-job-set-speed', device='j', speed=0)
+        assert 'error' not in daemon.qmp.wait_job('j')['data']
+        assert daemon.quit() == 0
+    finally:
+        daemon.cleanup()
+
+
 def test_reopen_several():
     """All or none, also under a load."""
     daemon = Daemon(PROGRAM, FOLDER)
@@ -200,5 +230,5 @@ def test_end_in_job():
                 end_in_job(how, job, **options)
 
 
-run_tests((test_trace, test_activation, test_iothread,
+run_tests((test_trace, test_activation, test_iothread, test_paused_job_moves,
            test_reopen_several, test_end_in_job))
