@@ -17,7 +17,7 @@ struct BlockBackend {
     int refcnt;
     uint64_t perm;
     uint64_t shared_perm;
-    bool disable_perm;          /* the node is inactive: none is asked for */
+    bool disable_perm;          /* atomic; inactive node: none is asked for */
     bool force_allow_inactivate;
     bool enable_write_cache;
     char *name;                 /* NULL: none */

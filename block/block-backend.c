@@ -165,7 +165,7 @@ static int blk_root_inactivate(BdrvChild *child)
     if (bdrv_child_try_set_perm(child, 0, BLK_PERM_ALL, NULL) < 0) {
         return -EPERM;
     }
-    blk->disable_perm = true;
+    qatomic_set(&blk->disable_perm, true);
     return 0;
 }
 
@@ -179,9 +179,14 @@ static int blk_root_activate(BdrvChild *child, Error **errp)
     }
     ret = bdrv_child_try_set_perm(child, blk->perm, blk->shared_perm, errp);
     if (ret == 0) {
-        blk->disable_perm = false;
+        qatomic_set(&blk->disable_perm, false);
     }
     return ret;
+}
+
+bool blk_is_inactive(BlockBackend *blk)
+{
+    return qatomic_read(&blk->disable_perm);
 }
 
 void blk_set_force_allow_inactivate(BlockBackend *blk)

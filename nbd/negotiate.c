@@ -146,8 +146,12 @@ static uint16_t client_flags(const NBDClient *c, const NBDExport *exp)
  */
 static uint64_t coroutine_fn export_size(NBDExport *exp)
 {
-    int64_t size = bdrv_co_getlength(blk_bs(exp->common.blk));
+    int64_t size;
 
+    /* No request is counted here that would keep the node. */
+    bdrv_graph_co_rdlock();
+    size = bdrv_co_getlength(blk_bs(exp->common.blk));
+    bdrv_graph_co_rdunlock();
     if (size >= 0) {
         qatomic_set(&exp->size, QEMU_ALIGN_DOWN(size, BDRV_SECTOR_SIZE));
     }

@@ -79,8 +79,8 @@ static void *nbd_get_buffer(NBDClient *c, uint32_t len)
     void *buf = c->free_buffers[i];
 
     if (!buf) {
-        return qemu_try_blockalign(blk_bs(c->exp->common.blk),
-                                   (size_t)NBD_MIN_BUFFER << i);
+        /* Page-aligned, for any node: the export's may be replaced now. */
+        return qemu_try_blockalign(NULL, (size_t)NBD_MIN_BUFFER << i);
     }
     c->free_buffers[i] = *(void **)buf;
     c->free_bytes -= (size_t)NBD_MIN_BUFFER << i;
@@ -563,8 +563,7 @@ static int coroutine_fn nbd_do_request(NBDRequest *r)
     if (r->error < 0) {
         return send_error(r, r->error);
     }
-    if (r->type != NBD_CMD_READ &&
-        bdrv_is_inactive(blk_bs(r->c->exp->common.blk))) {
+    if (r->type != NBD_CMD_READ && blk_is_inactive(r->c->exp->common.blk)) {
         return send_error(r, -EPERM);
     }
     switch (r->type) {

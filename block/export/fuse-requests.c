@@ -111,26 +111,28 @@ static int64_t coroutine_fn get_length(FuseExport *exp)
     return length;
 }
 
-static int64_t coroutine_fn get_allocated(FuseExport *exp)
+/* @align: as blk_get_request_alignment().  For the lock: see get_length(). */
+static int64_t coroutine_fn get_allocated(FuseExport *exp, uint32_t *align)
 {
     int64_t bytes;
 
     bdrv_graph_co_rdlock();
     bytes = bdrv_co_get_allocated_file_size(blk_bs(exp->common.blk));
+    *align = blk_get_request_alignment(exp->common.blk);
     bdrv_graph_co_rdunlock();
     return bytes;
 }
 
 static int coroutine_fn get_attr(FuseExport *exp, struct fuse_attr_out *out)
 {
-    BlockBackend *blk = exp->common.blk;
     int64_t length = get_length(exp);
     int64_t allocated;
+    uint32_t align;
 
     if (length < 0) {
         return length;
     }
-    allocated = get_allocated(exp);
+    allocated = get_allocated(exp, &align);
     if (allocated < 0) {
         allocated = length;
     }
@@ -144,7 +146,7 @@ static int coroutine_fn get_attr(FuseExport *exp, struct fuse_attr_out *out)
             .nlink = 1,
             .uid = qatomic_read(&exp->uid),
             .gid = qatomic_read(&exp->gid),
-            .blksize = MAX(blk_get_request_alignment(blk), page_size()),
+            .blksize = MAX(align, page_size()),
             .atime = qatomic_read(&exp->mtime),
             .mtime = qatomic_read(&exp->mtime),
             .ctime = qatomic_read(&exp->mtime),

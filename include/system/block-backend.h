@@ -144,6 +144,11 @@ int blk_set_perm(BlockBackend *blk, uint64_t perm, uint64_t shared_perm,
                  Error **errp);
 /* Its node may become inactive though @blk writes: it will not meanwhile. */
 void blk_set_force_allow_inactivate(BlockBackend *blk);
+/*
+ * Is its node inactive?  Any thread.  That may change at once; a write to an
+ * inactive node is refused (-EPERM).
+ */
+bool blk_is_inactive(BlockBackend *blk);
 void blk_get_perm(BlockBackend *blk, uint64_t *perm, uint64_t *shared_perm);
 int blk_get_flags(BlockBackend *blk);
 uint32_t blk_get_request_alignment(BlockBackend *blk);

@@ -69,13 +69,13 @@ static void test_users(void)
 
     check_error(bdrv_inactivate(bs, &err), &err,
                 "Node 'n' is in use by an unnamed block device");
-    g_assert(!bdrv_is_inactive(bs));
+    g_assert(!bdrv_is_inactive(bs) && !blk_is_inactive(writer));
     g_assert_cmphex(bs->cumulative_perms, ==, write);
     g_assert_cmpint(blk_pwrite(writer, 0, 512, buf, 0), ==, 0);
 
     blk_set_force_allow_inactivate(writer);
     g_assert_cmpint(bdrv_inactivate(bs, &error_abort), ==, 0);
-    g_assert(!bdrv_is_writable(bs));
+    g_assert(!bdrv_is_writable(bs) && blk_is_inactive(writer));
     g_assert_cmphex(bs->cumulative_perms, ==, 0);
     g_assert_cmpint(blk_pwrite(writer, 0, 512, buf, 0), ==, -EPERM);
     late = blk_new(qemu_get_aio_context(), write, BLK_PERM_ALL);

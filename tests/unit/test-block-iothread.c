@@ -463,6 +463,7 @@ static void coroutine_fn worker_entry(void *opaque)
         g_assert_cmpint(blk_co_pwritev(w->blk, at, BLOCK, &out, 0), ==, 0);
         g_assert_cmpint(blk_co_preadv(w->blk, at, BLOCK, &in, 0), ==, 0);
         g_assert(!memcmp(buf, buf + BLOCK, BLOCK));
+        g_assert(!blk_is_inactive(w->blk));
         if (i % 8 == 0) {
             g_assert_cmpint(blk_co_flush(w->blk), ==, 0);
             g_assert_cmpint(blk_co_is_allocated_above(w->blk, NULL, false, at,
