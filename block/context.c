@@ -313,3 +313,45 @@ bool bdrv_aio_context_in_use(AioContext *ctx)
     }
     return false;
 }
+
+/* A user is a parent that is no node. */
+static bool bdrv_has_user(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (!c->klass->parent_is_bds) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first node that is at home in @ctx; with a user, if @used. */
+static BlockDriverState *bdrv_first_at_home(AioContext *ctx, bool used)
+{
+    BlockDriverState *bs = bdrv_next_node(NULL);
+
+    while (bs && (bs->aio_context != ctx || (used && !bdrv_has_user(bs)))) {
+        bs = bdrv_next_node(bs);
+    }
+    return bs;
+}
+
+bool bdrv_vacate_aio_context(AioContext *ctx)
+{
+    BlockDriverState *bs;
+    int ret = 0;
+
+    GLOBAL_STATE_CODE();
+    if (bdrv_first_at_home(ctx, true)) {
+        return false;
+    }
+    while (ret == 0 && (bs = bdrv_first_at_home(ctx, false))) {
+        bdrv_ref(bs);
+        ret = bdrv_try_change_aio_context(bs, qemu_get_aio_context(), NULL,
+                                          NULL);
+        bdrv_unref(bs);
+    }
+    return !bdrv_aio_context_in_use(ctx);
+}

@@ -22,6 +22,7 @@
 
 typedef struct LoadWorker {
     BlockLoad *load;
+    AioContext *ctx;            /* atomic; where it runs */
     uint64_t random;
     int64_t start;              /* the stripe, in units */
     int64_t end;
@@ -41,7 +42,10 @@ struct BlockLoad {
     BlockLoadStats stats;
     uint64_t latency[LOAD_LATENCY_BUCKETS];     /* by log2 of microseconds */
     char *first_error;
+    QLIST_ENTRY(BlockLoad) next;
 };
+
+static QLIST_HEAD(, BlockLoad) all_loads = QLIST_HEAD_INITIALIZER(all_loads);
 
 /* The finalizer of splitmix64: each bit depends on all. */
 static uint64_t load_mix(uint64_t x)
@@ -282,20 +286,30 @@ static void coroutine_fn load_flush(BlockLoad *load)
     load->stats.flushes++;
 }
 
+/* Go to where the node is at home, and say so: block_load_uses_context(). */
+static void coroutine_fn load_go_home(LoadWorker *w)
+{
+    AioContext *ctx;
+
+    while ((ctx = blk_get_aio_context(w->load->blk)) != w->ctx) {
+        if (ctx != qemu_get_current_aio_context()) {
+            aio_co_reschedule_self(ctx);
+        }
+        /* Before it is found that the home is this one. */
+        qatomic_set_mb(&w->ctx, ctx);
+    }
+}
+
 static void coroutine_fn load_worker(void *opaque)
 {
     LoadWorker *w = opaque;
     BlockLoad *load = w->load;
-    void *buf = blk_blockalign(load->blk, MAX(load->opts.block_size,
-                                              LOAD_UNIT));
+    /* Page-aligned, for any node: the load's may be replaced now. */
+    void *buf = qemu_blockalign(NULL, MAX(load->opts.block_size, LOAD_UNIT));
     unsigned n = 0;
 
     while (!qatomic_read(&load->stop)) {
-        AioContext *ctx = blk_get_aio_context(load->blk);
-
-        if (ctx != qemu_get_current_aio_context()) {
-            aio_co_reschedule_self(ctx);
-        }
+        load_go_home(w);
         if (unlikely(qatomic_read(&load->paused))) {
             load_wait_resumed(load);
             continue;
@@ -389,13 +403,30 @@ BlockLoad *block_load_new(BlockDriverState *bs, const BlockLoadOptions *opts,
         LoadWorker *w = &load->workers[i];
 
         w->load = load;
+        w->ctx = bdrv_get_aio_context(bs);
         w->random = load_mix(o.seed) + i;
         w->start = units * i / o.iodepth;
         w->end = units * (i + 1) / o.iodepth;
-        aio_co_enter(bdrv_get_aio_context(bs),
-                     qemu_coroutine_create(load_worker, w));
+        aio_co_enter(w->ctx, qemu_coroutine_create(load_worker, w));
     }
+    QLIST_INSERT_HEAD(&all_loads, load, next);
     return load;
+}
+
+bool block_load_uses_context(AioContext *ctx)
+{
+    BlockLoad *load;
+    unsigned i;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH(load, &all_loads, next) {
+        for (i = 0; i < load->opts.iodepth; i++) {
+            if (qatomic_read(&load->workers[i].ctx) == ctx) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 void block_load_free(BlockLoad *load)
@@ -408,6 +439,7 @@ void block_load_free(BlockLoad *load)
     block_load_set_running(load, true);
     /* Pairs with the end of a worker. */
     AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&load->running));
+    QLIST_REMOVE(load, next);
     blk_unref(load->blk);
     qemu_mutex_destroy(&load->lock);
     g_free(load->generation);

@@ -4,6 +4,7 @@
 #include <json-c/json.h>
 #include "block/block.h"
 #include "block/export.h"
+#include "block/load.h"
 #include "qapi/error.h"
 #include "qom/objects.h"
 #include "system/iothread.h"
@@ -57,7 +58,8 @@ static bool can_be_deleted(void *object)
 {
     AioContext *ctx = iothread_get_aio_context(object);
 
-    return !bdrv_aio_context_in_use(ctx) && !blk_exp_uses_context(ctx);
+    return !blk_exp_uses_context(ctx) && !block_load_uses_context(ctx) &&
+           bdrv_vacate_aio_context(ctx);
 }
 
 #define GET_INT(member)                                             \

@@ -187,6 +187,11 @@ void bdrv_remove_aio_context_notifier(BlockDriverState *bs,
                                       void (*detach)(void *), void *opaque);
 /* Whether a node or a BlockBackend is at home in @ctx. */
 bool bdrv_aio_context_in_use(AioContext *ctx);
+/*
+ * Nodes that have no user but other nodes leave @ctx for the main thread's, if
+ * all can that are at home there.  Whether bdrv_aio_context_in_use() says no.
+ */
+bool bdrv_vacate_aio_context(AioContext *ctx);
 int bdrv_get_flags(BlockDriverState *bs);
 bool bdrv_is_read_only(BlockDriverState *bs);
 bool bdrv_is_writable(BlockDriverState *bs);

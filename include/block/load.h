@@ -53,6 +53,11 @@ void block_load_free(BlockLoad *load);
  */
 bool block_load_is_running(BlockLoad *load);
 void block_load_set_running(BlockLoad *load, bool running);
+/*
+ * Whether a load has a coroutine in @ctx: one that sleeps, say, also after its
+ * node has moved.
+ */
+bool block_load_uses_context(AioContext *ctx);
 /* What has been so far; may be asked at any time. */
 void block_load_get_stats(BlockLoad *load, BlockLoadStats *stats);
 /* The first error or mismatch, for people; NULL if there was none. */

@@ -28,7 +28,7 @@ typedef struct UserObjectType {
     /* The object, or NULL with @errp set. */
     void *(*create)(const ObjectOptions *options, Error **errp);
     void (*destroy)(void *object);
-    /* NULL: always. */
+    /* Whether nothing uses it, or can be made not to.  NULL: always. */
     bool (*can_be_deleted)(void *object);
 } UserObjectType;
 

@@ -156,6 +156,63 @@ def test_paused_job_moves():
         daemon.cleanup()
 
 
+def test_delete_iothread():
+    """A thread goes when nobody needs it, and not before."""
+    daemon = Daemon(PROGRAM, FOLDER)
+
+    def add():
+        daemon.cmd('object-add', {'qom-type': 'iothread', 'id': 'io'})
+
+    def move_to(thread):
+        daemon.cmd('x-blockdev-set-iothread', {
+            'node-name': 'a', 'iothread': thread, 'force': True})
+
+    def refused():
+        answer = daemon.qmp.raw('object-del', {'id': 'io'})
+        return 'in use' in answer.get('error', {}).get('desc', '')
+
+    def set_running(running):
+        daemon.cmd('qom-set', path='l', property='running', value=running)
+
+    try:
+        add_file(daemon, 'a')
+        add()
+        move_to('io')
+        assert not refused()
+        daemon.cmd('block_resize', {'node-name': 'a', 'size': SIZE})
+
+        add()
+        daemon.cmd('nbd-server-start', {'addr': {
+            'type': 'unix', 'data': {'path': path('nbd')}}})
+        daemon.cmd('block-export-add', {'type': 'nbd', 'id': 'a',
+                                        'node-name': 'a', 'iothread': 'io'})
+        assert refused()
+        move_to(None)
+        assert refused()
+        run(IO, '-r', '-f', 'raw', '-c', 'read 0 4k',
+            'nbd+unix:///a?socket=' + path('nbd'))
+        daemon.cmd('nbd-server-stop')
+        assert not refused()
+
+        # A load that rests is where its node has been.
+        add()
+        move_to('io')
+        daemon.cmd('object-add', {'qom-type': 'load', 'id': 'l',
+                                  'node-name': 'a'})
+        assert refused()
+        set_running(False)
+        move_to(None)
+        assert refused()
+        set_running(True)
+        load_is_right(daemon, 100)
+        while refused():
+            pass
+        load_is_right(daemon, 100)
+        assert daemon.quit() == 0
+    finally:
+        daemon.cleanup()
+
+
 def test_reopen_several():
     """All or none, also under a load."""
     daemon = Daemon(PROGRAM, FOLDER)
@@ -231,4 +288,4 @@ def test_end_in_job():
 
 
 run_tests((test_trace, test_activation, test_iothread, test_paused_job_moves,
-           test_reopen_several, test_end_in_job))
+           test_delete_iothread, test_reopen_several, test_end_in_job))

@@ -218,6 +218,34 @@ static void test_move(void)
     bdrv_unref(base);
 }
 
+/* Nodes that nobody uses leave a context: all, or none. */
+static void test_vacate(void)
+{
+    BlockDriverState *a = new_home("a"), *b = new_home("b");
+    BlockDriverState *top = open_node("driver=raw,node-name=top,file=b");
+    BlockBackend *blk = new_blk(home(0), a);
+
+    /* It could, but is not asked to. */
+    blk_set_allow_aio_context_change(blk, true);
+    g_assert_cmpint(bdrv_try_change_aio_context(b, home(0), NULL,
+                                                &error_abort), ==, 0);
+    g_assert(bdrv_vacate_aio_context(home(1)));
+    g_assert(!bdrv_vacate_aio_context(home(0)));
+    g_assert(home_of(a) == home(0) && home_of(b) == home(0));
+    blk_unref(blk);
+    g_assert(bdrv_vacate_aio_context(home(0)));
+    g_assert(home_of(a) == home(2) && home_of(b) == home(2));
+    g_assert(bdrv_get_aio_context(top) == home(2));
+
+    /* One without a node counts, too. */
+    blk = blk_new(home(0), 0, BLK_PERM_ALL);
+    g_assert(!bdrv_vacate_aio_context(home(0)));
+    blk_unref(blk);
+    bdrv_unref(top);
+    bdrv_unref(b);
+    bdrv_unref(a);
+}
+
 /* A new edge brings its ends together. */
 static void test_attach(void)
 {
@@ -584,6 +612,7 @@ int main(int argc, char **argv)
     iot[1] = iothread_create("io1", &error_abort);
 
     g_test_add_func("/block-iothread/move", test_move);
+    g_test_add_func("/block-iothread/vacate", test_vacate);
     g_test_add_func("/block-iothread/attach", test_attach);
     g_test_add_func("/block-iothread/sync", test_sync);
     g_test_add_func("/block-iothread/busy", test_busy);
