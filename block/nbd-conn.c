@@ -88,15 +88,24 @@ static void nbd_conn_drop_handle(NBDConn *c)
     }
 }
 
-/* Wake those that have been answered.  The caller has a reference. */
-static void nbd_conn_process(NBDConn *c)
+static void nbd_conn_check_lost(NBDConn *c)
 {
-    NBDCall *call;
-
     if (nbd_conn_is_lost(c)) {
         nbd_conn_drop_handle(c);
         nbd_connection_lost(c->bs, true);
     }
+}
+
+/*
+ * Wake those that have been answered.  The caller has a reference.  Who is
+ * woken may find the connection lost, and is on the list again at once: the
+ * connection is dropped first, or the two would go round for ever.
+ */
+static void nbd_conn_process(NBDConn *c)
+{
+    NBDCall *call;
+
+    nbd_conn_check_lost(c);
     while ((call = QTAILQ_FIRST(&c->done))) {
         QTAILQ_REMOVE(&c->done, call, next);
         if (!QTAILQ_EMPTY(&c->done)) {
@@ -104,6 +113,7 @@ static void nbd_conn_process(NBDConn *c)
             qemu_bh_schedule(c->bh);
         }
         aio_co_wake(call->co);
+        nbd_conn_check_lost(c);
     }
 }
 

@@ -401,6 +401,29 @@ def test_bad_answers():
             liar.close()
 
 
+def test_gone_while_answers_are_read():
+    """Those that have theirs make the next request, which cannot be sent."""
+    def talk(c):
+        negotiate(c)
+        reads = [r for _, r in zip(range(100), requests(c))]
+        # More than the client takes at once.
+        c.sendall(b''.join(
+            struct.pack('>IIQ', 0x67446698, 0, cookie) + bytes(length)
+            for _, cookie, _, length in reads[:90]))
+
+    liar = Liar(talk)
+    try:
+        bench = subprocess.Popen(
+            [IMG, 'bench', '-q', '-c', '1000', '-d', '100', '-s', '512',
+             '--image-opts', options()],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        text = output(bench)
+        expect(text, 'Input/output error')
+        assert bench.returncode == 1, text
+    finally:
+        liar.close()
+
+
 def test_errors():
     """Each error of the protocol, and one that it does not know."""
     errors = [1, 5, 12, 22, 28, 95, 108, 4711]
