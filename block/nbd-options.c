@@ -173,8 +173,10 @@ void nbd_parse_filename(const char *filename, QOpts *options, Error **errp)
         if (!parse_uri(filename, options)) {
             error_setg(errp, "No valid URL specified");
         }
-    } else if (strstart(filename, "nbd:", &rest) && *rest) {
-        parse_legacy(rest, options, errp);
+    } else if (strstart(filename, "nbd:", &rest)) {
+        if (*rest) {
+            parse_legacy(rest, options, errp);
+        }
     } else {
         error_setg(errp, "File name string for the NBD protocol must start "
                    "with 'nbd:'");

@@ -424,6 +424,32 @@ def test_gone_while_answers_are_read():
         liar.close()
 
 
+def test_names():
+    """File names that are none, and why."""
+    for name, why in (
+            ('nbd:', 'NBD server address missing'),
+            ('nbd:unix:', 'UNIX socket path is empty'),
+            ('nbd:localhost', 'error parsing address'),
+            ('nbd:localhost:1:2', 'error parsing address'),
+            ('nbd:[::1', 'error parsing address'),
+            ('nbd://', 'No valid URL'),
+            ('nbd://localhost:1/x?socket=/none', 'No valid URL'),
+            ('nbd+unix:///x', 'No valid URL'),
+            ('nbd+unix:///x?socket=', 'No valid URL'),
+            ('nbd+unix://host/x?socket=/none', 'No valid URL'),
+            ('nbd+unix:///x?socket=/none&a=b', 'No valid URL'),
+            ('nbds://localhost:1/x', 'tls-creds is missing'),
+            ('json:{"driver":"nbd","path":"/a","host":"b"}',
+             'path and host may not be used at the same time'),
+            ('json:{"driver":"nbd","port":"1"}',
+             'NBD server address missing')):
+        text = output(subprocess.Popen([IMG, 'info', name], text=True,
+                                       stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT))
+        expect(text, "Could not open '%s': " % name, why)
+        assert len(text.splitlines()) == 1, text
+
+
 def test_errors():
     """Each error of the protocol, and one that it does not know."""
     errors = [1, 5, 12, 22, 28, 95, 108, 4711]
