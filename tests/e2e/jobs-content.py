@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What jobs leave in their targets, compared byte by byte.
 
-usage: jobs-content.py DAEMON IMG FOLDER SECONDS [SEED]
+usage: jobs-content.py DAEMON IMG ORACLE-IMG FOLDER SECONDS [SEED]
 
 An NBD client writes data and zeroes to the top of a chain of images, and knows
 what must be there.  Snapshots, backups (full and incremental, to overlays that
 are open with and without their backing files), mirrors (full and top, with and
 without the switch, changed to write-blocking on the way), commits and streams
-follow each other in random order, with writes while they run.  Each target must
-be the disk as it was when the backup began, or when the mirror ended.
+follow each other in random order, with writes while they run, with each engine,
+and sometimes in an iothread.  Each target must be the disk as it was when the
+backup began, or when the mirror ended; for a stock qemu-img, too, if there is
+one.
 """
 
 import os
@@ -17,14 +19,16 @@ import struct
 import sys
 import time
 
-from nbd_wire import FLUSH, NO_HOLE, READ, WRITE, ZEROES, Client
-from qsd import Daemon, run
+from nbd_wire import FLUSH, NO_HOLE, READ, TRIM, WRITE, ZEROES, Client
+from qsd import Daemon, has_engine, run
 
-DAEMON, IMG, FOLDER = sys.argv[1:4]
-SECONDS = float(sys.argv[4])
-SEED = int(sys.argv[5]) if len(sys.argv) > 5 else random.randrange(1 << 31)
+DAEMON, IMG, ORACLE, FOLDER = sys.argv[1:5]
+SECONDS = float(sys.argv[5])
+SEED = int(sys.argv[6]) if len(sys.argv) > 6 else random.randrange(1 << 31)
 SIZE = 4 << 20
 CHUNK = 64 << 10
+ENGINES = [aio for aio in ('threads', 'native', 'io_uring')
+           if has_engine(DAEMON, FOLDER, aio)]
 
 
 class Round:
@@ -48,10 +52,16 @@ class Round:
         sock = os.path.join(FOLDER, 'nbd-sock')
         self.daemon.cmd('nbd-server-start', {'addr': {
             'type': 'unix', 'data': {'path': sock}}})
-        self.daemon.cmd('block-export-add', {
+        self.daemon.cmd('block-export-add', dict({
             'type': 'nbd', 'id': 'e', 'node-name': self.chain[0],
-            'name': 'disk', 'writable': True})
+            'name': 'disk', 'writable': True}, **self.iothread()))
         self.nbd = Client(sock).go()
+
+    def iothread(self):
+        if self.rng.random() < 0.5:
+            return {}
+        self.daemon.cmd('object-add', {'qom-type': 'iothread', 'id': 't'})
+        return {'iothread': 't'}
 
     # --- the client ---
 
@@ -67,9 +77,12 @@ class Round:
         step = self.rng.choice((512, 4096, CHUNK, CHUNK))
         offset = self.rng.randrange(SIZE // step) * step
         length = min(step * self.rng.randint(1, 8), SIZE - offset)
-        kind = self.rng.randrange(4)
-        data = bytes([self.rng.randint(1, 255) if kind < 2 else 0]) * length
-        if kind == 3:
+        kind = self.rng.randrange(9)
+        data = bytes([self.rng.randint(1, 255) if kind < 4 else 0]) * length
+        if kind == 8:
+            self.ask(TRIM, offset, length)
+            data = self.ask(READ, offset, length)
+        elif kind >= 6:
             self.ask(ZEROES, offset, length,
                      flags=self.rng.choice((0, NO_HOLE)))
         else:
@@ -90,7 +103,11 @@ class Round:
         name = 'n%d' % self.number
         options = []
         if self.fmt == 'vmdk':
-            options = ['-o', 'zeroed_grain=' + self.zeroed]
+            sub = self.rng.choice(['monolithicSparse', 'twoGbMaxExtentSparse'] +
+                                  ([] if backing else ['monolithicFlat']))
+            zeroed = ',zeroed_grain=' + self.zeroed
+            options = ['-o', 'subformat=' + sub + (
+                zeroed if sub != 'monolithicFlat' else '')]
         if backing:
             options += ['-b', self.path(backing), '-F', self.fmt, '-u']
         run(IMG, 'create', '-q', '-f', self.fmt, *options, self.path(name),
@@ -98,9 +115,14 @@ class Round:
         return name
 
     def open(self, name, **options):
+        aio = self.rng.choice(ENGINES)
+        direct = aio == 'native' or self.rng.random() < 0.3
         self.daemon.cmd('blockdev-add', dict({
             'driver': self.fmt, 'node-name': name, 'discard': 'unmap',
+            'detect-zeroes': self.rng.choice(('off', 'on', 'unmap')),
             'file': {'driver': 'file', 'filename': self.path(name),
+                     'aio': aio, 'cache': {'direct': direct},
+                     'discard': self.rng.choice(('ignore', 'unmap')),
                      'node-name': 'f' + name}}, **options))
 
     def check(self, name, want):
@@ -117,12 +139,19 @@ class Round:
             if have[i:i + 512] != want[i:i + 512]:
                 raise RuntimeError('%s at %d: %d, not %d' % (
                     name, i, have[i], want[i]))
+        if self.fmt == 'vmdk':
+            run(IMG, 'check', '-q', '-U', '-f', 'vmdk', self.path(name))
+        if ORACLE:
+            run(ORACLE, 'compare', '-q', '-U', '-f', self.fmt, '-F', 'raw',
+                self.path(name), out)
 
     # --- jobs ---
 
     def start(self, command, **arguments):
         self.log.append((command, arguments))
-        self.daemon.cmd(command, dict(arguments, **{'job-id': 'job'}))
+        speed = self.rng.choice((0, 0, 8 << 20, 2 << 20))
+        self.daemon.cmd(command, dict(arguments, **{
+            'job-id': 'job', 'speed': speed}))
 
     def wait(self):
         event = self.daemon.qmp.wait_job('job', 60)

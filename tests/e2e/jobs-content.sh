@@ -10,6 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ -x "$QSD" ] || skip_all "no '$QSD'"
 command -v python3 > /dev/null || skip_all 'no python3'
 if [ -w /dev/shm ]; then make_work /dev/shm; else make_work "${TMPDIR:-/tmp}"; fi
-python_test 3000 "$here/jobs-content.py" "$QSD" "$IMG" "$work" \
+[ -x "$ORACLE_IMG" ] || ORACLE_IMG=
+python_test 3000 "$here/jobs-content.py" "$QSD" "$IMG" "$ORACLE_IMG" "$work" \
     "${CONTENT_SECONDS:-20}" ${SEED:+"$SEED"}
 summary
