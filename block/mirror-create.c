@@ -119,14 +119,21 @@ static void mirror_drop_top(BlockDriverState *top_bs, BdrvChild *target)
     bdrv_unref(top_bs);
 }
 
+/* A commit writes to an image that has its backing file already. */
+static bool mirror_is_partial(bool is_commit, const MirrorJobOptions *o)
+{
+    return !is_commit && o->sync != MIRROR_SYNC_MODE_FULL;
+}
+
 /*
- * Whether @target gets a part of the source, and its backing file later: until
- * then what it gets of a cluster has zeroes beside it.
+ * Whether @target gets its backing file later: until then what it gets of a
+ * cluster has zeroes beside it.
  */
 static bool mirror_target_lacks_backing(BlockDriverState *target,
-                                        bool is_commit, MirrorSyncMode sync)
+                                        bool is_commit,
+                                        const MirrorJobOptions *o)
 {
-    return !is_commit && sync != MIRROR_SYNC_MODE_FULL &&
+    return mirror_is_partial(is_commit, o) &&
            !bdrv_skip_filters(target)->backing;
 }
 
@@ -138,7 +145,7 @@ static uint32_t mirror_granularity(BlockDriverState *target, bool is_commit,
                            bdrv_get_default_bitmap_granularity(target);
     BlockDriverInfo bdi;
 
-    if (mirror_target_lacks_backing(target, is_commit, o->sync) &&
+    if (mirror_target_lacks_backing(target, is_commit, o) &&
         bdrv_get_info(target, &bdi) == 0) {
         granularity = MAX(granularity, bdi.cluster_size);
     }
@@ -155,8 +162,7 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     s->on_source_error = o->on_source_error;
     s->on_target_error = o->on_target_error;
     s->source_backing = o->source_backing;
-    /* A commit writes to an image that has its backing file already. */
-    s->target_is_partial = !s->is_commit && o->sync != MIRROR_SYNC_MODE_FULL;
+    s->target_is_partial = mirror_is_partial(s->is_commit, o);
     s->unmap = o->unmap && !s->target_is_partial;
     s->granularity = granularity;
     s->max_io = MAX(QEMU_ALIGN_DOWN(MIN(buf_size, MIRROR_MAX_IO_BYTES),
@@ -170,7 +176,7 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
         s->was_zero = o->target_is_zero;
         s->written = hbitmap_alloc(s->len, ctz64(granularity));
     }
-    if (mirror_target_lacks_backing(s->target->bs, s->is_commit, o->sync)) {
+    if (mirror_target_lacks_backing(s->target->bs, s->is_commit, o)) {
         s->whole = hbitmap_alloc(s->len, ctz64(granularity));
     }
 }

@@ -59,10 +59,7 @@ struct MirrorBlockJob {
 
     QemuMutex lock;             /* protects what follows */
     QLIST_HEAD(, MirrorOp) ops;
-    /*
-     * Where data have been written to the target, by chunks; NULL if nobody
-     * asks, since it is an overlay or has other users.
-     */
+    /* With sync=full: where data have been written to the target, by chunks. */
     HBitmap *written;
     /*
      * With a target that gets its backing file later: the chunks that it has
