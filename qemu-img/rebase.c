@@ -39,6 +39,8 @@ typedef struct {
     int64_t base_bytes[2];
     ImgRun run[2];
     int64_t total;
+    int64_t unit;               /* what is written at least: a cluster */
+    int64_t piece;              /* what is read at once: of units */
     uint8_t *buf[2];
 } Rebase;
 
@@ -97,15 +99,18 @@ static int coroutine_fn rebase_write(Rebase *r, int64_t offset, int64_t bytes,
     return blk_co_pwritev(r->blk, offset, bytes, &qiov, 0);
 }
 
-/* Write the sectors of the old backing file that the new one has not. */
+/*
+ * Write what the old backing file has and the new one has not, by clusters: the
+ * image would allocate them anyway, and those of a stream are written once.
+ */
 static int coroutine_fn rebase_difference(Rebase *r, int64_t offset,
                                           int64_t bytes)
 {
     int64_t start = 0;
     int64_t at;
 
-    for (at = 0; at < bytes; at += BDRV_SECTOR_SIZE) {
-        int64_t n = MIN(bytes - at, (int64_t)BDRV_SECTOR_SIZE);
+    for (at = 0; at < bytes; at += r->unit) {
+        int64_t n = MIN(bytes - at, r->unit);
         bool last = at + n >= bytes;
         bool same = !memcmp(r->buf[0] + at, r->buf[1] + at, n);
         int64_t end = same ? at : at + n;
@@ -125,30 +130,47 @@ static int coroutine_fn rebase_difference(Rebase *r, int64_t offset,
     return 0;
 }
 
+/*
+ * Whether both bases read as zeroes at @offset, for whole units of the @most
+ * bytes.  *@bytes becomes how far that is so, or what is to be read.
+ */
+static int coroutine_fn rebase_is_zero(Rebase *r, int64_t offset, int64_t most,
+                                       int64_t *bytes)
+{
+    int64_t same = most;
+    bool zero[2];
+    int i, ret;
+
+    for (i = 0; i < 2; i++) {
+        ret = rebase_base_is_zero(r, i, offset, &same);
+        if (ret < 0) {
+            return ret;
+        }
+        zero[i] = ret;
+    }
+    if (zero[0] && zero[1] && (same == most || same >= r->unit)) {
+        *bytes = same == most ? most : QEMU_ALIGN_DOWN(same, r->unit);
+        return 1;
+    }
+    *bytes = MIN(MIN(QEMU_ALIGN_UP(same, r->unit), most), r->piece);
+    return 0;
+}
+
 /* What the image does not have itself, for at most *@bytes. */
 static int coroutine_fn rebase_piece(Rebase *r, int64_t offset,
                                      int64_t *bytes)
 {
-    bool zero[2];
     int i, ret;
 
     ret = bdrv_co_is_allocated(bdrv_skip_filters(blk_bs(r->blk)), offset,
                                *bytes, bytes);
+    if (ret == 0) {
+        ret = rebase_is_zero(r, offset, *bytes, bytes);
+    }
     if (ret != 0) {
         return ret < 0 ? rebase_failed(ret, "reading image metadata", offset)
                        : 0;
     }
-    for (i = 0; i < 2; i++) {
-        ret = rebase_base_is_zero(r, i, offset, bytes);
-        if (ret < 0) {
-            return rebase_failed(ret, "reading image metadata", offset);
-        }
-        zero[i] = ret;
-    }
-    if (zero[0] && zero[1]) {
-        return 0;
-    }
-    *bytes = MIN(*bytes, (int64_t)REBASE_BYTES);
     for (i = 0; i < 2; i++) {
         ret = rebase_read(r, i, offset, *bytes);
         if (ret < 0) {
@@ -185,12 +207,16 @@ static int coroutine_fn rebase_walk(void *opaque)
 static int rebase_copy(Rebase *r)
 {
     BlockDriverState *bs = blk_bs(r->blk);
+    BlockDriverInfo bdi;
     int i, ret;
 
     r->total = blk_getlength(r->blk);
+    r->unit = bdrv_get_info(bs, &bdi) == 0 && bdi.cluster_size ?
+              bdi.cluster_size : BDRV_SECTOR_SIZE;
+    r->piece = QEMU_ALIGN_UP((int64_t)REBASE_BYTES, r->unit);
     for (i = 0; i < 2; i++) {
         r->base_bytes[i] = r->base[i] ? blk_getlength(r->base[i]) : 0;
-        r->buf[i] = blk_blockalign(r->blk, REBASE_BYTES);
+        r->buf[i] = blk_blockalign(r->blk, r->piece);
     }
     if (r->total < 0 || r->base_bytes[0] < 0 || r->base_bytes[1] < 0) {
         error_report("Could not get the sizes of the image and its backing "
