@@ -170,12 +170,25 @@ static void backup_action_commit(void *opaque)
 
 static void backup_action_abort(void *opaque)
 {
-    job_cancel_sync(opaque, true);
+    Job *job = opaque;
+
+    JOB_LOCK_GUARD();
+    /* Another of its group that was undone before has taken it along. */
+    if (job->status != JOB_STATUS_NULL) {
+        job_cancel_sync_locked(job, true);
+    }
+}
+
+static void backup_action_clean(void *opaque)
+{
+    JOB_LOCK_GUARD();
+    job_unref_locked(opaque);
 }
 
 static const TransactionActionDrv backup_action_drv = {
     .commit = backup_action_commit,
     .abort = backup_action_abort,
+    .clean = backup_action_clean,
 };
 
 void backup_action(const BackupCommon *b, BlockDriverState *bs,
@@ -190,6 +203,9 @@ void backup_action(const BackupCommon *b, BlockDriverState *bs,
     }
     job = do_backup(b, bs, target, txn, errp);
     if (job) {
+        WITH_JOB_LOCK_GUARD() {
+            job_ref_locked(&job->job);
+        }
         tran_add(tran, &backup_action_drv, &job->job);
     }
 }
