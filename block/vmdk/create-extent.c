@@ -58,6 +58,7 @@ static BlockBackend *create_named(const VmdkCreate *c, const char *path,
 {
     QOpts *opts = qopts_dup(c->file_opts);
     const char *local = local_file(path);
+    BlockBackend *blk;
     int ret;
 
     qopts_set_int(opts, "size", bytes);
@@ -68,8 +69,13 @@ static BlockBackend *create_named(const VmdkCreate *c, const char *path,
     if (ret < 0) {
         return NULL;
     }
-    return blk_new_open(path, NULL, NULL,
-                        BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL, errp);
+    blk = blk_new_open(path, NULL, NULL,
+                       BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL, errp);
+    if (blk) {
+        /* A transaction creates images while it has drained all nodes. */
+        blk_set_disable_request_queuing(blk, true);
+    }
+    return blk;
 }
 
 /*
