@@ -441,8 +441,8 @@ void bdrv_dirty_bitmap_merge_internal(BdrvDirtyBitmap *dest,
     }
 }
 
-bool bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src,
-                             HBitmap **backup, Error **errp)
+bool bdrv_dirty_bitmap_can_merge(const BdrvDirtyBitmap *dest,
+                                 const BdrvDirtyBitmap *src, Error **errp)
 {
     if (bdrv_dirty_bitmap_check(dest, BDRV_BITMAP_DEFAULT, errp) < 0 ||
         bdrv_dirty_bitmap_check(src, BDRV_BITMAP_ALLOW_RO, errp) < 0) {
@@ -452,6 +452,15 @@ bool bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src,
         error_setg(errp, "Bitmaps are of different sizes (destination size is "
                    "%" PRId64 ", source size is %" PRId64 ") and can't be "
                    "merged", dest->size, src->size);
+        return false;
+    }
+    return true;
+}
+
+bool bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src,
+                             HBitmap **backup, Error **errp)
+{
+    if (!bdrv_dirty_bitmap_can_merge(dest, src, errp)) {
         return false;
     }
     bdrv_dirty_bitmap_merge_internal(dest, src, backup, true);

@@ -34,7 +34,7 @@ BdrvDirtyBitmap *block_dirty_bitmap_lookup(const char *node, const char *name,
 
 typedef struct {
     BdrvDirtyBitmap *bitmap;
-    HBitmap *backup;            /* what it was; NULL: it had not changed */
+    HBitmap *backup;            /* what it was */
     bool was_enabled;
 } BitmapStep;
 
@@ -174,23 +174,18 @@ void block_dirty_bitmap_enable_action(const BlockDirtyBitmap *a, bool enable,
     tran_add(tran, &bitmap_enable_drv, step);
 }
 
-void block_dirty_bitmap_merge_action(const BlockDirtyBitmapMerge *a,
-                                     Transaction *tran, Error **errp)
+/* All that are to be merged into @dst, or NULL with @errp set. */
+static GPtrArray *bitmap_merge_sources(const BlockDirtyBitmapMerge *a,
+                                       const BdrvDirtyBitmap *dst,
+                                       Error **errp)
 {
-    BdrvDirtyBitmap *dst = block_dirty_bitmap_lookup(a->node, a->target, NULL,
-                                                     errp);
+    g_autoptr(GPtrArray) sources = g_ptr_array_new();
     BlockDirtyBitmapOrStrList *l;
-    BitmapStep *step;
-    bool ok;
 
-    if (!dst) {
-        return;
+    if (!bdrv_dirty_bitmap_can_merge(dst, dst, errp)) {
+        return NULL;
     }
-    step = g_new0(BitmapStep, 1);
-    step->bitmap = dst;
-    /* A merge with itself changes nothing, and checks and saves it. */
-    ok = bdrv_merge_dirty_bitmap(dst, dst, &step->backup, errp);
-    for (l = a->bitmaps; l && ok; l = l->next) {
+    for (l = a->bitmaps; l; l = l->next) {
         BlockDirtyBitmapOrStr *b = l->value;
         bool local = b->type == QTYPE_QSTRING;
         BdrvDirtyBitmap *src =
@@ -198,14 +193,37 @@ void block_dirty_bitmap_merge_action(const BlockDirtyBitmapMerge *a,
                                       local ? b->u.local : b->u.external.name,
                                       NULL, errp);
 
-        ok = src && bdrv_merge_dirty_bitmap(dst, src, NULL, errp);
-    }
-    if (!ok) {
-        if (step->backup) {
-            bitmap_restore_abort(step);
+        if (!src || !bdrv_dirty_bitmap_can_merge(dst, src, errp)) {
+            return NULL;
         }
-        bitmap_step_clean(step);
+        g_ptr_array_add(sources, src);
+    }
+    return g_steal_pointer(&sources);
+}
+
+void block_dirty_bitmap_merge_action(const BlockDirtyBitmapMerge *a,
+                                     Transaction *tran, Error **errp)
+{
+    BdrvDirtyBitmap *dst = block_dirty_bitmap_lookup(a->node, a->target, NULL,
+                                                     errp);
+    g_autoptr(GPtrArray) sources = NULL;
+    BitmapStep *step;
+    guint i;
+
+    /*
+     * Nothing can fail when the first is merged: to undo that is to forget what
+     * is written meanwhile.
+     */
+    sources = dst ? bitmap_merge_sources(a, dst, errp) : NULL;
+    if (!sources) {
         return;
+    }
+    step = g_new0(BitmapStep, 1);
+    step->bitmap = dst;
+    /* A merge with itself changes nothing, and saves it. */
+    bdrv_dirty_bitmap_merge_internal(dst, dst, &step->backup, true);
+    for (i = 0; i < sources->len; i++) {
+        bdrv_dirty_bitmap_merge_internal(dst, sources->pdata[i], NULL, true);
     }
     tran_add(tran, &bitmap_restore_drv, step);
 }

@@ -130,6 +130,9 @@ bool bdrv_dirty_bitmap_status(BdrvDirtyBitmap *bitmap, int64_t offset,
  */
 void bdrv_clear_dirty_bitmap(BdrvDirtyBitmap *bitmap, HBitmap **out);
 void bdrv_restore_dirty_bitmap(BdrvDirtyBitmap *bitmap, HBitmap *backup);
+/* Whether the two can be merged, now; false with @errp set. */
+bool bdrv_dirty_bitmap_can_merge(const BdrvDirtyBitmap *dest,
+                                 const BdrvDirtyBitmap *src, Error **errp);
 /*
  * @dest becomes the union of both, which may belong to two nodes of one size.
  * With @backup, *@backup is what @dest was.
