@@ -39,10 +39,14 @@ typedef struct BackupBlockJob {
 
 static void backup_cleanup_sync_bitmap(BackupBlockJob *s, int ret)
 {
-    bool sync = s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS ||
-                (ret == 0 && s->bitmap_mode == BITMAP_SYNC_MODE_ON_SUCCESS);
+    bool sync = ret == 0 && s->bitmap_mode == BITMAP_SYNC_MODE_ON_SUCCESS;
     BdrvDirtyBitmap *bm;
 
+    if (s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS) {
+        JOB_LOCK_GUARD();
+        /* One that was not started, since its transaction failed, never was. */
+        sync = job_started_locked(&s->common.job);
+    }
     if (!s->sync_bitmap) {
         return;
     }
@@ -53,7 +57,7 @@ static void backup_cleanup_sync_bitmap(BackupBlockJob *s, int ret)
         bm = bdrv_reclaim_dirty_bitmap(s->sync_bitmap, &error_abort);
     }
     s->sync_bitmap = NULL;
-    if (ret < 0 && s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS) {
+    if (ret < 0 && sync) {
         /* And what was not copied: the next backup goes on from here. */
         bdrv_dirty_bitmap_merge_internal(bm, block_copy_dirty_bitmap(s->bcs),
                                          NULL, true);
