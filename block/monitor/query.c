@@ -5,6 +5,7 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "block/block_int.h"
+#include "block/blockjob.h"
 #include "block/dirty-bitmap.h"
 #include "nodes.h"
 #include "qapi/error.h"
@@ -412,8 +413,16 @@ XDbgBlockGraph *qmp_x_debug_query_block_graph(Error **errp)
         .ids = g_hash_table_new(NULL, NULL),
     };
     BlockDriverState *bs = NULL;
+    BlockJob *job = NULL;
     BdrvChild *c;
 
+    WITH_JOB_LOCK_GUARD() {
+        /* One that has ended may have no nodes any more. */
+        while ((job = block_job_next_locked(job))) {
+            graph_id(&q, job, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB,
+                     job->job.id ?: "");
+        }
+    }
     while ((bs = bdrv_next_node(bs))) {
         uint64_t id = graph_id(&q, bs,
                                X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER,

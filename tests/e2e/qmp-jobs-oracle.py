@@ -81,6 +81,11 @@ class Recorder:
                 if s not in ('paused', 'standby') and s not in seen[:i]]
         self.answers.append(('statuses of ' + job, calm))
 
+    def jobs_in_graph(self):
+        nodes = self.daemon.cmd('x-debug-query-block-graph')['nodes']
+        self.answers.append(('jobs in the graph', [
+            n['name'] for n in nodes if n['type'] == 'block-job']))
+
     def query_stopped(self):
         """How far a job came before an error depends on its requests."""
         jobs = self.daemon.cmd('query-block-jobs')
@@ -179,6 +184,7 @@ def scenario_backup(r):
     r.events('BLOCK_JOB_COMPLETED')
     r('query-jobs')
     r('query-block-jobs')
+    r.jobs_in_graph()
     for command in ('pause', 'resume', 'complete', 'finalize', 'cancel'):
         r('job-' + command, id='j')
     r('job-dismiss', id='j')
@@ -187,6 +193,7 @@ def scenario_backup(r):
     r('blockdev-backup', **backup(auto_finalize=False))
     r.events('BLOCK_JOB_PENDING')
     r('query-block-jobs')
+    r.jobs_in_graph()
     r('job-dismiss', id='j')
     r('job-pause', id='j')
     r('job-finalize', id='j')
