@@ -73,6 +73,7 @@ bench-micro: all
 # more often, and the recursion planted.
 check-e2e: all
 	@for script in cached-native-backup jobs-disturbed jobs-content jobs-full-disk \
+	    transactions \
 	    qmp-jobs-oracle qmp-oracle qmp-robust blockdev-create fleecing \
 	    howto qmp-walk nbd nbd-client nbd-tls qemu-nbd fuse vhost-user-blk \
 	    export-allocations guest guest-programs; do \
