@@ -39,7 +39,7 @@ struct MirrorBlockJob {
     MirrorSyncMode sync_mode;
     BlockdevOnError on_source_error;
     BlockdevOnError on_target_error;
-    bool source_backing;        /* the target gets the source's backing file */
+    bool source_backing;        /* give the target its backing node */
     bool unmap;
     bool target_is_partial;     /* it may get a backing file later */
     bool is_commit;

@@ -504,6 +504,29 @@ static int coroutine_fn mirror_final_entry(void *opaque)
     return qatomic_read(&s->ret) ? s->ret : bdrv_co_flush(s->target->bs);
 }
 
+/* The target gets the node of the backing file that its header has already. */
+static int mirror_give_backing(MirrorBlockJob *s, BlockDriverState *src,
+                               BlockDriverState *target, Error **errp)
+{
+    bool none = s->sync_mode == MIRROR_SYNC_MODE_NONE;
+    BlockDriverState *backing = none ? src : bdrv_backing_chain_next(src);
+    int ret;
+
+    if (!backing) {
+        return 0;
+    }
+    ret = bdrv_set_backing_hd(target, backing, errp);
+    if (ret == 0 && none) {
+        /* It was written to since the target was made. */
+        ret = bdrv_refresh_backing_file(target);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not write the backing file "
+                             "of '%s'", target->filename);
+        }
+    }
+    return ret;
+}
+
 /* Let the users of what is replaced go over to the target. */
 static int mirror_pivot(MirrorBlockJob *s, BlockDriverState *src,
                         BlockDriverState *target, Error **errp)
@@ -511,8 +534,8 @@ static int mirror_pivot(MirrorBlockJob *s, BlockDriverState *src,
     BlockDriverState *to_replace = s->to_replace ? s->to_replace : src;
     int ret;
 
-    if (s->source_backing && src->backing) {
-        ret = bdrv_set_backing_hd(target, bdrv_backing_chain_next(src), errp);
+    if (s->source_backing) {
+        ret = mirror_give_backing(s, src, target, errp);
         if (ret < 0) {
             return ret;
         }

@@ -187,8 +187,9 @@ void qmp_drive_mirror(DriveMirror *a, Error **errp)
     t.node_name = a->node_name;
     if (t.mode != NEW_IMAGE_MODE_EXISTING &&
         a->sync != MIRROR_SYNC_MODE_FULL) {
-        /* It gets the same backing file, and the node of it in the end. */
-        t.backing = bdrv_backing_chain_next(bs);
+        /* What it does not get is in its backing file: a node in the end. */
+        t.backing = a->sync == MIRROR_SYNC_MODE_NONE ? bs :
+                    bdrv_backing_chain_next(bs);
         t.no_backing = t.backing;
         o.source_backing = t.backing;
     }

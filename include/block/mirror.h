@@ -16,7 +16,7 @@ typedef struct MirrorJobOptions {
     int64_t buf_size;           /* 0: the default */
     MirrorSyncMode sync;        /* FULL, TOP or NONE */
     MirrorCopyMode copy_mode;
-    bool source_backing;        /* the target gets the source's backing file */
+    bool source_backing;        /* give the target its backing node */
     bool unmap;
     bool target_is_zero;        /* the user says so: zeroes need no writes */
     const char *filter_node_name;

@@ -37,16 +37,21 @@ def vmdk_node(daemon, node, name, **more):
         'file': {'driver': 'file', 'filename': path(name)}})
 
 
-def write_to_top(daemon):
-    """As a guest does."""
-    socket = path('nbd')
+def serve_top(daemon):
     daemon.cmd('nbd-server-start', addr={'type': 'unix',
-                                         'data': {'path': socket}})
+                                         'data': {'path': path('nbd')}})
     daemon.cmd('block-export-add', type='nbd', id='e', node_name='top',
                writable=True)
+
+
+def write_to(*image):
+    """As a guest does."""
     commands = itertools.chain(*(('-c', line) for line in WRITES))
-    run(IO, '-f', 'raw', *commands, 'nbd+unix:///top?socket=' + socket)
-    daemon.cmd('nbd-server-stop')
+    run(IO, '-f', 'raw', *commands, *image)
+
+
+def write_to_top():
+    write_to('nbd+unix:///top?socket=' + path('nbd'))
 
 
 def copy(command, zeroed, named, **options):
@@ -56,7 +61,9 @@ def copy(command, zeroed, named, **options):
     try:
         vmdk_node(daemon, 'top', 'top.vmdk')
         daemon.cmd('block-dirty-bitmap-add', node='top', name='bitmap')
-        write_to_top(daemon)
+        serve_top(daemon)
+        write_to_top()
+        daemon.cmd('nbd-server-stop')
         if command.startswith('blockdev-'):
             vmdk_node(daemon, 'copy', 'copy.vmdk', backing=None)
             options['target'] = 'copy'
@@ -104,6 +111,31 @@ def test_drive_mirror_top():
         copy('drive-mirror', zeroed, True, sync='top')
 
 
+def test_drive_mirror_none():
+    """What was there before is in the source, which is the backing file."""
+    make_images('off', False)
+    run(IMG, 'create', '-q', '-f', 'raw', path('want'), '1M')
+    run(IO, '-f', 'raw', '-c', 'write -q -P 3 0 600k', path('want'))
+    write_to(path('want'))
+    daemon = Daemon(QSD, FOLDER)
+    try:
+        vmdk_node(daemon, 'top', 'top.vmdk')
+        serve_top(daemon)
+        daemon.cmd('drive-mirror', job_id='job', device='top', sync='none',
+                   target=path('new.vmdk'), format='vmdk')
+        daemon.qmp.wait_event('BLOCK_JOB_READY')
+        write_to_top()
+        daemon.cmd('block-job-complete', device='job')
+        daemon.qmp.wait_job('job')
+        run(IMG, 'compare', '-f', 'raw', '-F', 'raw', path('want'),
+            'nbd+unix:///top?socket=' + path('nbd'))
+        assert daemon.quit() == 0
+    finally:
+        daemon.cleanup()
+    run(IMG, 'compare', '-f', 'raw', '-F', 'vmdk', path('want'),
+        path('new.vmdk'))
+
+
 def test_backup_top():
     each_target('blockdev-backup', sync='top')
 
@@ -118,5 +150,5 @@ def test_backup_full():
 
 
 run_tests([test_mirror_top, test_mirror_top_target_is_zero, test_mirror_full,
-           test_drive_mirror_top, test_backup_top, test_backup_incremental,
-           test_backup_full])
+           test_drive_mirror_top, test_drive_mirror_none, test_backup_top,
+           test_backup_incremental, test_backup_full])
