@@ -124,7 +124,7 @@ static BlockDriverState *drive_backup_target(const DriveBackup *a,
 void drive_backup_action(DriveBackup *a, JobTxn *txn, Transaction *tran,
                          Error **errp)
 {
-    BlockDriverState *bs = block_qmp_root_node(a->device, errp);
+    BlockDriverState *bs = block_qmp_node(a->device, errp);
     BlockDriverState *target = bs ? drive_backup_target(a, bs, errp) : NULL;
 
     if (!target) {
