@@ -181,10 +181,8 @@ static GPtrArray *bitmap_merge_sources(const BlockDirtyBitmapMerge *a,
 {
     g_autoptr(GPtrArray) sources = g_ptr_array_new();
     BlockDirtyBitmapOrStrList *l;
+    guint i;
 
-    if (!bdrv_dirty_bitmap_can_merge(dst, dst, errp)) {
-        return NULL;
-    }
     for (l = a->bitmaps; l; l = l->next) {
         BlockDirtyBitmapOrStr *b = l->value;
         bool local = b->type == QTYPE_QSTRING;
@@ -193,10 +191,19 @@ static GPtrArray *bitmap_merge_sources(const BlockDirtyBitmapMerge *a,
                                       local ? b->u.local : b->u.external.name,
                                       NULL, errp);
 
-        if (!src || !bdrv_dirty_bitmap_can_merge(dst, src, errp)) {
+        if (!src || bdrv_dirty_bitmap_check(src, BDRV_BITMAP_ALLOW_RO,
+                                            errp) < 0) {
             return NULL;
         }
         g_ptr_array_add(sources, src);
+    }
+    if (!bdrv_dirty_bitmap_can_merge(dst, dst, errp)) {
+        return NULL;
+    }
+    for (i = 0; i < sources->len; i++) {
+        if (!bdrv_dirty_bitmap_can_merge(dst, sources->pdata[i], errp)) {
+            return NULL;
+        }
     }
     return g_steal_pointer(&sources);
 }

@@ -326,6 +326,16 @@ def scenario_busy(r):
     """A node that a job has is for no other job, nor to be deleted."""
     for name in 'abcd':
         r.add(name, 4 * MIB)
+    for name in ('busy', 'free'):
+        r('block-dirty-bitmap-add', node='a', name=name)
+    r('blockdev-backup', **backup(speed=65536, bitmap='busy',
+                                  bitmap_mode='on-success'))
+    for names in (('free',), ('nope',), ('free', 'busy')):
+        for target in ('busy', 'free'):
+            r('block-dirty-bitmap-merge', node='a', target=target,
+              bitmaps=list(names))
+    r('block-job-cancel', device='j', force=True)
+    r.daemon.qmp.wait_job('j')
     r('blockdev-backup', **backup(speed=65536))
     r('blockdev-backup', **backup(job_id='k', target='c', speed=65536))
     r('blockdev-backup', **backup(device='d', target='c'))
