@@ -41,6 +41,26 @@ static const TransactionActionDrv snapshot_drv = {
     .clean = snapshot_clean,
 };
 
+/*
+ * An overlay notes a state of its backing file (the CID of a VMDK), which may
+ * have been written to since the overlay was made.  That is no fault of one
+ * that has no data yet.
+ */
+static int snapshot_accept_backing(BlockDriverState *overlay, Error **errp)
+{
+    int64_t len = bdrv_getlength(overlay), n = 0;
+    int ret = len < 0 ? len : bdrv_is_allocated(overlay, 0, len, &n);
+
+    if (ret == 0 && n >= len && bdrv_is_writable(overlay)) {
+        ret = bdrv_refresh_backing_file(overlay);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not update the backing file of "
+                         "the overlay");
+    }
+    return ret;
+}
+
 void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
                               Error **errp)
 {
@@ -80,6 +100,7 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
     bdrv_ref(old_bs);
     bdrv_ref(new_bs);
     tran_add(tran, &snapshot_drv, step);
+    snapshot_accept_backing(new_bs, errp);
 }
 
 void qmp_blockdev_snapshot(const char *node, const char *overlay, Error **errp)

@@ -13,7 +13,7 @@ import random
 import sys
 import threading
 
-from nbd_wire import WRITE, Client
+from nbd_wire import READ, WRITE, Client
 from qsd import Daemon, QmpError, run, run_tests
 
 PROGRAM, IMG, FOLDER = sys.argv[1:4]
@@ -192,6 +192,28 @@ def test_created():
             path('made-2'))
 
 
+def test_old_overlays():
+    """The disk was written to for the first time after its overlay was made."""
+    with Disks() as disks:
+        for name in NAMES:
+            run(IMG, 'create', '-q', '-f', 'vmdk', '-u', '-b', path(name),
+                '-F', 'vmdk', path('late-' + name), str(SIZE))
+            disks.write(name, 3)
+            disks.daemon.cmd('blockdev-add', {
+                'driver': 'vmdk', 'node-name': 'late-' + name, 'backing': None,
+                'file': {'driver': 'file', 'filename': path('late-' + name)}})
+        disks.daemon.cmd('blockdev-snapshot', node='a', overlay='late-a')
+        answer = disks.transaction(*(action(
+            'blockdev-snapshot', node=n, overlay='late-' + n)
+            for n in NAMES[1:]))
+        assert 'return' in answer, answer
+        for name in NAMES:
+            disks.clients[name].request(READ, 3 * 512, 512)
+            assert disks.clients[name].simple() == 0, name
+            assert disks.clients[name].read(512) == b'w' * 512, name
+            disks.write(name, 4)
+
+
 def test_merge_refused():
     """What is written while a merge is refused stays in the bitmap."""
     with Disks() as disks:
@@ -221,4 +243,4 @@ def test_merge_refused():
         assert counts == [SIZE // 2], counts
 
 
-run_tests((test_undone, test_created, test_merge_refused))
+run_tests((test_undone, test_created, test_old_overlays, test_merge_refused))
