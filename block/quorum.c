@@ -193,6 +193,8 @@ static int coroutine_fn quorum_run(QuorumRequest *r)
     int i, n_ok = 0;
 
     r->running = s->n_children;
+    /* A second vote runs the parts again. */
+    r->waiting = false;
     for (i = 0; i < last; i++) {
         qemu_coroutine_enter(qemu_coroutine_create(quorum_part_entry,
                                                    &r->parts[i]));

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from qsd import Daemon, run_tests
+from qsd import Daemon, run, run_tests
 
 OURS, IO, FOLDER, STOCK, STOCK_IO = sys.argv[1:]
 SIZE = 65536
@@ -266,6 +266,40 @@ def test_overlap():
         bench.close()
 
 
+def test_second_vote():
+    """
+    To rewrite a child, all are read again.  At first the last one answers at
+    once and the others take a while, then it is the last, by its throttling.
+    """
+    folder = os.path.join(FOLDER, 'second-vote')
+    os.mkdir(folder)
+    image, sock = (os.path.join(folder, name) for name in ('c', 'nbd'))
+    with open(image, 'wb') as file:
+        file.write(b'\1' * SIZE)
+    daemon = Daemon(OURS, folder)
+    try:
+        daemon.cmd('object-add', {'qom-type': 'throttle-group', 'id': 't',
+                                  'x-iops-read': 1})
+        slow = {'driver': 'null-co', 'read-zeroes': True, 'size': SIZE,
+                'latency-ns': 100000000}
+        daemon.cmd('blockdev-add', {
+            'driver': 'quorum', 'node-name': 'q', 'vote-threshold': 2,
+            'rewrite-corrupted': True, 'children': [slow, slow, {
+                'driver': 'throttle', 'throttle-group': 't', 'file': {
+                    'driver': 'file', 'filename': image}}]})
+        daemon.cmd('nbd-server-start', addr={'type': 'unix',
+                                             'data': {'path': sock}})
+        daemon.cmd('block-export-add', {'type': 'nbd', 'id': 'e',
+                                        'node-name': 'q', 'name': 'q'})
+        run(IO, '-r', '-f', 'raw', '-c', 'read -P 0 0 4k',
+            'nbd+unix:///q?socket=' + sock)
+        assert daemon.quit() == 0
+    finally:
+        daemon.cleanup()
+    with open(image, 'rb') as file:
+        assert file.read() == bytes(4096) + b'\1' * (SIZE - 4096)
+
+
 def test_blkverify():
     """Where they differ; the stock process ends instead of the request."""
     for program in filter(None, (OURS, STOCK)):
@@ -368,4 +402,4 @@ def test_jobs():
 
 
 run_tests((test_cases, test_rate, test_command_line, test_overlap,
-           test_blkverify, test_children_change, test_jobs))
+           test_second_vote, test_blkverify, test_children_change, test_jobs))
