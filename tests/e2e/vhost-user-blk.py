@@ -161,6 +161,8 @@ def test_completions(daemons):
         begin = client.mem.next
         for turn in range(4):
             client.mem.next = begin
+            # A server that is awake would take them one by one.
+            time.sleep(0.02)
             for i in range(1000):
                 client.submit(vu.T_IN, i, length=512, indirect=True,
                               kick=False)
