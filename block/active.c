@@ -153,7 +153,7 @@ bool bdrv_can_be_inactive(BlockDriverState *bs, Error **errp)
 
 static int bdrv_do_inactivate(BlockDriverState *bs, Error **errp)
 {
-    int ret = bdrv_is_writable(bs) ? bdrv_flush_unasked(bs) : 0;
+    int ret = bdrv_is_writable(bs) ? bdrv_flush(bs) : 0;
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not flush node '%s'",

@@ -69,7 +69,7 @@ static int coroutine_fn bdrv_co_flush_layer(BlockDriverState *bs, unsigned gen)
     return 0;
 }
 
-static int coroutine_fn bdrv_co_do_flush(BlockDriverState *bs)
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
 {
     unsigned gen;
     int ret;
@@ -99,26 +99,5 @@ static int coroutine_fn bdrv_co_do_flush(BlockDriverState *bs)
     qemu_co_queue_next(&bs->flush_queue);
     qemu_spin_unlock(&bs->reqs_lock);
     bdrv_dec_in_flight(bs);
-    return ret;
-}
-
-int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
-{
-    int ret = bdrv_co_do_flush(bs);
-    int untold = 0;
-
-    if (unlikely(qatomic_read(&bs->untold_flush_error))) {
-        untold = qatomic_xchg(&bs->untold_flush_error, 0);
-    }
-    return ret < 0 ? ret : untold;
-}
-
-int coroutine_fn bdrv_co_flush_unasked(BlockDriverState *bs)
-{
-    int ret = bdrv_co_do_flush(bs);
-
-    if (ret < 0) {
-        qatomic_set(&bs->untold_flush_error, ret);
-    }
     return ret;
 }

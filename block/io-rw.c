@@ -127,7 +127,7 @@ int coroutine_fn bdrv_aligned_preadv(BdrvChild *child,
 static int coroutine_fn bdrv_co_flush_written(BlockDriverState *bs)
 {
     qatomic_inc(&bs->write_gen);
-    return bdrv_co_flush_unasked(bs);
+    return bdrv_co_flush(bs);
 }
 
 static int coroutine_fn __attribute__((noinline))

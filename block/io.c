@@ -438,7 +438,7 @@ int coroutine_fn bdrv_co_pwrite_sync(BdrvChild *child, int64_t offset,
 {
     int ret = bdrv_co_pwrite(child, offset, bytes, buf, flags);
 
-    return ret < 0 ? ret : bdrv_co_flush_unasked(child->bs);
+    return ret < 0 ? ret : bdrv_co_flush(child->bs);
 }
 
 int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset,

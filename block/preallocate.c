@@ -162,7 +162,7 @@ static int coroutine_fn preallocate_grow_locked(BlockDriverState *bs,
          bdrv_co_truncate(bs->file, want, false, PREALLOC_MODE_OFF, 0,
                           NULL) == 0)) {
         s->file_end = want;
-        return bdrv_co_flush_unasked(bs->file->bs);
+        return bdrv_co_flush(bs->file->bs);
     }
     s->file_end = end;
     return 0;

@@ -626,7 +626,7 @@ static int reopen_flush(BlockReopenQueue *queue, Error **errp)
     for (i = 0; i < queue->requests->len; i++) {
         BlockDriverState *bs = ((ReopenRequest *)queue->requests->pdata[i])
                                ->bs;
-        int ret = bdrv_is_writable(bs) ? bdrv_flush_unasked(bs) : 0;
+        int ret = bdrv_is_writable(bs) ? bdrv_flush(bs) : 0;
 
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Error flushing drive");

@@ -87,7 +87,7 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
         error_setg(errp, "The overlay already has a backing image");
         return;
     }
-    if (bdrv_is_writable(old_bs) && bdrv_flush_unasked(old_bs) < 0) {
+    if (bdrv_is_writable(old_bs) && bdrv_flush(old_bs) < 0) {
         error_setg(errp, "An IO error has occurred");
         return;
     }

@@ -40,7 +40,7 @@ static int coroutine_fn write_header(VmdkExtent *e, const KdmvHeader *h)
 {
     int ret = bdrv_co_pwrite(e->file, 0, sizeof(*h), h, 0);
 
-    return ret < 0 ? ret : bdrv_co_flush_unasked(e->file->bs);
+    return ret < 0 ? ret : bdrv_co_flush(e->file->bs);
 }
 
 /* Sectors; @rgd: 0 if there is no redundant copy. */

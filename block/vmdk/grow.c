@@ -50,7 +50,7 @@ int coroutine_fn vmdk_grow(VmdkExtent *e, int64_t end)
             /* The write will tell, if it has to grow the file. */
             target = end;
         }
-        ret = bdrv_co_flush_unasked(e->file->bs);
+        ret = bdrv_co_flush(e->file->bs);
         if (ret == 0) {
             e->safe_bytes = MAX(e->safe_bytes, target);
         }

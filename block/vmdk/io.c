@@ -200,7 +200,7 @@ static int coroutine_fn fill_grains(VmdkReq *req, VmdkAlloc *a,
         }
         if (ret == 0 && req->bs->backing && !a->was_zero) {
             /* Once for all that were written meanwhile. */
-            ret = bdrv_co_flush_unasked(req->e->file->bs);
+            ret = bdrv_co_flush(req->e->file->bs);
         }
         if (ret < 0) {
             return ret;

@@ -285,19 +285,7 @@ int coroutine_fn bdrv_co_copy_range(BdrvChild *src, int64_t src_offset,
                                     BdrvRequestFlags write_flags);
 int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset,
                                   int64_t bytes);
-/*
- * All that was written before is on the disk; 0 or -errno.  The error of a
- * flush that was not asked for is told once, by the next one, even if that
- * succeeds.
- */
 int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
-/*
- * The same where those who write to @bs have not asked for a flush: for the
- * order of metadata, or before an operation.  Whoever is below may tell of an
- * error only once, and it can be about the data of anybody: so the caller is
- * told, and so is who asks for the next flush.
- */
-int coroutine_fn bdrv_co_flush_unasked(BlockDriverState *bs);
 int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
                                   PreallocMode prealloc,
                                   BdrvRequestFlags flags, Error **errp);
@@ -375,7 +363,6 @@ int co_wrapper bdrv_pwrite_sync(BdrvChild *child, int64_t offset,
 int co_wrapper bdrv_pwrite_zeroes(BdrvChild *child, int64_t offset,
                                   int64_t bytes, BdrvRequestFlags flags);
 int co_wrapper bdrv_flush(BlockDriverState *bs);
-int co_wrapper bdrv_flush_unasked(BlockDriverState *bs);
 int co_wrapper bdrv_truncate(BdrvChild *child, int64_t offset, bool exact,
                              PreallocMode prealloc, BdrvRequestFlags flags,
                              Error **errp);

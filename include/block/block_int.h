@@ -422,7 +422,6 @@ struct BlockDriverState {
     uint64_t wr_highest_offset; /* bytes; atomic */
     uint64_t write_threshold;   /* bytes; atomic; 0: none */
     unsigned flushed_gen;       /* the write_gen of the last flush */
-    int untold_flush_error;     /* -errno, or 0; atomic */
     bool active_flush_req;
     CoQueue flush_queue;
     QemuSpin reqs_lock;
