@@ -44,7 +44,7 @@ static void backup_cleanup_sync_bitmap(BackupBlockJob *s, int ret)
 
     if (s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS) {
         JOB_LOCK_GUARD();
-        /* One that was not started, since its transaction failed, never was. */
+        /* A failed transaction starts no job: nothing was copied. */
         sync = job_started_locked(&s->common.job);
     }
     if (!s->sync_bitmap) {

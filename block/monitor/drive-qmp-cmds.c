@@ -187,7 +187,7 @@ void qmp_drive_mirror(DriveMirror *a, Error **errp)
     t.node_name = a->node_name;
     if (t.mode != NEW_IMAGE_MODE_EXISTING &&
         a->sync != MIRROR_SYNC_MODE_FULL) {
-        /* What it does not get is in its backing file: a node in the end. */
+        /* The backing file has the rest; the target gets it at the end. */
         t.backing = a->sync == MIRROR_SYNC_MODE_NONE ? bs :
                     bdrv_backing_chain_next(bs);
         t.no_backing = t.backing;

@@ -417,7 +417,7 @@ XDbgBlockGraph *qmp_x_debug_query_block_graph(Error **errp)
     BdrvChild *c;
 
     WITH_JOB_LOCK_GUARD() {
-        /* One that has ended may have no nodes any more. */
+        /* A job that has ended may have no nodes any more. */
         while ((job = block_job_next_locked(job))) {
             graph_id(&q, job, X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB,
                      job->job.id ?: "");

@@ -46,7 +46,7 @@ static const TransactionActionDrv snapshot_drv = {
  * have been written to since the overlay was made.  That is no fault of one
  * that has no data yet.
  */
-static int snapshot_accept_backing(BlockDriverState *overlay, Error **errp)
+static void snapshot_accept_backing(BlockDriverState *overlay, Error **errp)
 {
     int64_t len = bdrv_getlength(overlay), n = 0;
     int ret = len < 0 ? len : bdrv_is_allocated(overlay, 0, len, &n);
@@ -58,7 +58,6 @@ static int snapshot_accept_backing(BlockDriverState *overlay, Error **errp)
         error_setg_errno(errp, -ret, "Could not update the backing file of "
                          "the overlay");
     }
-    return ret;
 }
 
 void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,

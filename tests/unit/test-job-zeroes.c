@@ -200,7 +200,7 @@ static void write_zeroes_above(void)
     memset(frozen + 4 * STEP, 0, STEP);
 }
 
-/* What somebody sees who opens the target with its backing file. */
+/* The target, opened with its backing file, shows the disk. */
 static void check_overlay(void)
 {
     g_autofree char *top = image_path("top");

@@ -271,13 +271,19 @@ static const Op ops[] = { OP_WRITE, OP_ZEROES, OP_DISCARD };
 
 /* --- errors --- */
 
-static void test_report(int *unused, const void *op)
+/* An active job that is ready, and one request whose copy has failed. */
+static MirrorBlockJob *start_failing(BlockdevOnError on_error, const void *op)
 {
-    MirrorBlockJob *s = start(BLOCKDEV_ON_ERROR_REPORT,
-                              MIRROR_COPY_MODE_WRITE_BLOCKING, 0);
+    MirrorBlockJob *s = start(on_error, MIRROR_COPY_MODE_WRITE_BLOCKING, 0);
 
     wait_status(s, JOB_STATUS_READY);
     request_fails(GPOINTER_TO_INT(op));
+    return s;
+}
+
+static void test_report(int *unused, const void *op)
+{
+    start_failing(BLOCKDEV_ON_ERROR_REPORT, op);
     request(OP_WRITE);
     wait_all(NULL);
     g_assert_cmpint(result, ==, -EIO);
@@ -287,11 +293,8 @@ static void test_report(int *unused, const void *op)
 
 static void test_ignore(int *unused, const void *op)
 {
-    MirrorBlockJob *s = start(BLOCKDEV_ON_ERROR_IGNORE,
-                              MIRROR_COPY_MODE_WRITE_BLOCKING, 0);
+    MirrorBlockJob *s = start_failing(BLOCKDEV_ON_ERROR_IGNORE, op);
 
-    wait_status(s, JOB_STATUS_READY);
-    request_fails(GPOINTER_TO_INT(op));
     g_assert_cmpint(bdrv_get_dirty_count(s->dirty_bitmap), >, 0);
     failing = 0;
     wait_clean(s);
@@ -302,11 +305,8 @@ static void test_ignore(int *unused, const void *op)
 /* Paused, the job lets its user write; what fails meanwhile is copied later. */
 static void test_stop(int *unused, const void *op)
 {
-    MirrorBlockJob *s = start(BLOCKDEV_ON_ERROR_STOP,
-                              MIRROR_COPY_MODE_WRITE_BLOCKING, 0);
+    MirrorBlockJob *s = start_failing(BLOCKDEV_ON_ERROR_STOP, op);
 
-    wait_status(s, JOB_STATUS_READY);
-    request_fails(GPOINTER_TO_INT(op));
     request_fails(OP_WRITE);
     wait_status(s, JOB_STATUS_STANDBY);
     failing = 0;
