@@ -33,6 +33,40 @@ static ssize_t rw_once(const FilePosixAIOData *a, const struct iovec *iov,
                                       preadv(a->fd, iov, niov, offset);
 }
 
+/*
+ * Writes into the page cache are made in such pieces.  A file system may take
+ * a folio as large as what is written, and those of 1 MiB and more are memory
+ * that has to be made: by compaction, or in a guest by the hypervisor, which
+ * takes back what is free in pieces of 2 MiB (free page reporting).  A copy of
+ * 2 GiB to ext4 took 0.5 s in pieces of 512 KiB, and 0.5 to 5 s in larger ones.
+ */
+#define CACHED_WRITE_BYTES (512 * KiB)
+
+/* One system call for all of @iov, or for its beginning. */
+static ssize_t rw_piece(const FilePosixAIOData *a, const struct iovec *iov,
+                        int niov, int64_t offset)
+{
+    const BDRVFileState *s = a->bs->opaque;
+    struct iovec begin = { .iov_len = CACHED_WRITE_BYTES };
+    size_t bytes = 0;
+    int n;
+
+    if ((a->type & QEMU_AIO_READ) || (s->open_flags & O_DIRECT)) {
+        return rw_once(a, iov, niov, offset);
+    }
+    for (n = 0; n < niov; n++) {
+        if (iov[n].iov_len > CACHED_WRITE_BYTES - bytes) {
+            break;
+        }
+        bytes += iov[n].iov_len;
+    }
+    if (n < niov && bytes == 0) {
+        begin.iov_base = iov[n].iov_base;
+        return rw_once(a, &begin, 1, offset);
+    }
+    return rw_once(a, iov, n, offset);
+}
+
 /* Read or write it all with @iov as it is; 0 or -errno. */
 static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
 {
@@ -41,7 +75,7 @@ static int handle_rw_vector(FilePosixAIOData *a, struct iovec *iov, int niov)
     struct iovec *cur = iov;
 
     while (done < a->bytes) {
-        ssize_t n = RETRY_ON_EINTR(rw_once(a, cur, niov, a->offset + done));
+        ssize_t n = RETRY_ON_EINTR(rw_piece(a, cur, niov, a->offset + done));
 
         if (n < 0) {
             /*

@@ -126,27 +126,34 @@ def available_mib():
         return int(re.search(r'MemAvailable:\s*(\d+)', file.read())[1]) // 1024
 
 
+def in_memory(folder):
+    """Whether @folder is in a tmpfs."""
+    return run('stat', '-f', '-c', '%T', folder).strip() == 'tmpfs'
+
+
 class WarmMemory:
     """Memory for what is measured, all of which has been used just before.
 
     A hypervisor takes back what is free in its guest (free page reporting),
     and gives it again page by page when it is touched.  That takes several
-    times as long as a copy to it, now and then.  So everything but @mib is
-    held, and touch() writes to those.  To be made when all else has its memory.
+    times as long as a copy to it, now and then.  touch() writes to @mib of
+    memory.  For images in a tmpfs everything else is held, so that it is this
+    memory that they get.  Not for images on a disk: the kernel would let it
+    have what is dirty sooner, and the disk would decide.
+    To be made when all else has its memory.
     """
 
-    def __init__(self, mib, folder='/dev/shm'):
+    def __init__(self, mib, images):
         self.mib = mib
-        self.folder = folder
-        self.held = tempfile.TemporaryFile(dir=folder)
+        self.held = tempfile.TemporaryFile(dir='/dev/shm')
         # What runs, and the machine, need some, too.
         hold = available_mib() - mib - 2048
-        if hold > 0:
+        if in_memory(images) and hold > 0:
             os.posix_fallocate(self.held.fileno(), 0, hold * MIB)
 
     def touch(self):
         zeroes = bytes(MIB)
-        with tempfile.TemporaryFile(dir=self.folder) as file:
+        with tempfile.TemporaryFile(dir='/dev/shm') as file:
             for _ in range(self.mib):
                 file.write(zeroes)
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Long writes into the page cache are given to the disk early, those that gain
- * nothing by it are not, and a drained section waits for what was begun.
+ * Long writes into the page cache are made in pieces, and given to the disk
+ * early; those that gain nothing by it are not.  A drained section waits for
+ * what was begun.
  */
 #include "qemu/osdep.h"
 #include "block/block_int.h"
@@ -10,8 +11,10 @@
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
 
+#include <dlfcn.h>
 #include <glib/gstdio.h>
 #include <linux/magic.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 
 #define SIZE (96 * MiB)
@@ -47,6 +50,30 @@ int sync_file_range(int fd, off64_t offset, off64_t bytes, unsigned flags)
     qatomic_set(&in_call, false);
     errno = EIO;
     return -1;                  /* nobody may care */
+}
+
+static size_t longest;          /* bytes of one write */
+
+/* In front of the C library's. */
+ssize_t pwrite64(int fd, const void *buf, size_t bytes, off64_t offset)
+{
+    ssize_t (*next)(int, const void *, size_t, off64_t) =
+        (ssize_t (*)(int, const void *, size_t, off64_t))
+        dlsym(RTLD_NEXT, "pwrite64");
+
+    longest = MAX(longest, bytes);
+    return next(fd, buf, bytes, offset);
+}
+
+/* In front of the C library's. */
+ssize_t pwritev64(int fd, const struct iovec *iov, int niov, off64_t offset)
+{
+    ssize_t (*next)(int, const struct iovec *, int, off64_t) =
+        (ssize_t (*)(int, const struct iovec *, int, off64_t))
+        dlsym(RTLD_NEXT, "pwritev64");
+
+    longest = MAX(longest, iov_size(iov, niov));
+    return next(fd, iov, niov, offset);
 }
 
 static BlockBackend *open_file(const char *name, int flags)
@@ -178,6 +205,54 @@ static void test_drained(void)
     blk_unref(blk);
 }
 
+/* --- piece by piece --- */
+
+/* Parts that end before, at and behind the end of a piece, and empty ones. */
+static const size_t parts[] = {
+    0, 512 * KiB, 0, 512 * KiB + 512, 300 * KiB, 212 * KiB - 512, 0,
+    2 * MiB, 512, 512 * KiB, 0, 0, 100 * KiB, 411 * KiB,
+};
+
+static void check_pieces(int flags, size_t limit)
+{
+    BlockBackend *blk = open_file(path, flags);
+    QEMUIOVector qiov;
+    g_autofree uint8_t *back = NULL;
+    uint8_t *buf;
+    size_t i, bytes = 0;
+    int fd;
+
+    for (i = 0; i < ARRAY_SIZE(parts); i++) {
+        bytes += parts[i];
+    }
+    buf = qemu_memalign(4096, bytes);
+    back = g_malloc(bytes);
+    for (i = 0; i < bytes; i++) {
+        buf[i] = g_test_rand_int();
+    }
+    qemu_iovec_init(&qiov, ARRAY_SIZE(parts));
+    for (i = 0, bytes = 0; i < ARRAY_SIZE(parts); i++) {
+        qemu_iovec_add(&qiov, buf + bytes, parts[i]);
+        bytes += parts[i];
+    }
+    longest = 0;
+    g_assert_cmpint(blk_pwritev(blk, MiB, bytes, &qiov, 0), ==, 0);
+    g_assert_cmpuint(longest, <=, limit);
+    g_assert_cmpuint(longest, >, limit / 2);
+    blk_unref(blk);
+    fd = open(path, O_RDONLY);
+    g_assert_cmpint(pread(fd, back, bytes, MiB), ==, bytes);
+    g_assert_true(memcmp(buf, back, bytes) == 0);
+    close(fd);
+    qemu_iovec_destroy(&qiov);
+    qemu_vfree(buf);
+}
+
+static void test_pieces(void)
+{
+    check_pieces(0, 512 * KiB);
+}
+
 /* --- not for these --- */
 
 static void check_no_calls(BlockBackend *blk, int64_t step, int64_t bytes)
@@ -270,6 +345,7 @@ int main(int argc, char **argv)
     g_test_add_func("/file/behind/in-order", test_in_order);
     g_test_add_func("/file/behind/several-at-once", test_several_at_once);
     g_test_add_func("/file/behind/drained", test_drained);
+    g_test_add_func("/file/behind/pieces", test_pieces);
     g_test_add_func("/file/behind/not/small", test_small);
     g_test_add_func("/file/behind/not/scattered", test_scattered);
     g_test_add_func("/file/behind/not/no-flush", test_no_flush);
