@@ -17,6 +17,7 @@
  * may change it.
  */
 #include "qemu/osdep.h"
+#include "block/aio-parts.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "block/io_uring.h"
@@ -612,12 +613,15 @@ static unsigned luring_max_batch(LuringState *s)
  * Must pending requests not wait for the end of the section?  In one that
  * delivers completions the disk may have nothing else to do until it ends.
  */
-static bool luring_is_due(LuringState *s)
+static bool luring_is_due(LuringState *s, const LuringRequest *last)
 {
-    return s->in_queue >= luring_max_batch(s) ||
-           (s->reaping && !s->deadline_ns && luring_has_events(s) &&
-            s->in_queue >= 2 &&
-            s->in_queue * LURING_PASS_CALLS >= s->in_queue + s->in_flight);
+    const LuringRequest *first = QSIMPLEQ_FIRST(&s->pending);
+    unsigned n = s->in_queue;
+
+    return n >= luring_max_batch(s) ||
+           (s->reaping && !s->deadline_ns && n >= 2 && luring_has_events(s) &&
+            aio_is_part(n, n + s->in_flight, first->qiov,
+                        last->offset - first->offset));
 }
 
 static void luring_do_submit(LuringRequest *req)
@@ -628,7 +632,7 @@ static void luring_do_submit(LuringRequest *req)
     if (s->blocked) {
         return;
     }
-    if (luring_is_due(s)) {
+    if (luring_is_due(s, req)) {
         luring_submit(s);
         return;
     }

@@ -13,9 +13,6 @@
 /* Requests that wait for the end of a section, unless aio-max-batch says. */
 #define LURING_DEFAULT_MAX_BATCH 32
 
-/* L9: as LAIO_PASS_CALLS of block/linux-aio.h. */
-#define LURING_PASS_CALLS 4
-
 /* So many batches in a row are left to the event loop, less one. */
 #define LURING_LEFT_MAX 64
 

@@ -36,6 +36,7 @@
 #include "qemu/osdep.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
+#include "block/aio-parts.h"
 #include "block/linux-aio-quiet.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
@@ -646,14 +647,15 @@ static void ioq_submit(LinuxAioState *s)
  * delivers completions the disk may have nothing else to do until it ends.  (A
  * kernel that completes requests within the call is no disk that waits.)
  */
-static bool laio_is_due(LinuxAioState *s, unsigned max_batch)
+static bool laio_is_due(LinuxAioState *s, const LaioRequest *last)
 {
-    unsigned all = s->io_q.in_queue + s->io_q.in_flight;
+    const LaioRequest *first = QSIMPLEQ_FIRST(&s->io_q.pending);
+    unsigned n = s->io_q.in_queue;
 
-    return s->io_q.in_queue >= max_batch ||
-           (s->reaping && !s->deadline_ns && laio_has_events(s) &&
-            s->io_q.in_queue >= 2 &&
-            s->io_q.in_queue * LAIO_PASS_CALLS >= all);
+    return n >= last->max_batch ||
+           (s->reaping && !s->deadline_ns && n >= 2 && laio_has_events(s) &&
+            aio_is_part(n, n + s->io_q.in_flight, first->qiov,
+                        last->offset - first->offset));
 }
 
 static void laio_do_submit(LaioRequest *req)
@@ -665,7 +667,7 @@ static void laio_do_submit(LaioRequest *req)
     if (s->io_q.blocked) {
         return;
     }
-    if (laio_is_due(s, req->max_batch)) {
+    if (laio_is_due(s, req)) {
         ioq_submit(s);
         return;
     }

@@ -13,12 +13,6 @@
 #define LAIO_DEFAULT_MAX_BATCH 32
 
 /*
- * L9: the coroutines that a pass over the ring wakes queue requests, which a
- * disk is given in that many parts, so that it need not wait for the last one.
- */
-#define LAIO_PASS_CALLS 4
-
-/*
  * L1: how many ioq_submit() calls of one thread may be active at a time.  The
  * last one submits but does not reap.
  */

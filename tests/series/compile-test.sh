@@ -40,7 +40,7 @@ mkdir -p "$work/include/qemu" "$work/include/block"
 cp "$here/include/block/aio.h" "$work/include/qemu/aio.h"
 cp "$src/include/qemu/queue.h" "$src/include/qemu/defer-call.h" \
     "$work/include/qemu"
-cp "$src"/block/linux-aio{,-quiet,-ring}.h "$work/include/block"
+cp "$src"/block/{aio-parts,linux-aio{,-quiet,-ring}}.h "$work/include/block"
 cp "$src"/tests/unit/{aio-iocb,mock-aio-kernel,linux-aio-workers}.h \
     "$work/include"
 

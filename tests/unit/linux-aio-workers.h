@@ -68,6 +68,7 @@ typedef struct Worker {
     size_t bytes;               /* of each */
     int type;
     int want;                   /* result that each must have */
+    unsigned place, step;       /* if step: where they are, in @bytes */
     unsigned done;
     bool finished;
 } Worker;
@@ -86,6 +87,12 @@ static uint64_t G_GNUC_UNUSED worker_offset(unsigned i, size_t bytes)
     return (uint64_t)(i * 37 % (MOCK_DISK_SIZE / bytes)) * bytes;
 }
 
+static uint64_t worker_place(const Worker *w, unsigned i)
+{
+    return w->step ? (w->place + i * w->step) * w->bytes :
+                     worker_offset(i, w->bytes);
+}
+
 static void coroutine_fn worker_entry(void *opaque)
 {
     Worker *w = opaque;
@@ -94,7 +101,7 @@ static void coroutine_fn worker_entry(void *opaque)
     unsigned i;
 
     for (i = 0; i < w->requests; i++) {
-        uint64_t offset = worker_offset(i, w->bytes);
+        uint64_t offset = worker_place(w, i);
         int ret;
 
         qemu_iovec_init_buf(&qiov, buf, w->bytes);

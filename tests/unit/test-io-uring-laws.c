@@ -413,7 +413,7 @@ static void check_parts(void)
         aio_poll(ctx, false);
     }
     g_assert_cmpuint(uk.nb_late, ==, UK_OWNERS);
-    g_assert_cmpuint(uk.calls, ==, LURING_PASS_CALLS);
+    g_assert_cmpuint(uk.calls, ==, UK_OWNERS / 2);
     while (unfinished) {
         turn();
     }

@@ -28,6 +28,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/aio.h"
+#include "block/aio-parts.h"
 #include "block/block.h"
 #include "block/linux-aio.h"
 #include "block/raw-aio.h"
@@ -147,7 +148,7 @@ static void note_retry(void *s, int64_t delay_ns)
 
 static void note_reap(void *s, unsigned events)
 {
-    loop_of_engine(s)->calls += MIN(events, LAIO_PASS_CALLS);
+    loop_of_engine(s)->calls += MIN(events, AIO_PASS_CALLS);
 }
 
 static Request *request_find(const void *req)
@@ -603,7 +604,7 @@ static void nested_loop_bh(void *opaque)
 /* --- schedules --- */
 
 /*
- * L9: LAIO_PASS_CALLS in a pass that reaps, one in an iteration of the event
+ * L9: AIO_PASS_CALLS in a pass that reaps, one in an iteration of the event
  * loop, and one for a request that is made outside of both.
  */
 static void check_calls(void)

@@ -11,6 +11,7 @@
  * test-linux-aio-recursion.c has the others.
  */
 #include "qemu/osdep.h"
+#include "block/aio-parts.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
 #include "qapi/error.h"
@@ -25,6 +26,8 @@
 #include <fcntl.h>
 
 #include "linux-aio-workers.h"
+
+#define MAX_PARTS 128
 
 /* A ring that user space cannot read is refused when the engine is made. */
 static void test_unknown_ring(void)
@@ -353,30 +356,59 @@ static void test_batches(void)
 }
 
 /*
- * What the coroutines of one pass queue goes to a disk in LAIO_PASS_CALLS
- * parts: it has the first while the last is prepared.
+ * What the coroutines of one pass queue goes to a disk in parts of @part: it
+ * has the first while the last is prepared.  @n of @type, in order or not.
  */
-static void test_parts(void)
+static void check_parts(unsigned n, int type, bool in_order, unsigned part)
 {
-    Worker what = reader, w[4 * LAIO_PASS_CALLS];
-    unsigned n = ARRAY_SIZE(w);
+    static Worker w[MAX_PARTS];
+    unsigned i;
 
-    what.requests = 3;
     mock_reset();
-    workers_start(w, n, what);
-    g_assert_cmpuint(mock.calls, ==, 1);
+    defer_call_begin();
+    for (i = 0; i < n; i++) {
+        w[i] = reader;
+        w[i].type = type;
+        w[i].requests = 2;
+        w[i].place = i;
+        w[i].step = in_order ? n : 0;
+        worker_start(&w[i]);
+    }
+    defer_call_end();
     mock.calls = mock.largest_batch = 0;
     mock_complete(mock.last, n);
     while (mock.requests < 2 * n) {
         aio_poll(ctx, true);
     }
-    g_assert_cmpuint(mock.calls, ==, LAIO_PASS_CALLS);
-    g_assert_cmpuint(mock.largest_batch, ==, n / LAIO_PASS_CALLS);
+    g_assert_cmpuint(mock.calls, ==, n / part);
+    g_assert_cmpuint(mock.largest_batch, ==, part);
+    mock_complete(mock.last, n);
+    poll_until_finished();
+    check_idle();
+}
+
+static void test_parts(void)
+{
+    Worker what = reader, w[32];
+    unsigned n = ARRAY_SIZE(w);
+
+    check_parts(8, QEMU_AIO_READ, false, 2);
+    check_parts(24, QEMU_AIO_READ, false, 3);
+    check_parts(32, QEMU_AIO_READ, false, 4);
+    check_parts(64, QEMU_AIO_READ, false, 4);
+    check_parts(MAX_PARTS, QEMU_AIO_READ, false, MAX_PARTS / AIO_PASS_CALLS);
+    check_parts(16, QEMU_AIO_FLUSH, false, 2);
+    /* The kernel makes one of those that follow each other. */
+    check_parts(8, QEMU_AIO_READ, true, 2);
+    check_parts(64, QEMU_AIO_READ, true, 16);
 
     /* Not where the disk has the greater part of them. */
+    what.requests = 2;
+    mock_reset();
+    workers_start(w, n, what);
     mock.calls = 0;
-    mock_complete(mock.last, n / LAIO_PASS_CALLS);
-    while (mock.requests < 2 * n + n / LAIO_PASS_CALLS) {
+    mock_complete(mock.last, 3);
+    while (mock.requests < n + 3) {
         aio_poll(ctx, true);
     }
     g_assert_cmpuint(mock.calls, ==, 1);
@@ -496,9 +528,12 @@ static void sync_rounds(unsigned rounds)
     unsigned calls = mock.calls;
 
     mock.sync = true;
+    /* A dispatch that is out of time would end a batch. */
+    mock_freeze();
     what.requests = rounds;
     workers_start(w, ARRAY_SIZE(w), what);
     poll_until_finished();
+    mock.frozen = false;
     mock.sync = false;
     g_assert_cmpuint(mock.calls, ==, calls + rounds);
 }
@@ -518,11 +553,8 @@ static bool start_quiet(void)
     if (!in_own_process()) {
         return false;
     }
-    /* A dispatch that is out of time would end a batch. */
-    mock_freeze();
     aio_setup_linux_aio(ctx, &error_abort);
     sync_rounds(LAIO_QUIET_CALLS);
-    mock.frozen = false;
     mock.ahead_ns += NANOSECONDS_PER_SECOND;
     /* No signal of before is left. */
     while (aio_poll(ctx, false)) {
