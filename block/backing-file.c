@@ -114,7 +114,7 @@ int bdrv_announce_base_change(BdrvChild *base, BlockDriverState *above)
         ret = bdrv_pwrite(base, 0, sizeof(sector), sector, 0);
     }
     if (ret == 0) {
-        ret = bdrv_flush(base->bs);
+        ret = bdrv_flush_child(base);
     }
     if (ret == 0) {
         bdrv_drained_begin(above);

@@ -220,7 +220,7 @@ static int coroutine_fn backup_run(Job *job, Error **errp)
     }
     if (ret == 0 && !job_is_cancelled(job)) {
         /* A target that passes for complete is on the disk. */
-        ret = bdrv_co_flush(s->target_bs);
+        ret = bdrv_cbw_co_flush_target(s->cbw);
     }
     if (ret == 0) {
         ret = bdrv_cbw_snapshot_error(s->cbw);

@@ -554,7 +554,7 @@ int coroutine_fn blk_co_do_pdiscard(BlockBackend *blk, int64_t offset,
 
 int coroutine_fn blk_co_do_flush(BlockBackend *blk)
 {
-    return blk_is_available(blk) ? bdrv_co_flush(blk_bs(blk)) : -ENOMEDIUM;
+    return blk_is_available(blk) ? bdrv_co_flush_child(blk->root) : -ENOMEDIUM;
 }
 
 int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset,

@@ -134,6 +134,7 @@ static void GRAPH_WRLOCK bdrv_child_set_bs(BdrvChild *c,
                                            BlockDriverState *new_bs)
 {
     BlockDriverState *old_bs = c->bs;
+    bool untold = old_bs && bdrv_child_has_flush_error(c);
 
     bdrv_graph_assert_writable();
     assert(!c->frozen && old_bs != new_bs);
@@ -149,6 +150,7 @@ static void GRAPH_WRLOCK bdrv_child_set_bs(BdrvChild *c,
     c->bs = new_bs;
     if (new_bs) {
         QLIST_INSERT_HEAD(&new_bs->parents, c, next_parent);
+        bdrv_child_init_flush_errors(c, untold);
         if (!old_bs && c->klass->parent_is_bds) {
             bdrv_link_child(c->opaque, c);
         }

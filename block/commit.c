@@ -126,7 +126,7 @@ static int commit_change_chain(CommitBlockJob *s, Error **errp)
     const char *name = s->backing_file ? s->backing_file : s->base->filename;
     int ret;
 
-    ret = bdrv_flush(s->base);
+    ret = bdrv_flush_child(s->base_child);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not flush '%s'",
                          s->base->filename);

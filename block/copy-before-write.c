@@ -164,7 +164,7 @@ static int coroutine_fn cbw_co_pwritev_part(BlockDriverState *bs,
 /* The target is the job's, or the user's, to flush.  Without file: dropped. */
 static int coroutine_fn cbw_co_flush(BlockDriverState *bs)
 {
-    return bs->file ? bdrv_co_flush(bs->file->bs) : 0;
+    return bs->file ? bdrv_co_flush_child(bs->file) : 0;
 }
 
 static int64_t coroutine_fn cbw_co_getlength(BlockDriverState *bs)
@@ -554,6 +554,13 @@ void bdrv_cbw_deny_access(BlockDriverState *bs)
 
     QEMU_LOCK_GUARD(&s->lock);
     bdrv_clear_dirty_bitmap(s->access_bitmap, NULL);
+}
+
+int coroutine_fn bdrv_cbw_co_flush_target(BlockDriverState *bs)
+{
+    BDRVCopyBeforeWriteState *s = bs->opaque;
+
+    return bdrv_co_flush_child(s->target);
 }
 
 void bdrv_cbw_abandon(BlockDriverState *bs)

@@ -165,7 +165,7 @@ static int coroutine_fn cor_co_pdiscard(BlockDriverState *bs, int64_t offset,
 
 static int coroutine_fn cor_co_flush(BlockDriverState *bs)
 {
-    return bs->file ? bdrv_co_flush(bs->file->bs) : 0;
+    return bs->file ? bdrv_co_flush_child(bs->file) : 0;
 }
 
 static int64_t coroutine_fn cor_co_getlength(BlockDriverState *bs)

@@ -45,8 +45,12 @@ void file_tell_fallback(BlockDriverState *bs, const char *engine, Error *err)
  * The kernel reports a failed write-back once and may drop the pages: that a
  * later flush succeeds does not mean that the data is there.  Any thread.
  */
-void file_note_flush_failure(BDRVFileState *s, int ret)
+void file_note_flush_failure(BlockDriverState *bs, int ret)
 {
+    BDRVFileState *s = bs->opaque;
+
+    /* It may have been one for a single write. */
+    bdrv_note_flush_error(bs, ret);
     qatomic_set(&s->flush_failed, true);
     if (!(s->open_flags & O_DIRECT) && ret != -EAGAIN) {
         qatomic_set(&s->page_cache_inconsistent, true);
@@ -59,7 +63,7 @@ int coroutine_fn file_do_flush(BlockDriverState *bs)
     int ret = s->engine->flush(bs);
 
     if (ret < 0) {
-        file_note_flush_failure(s, ret);
+        file_note_flush_failure(bs, ret);
     }
     return ret;
 }

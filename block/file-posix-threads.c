@@ -483,7 +483,7 @@ static int coroutine_fn threads_submit(BlockDriverState *bs, int64_t offset,
     ret = thread_pool_submit_co_merge(handle_aiocb_rw, &a,
                                       may_merge(&a) ? &rw_merge : NULL);
     if (a.flush_failed) {
-        file_note_flush_failure(s, ret);
+        file_note_flush_failure(bs, ret);
     }
     return ret;
 }

@@ -112,7 +112,7 @@ void file_threads_look(BDRVFileState *s);
 /* Flush by the engine, and note a failure. */
 int coroutine_fn file_do_flush(BlockDriverState *bs);
 /* Any thread. */
-void file_note_flush_failure(BDRVFileState *s, int ret);
+void file_note_flush_failure(BlockDriverState *bs, int ret);
 int coroutine_fn file_co_preadv_part(BlockDriverState *bs, int64_t offset,
                                      int64_t bytes, QEMUIOVector *qiov,
                                      size_t qiov_offset,

@@ -152,6 +152,10 @@ static int bdrv_replace_node_common(BlockDriverState *from,
     if (detach) {
         link = bdrv_chain_edge_to(from, to);
         assert(link);
+        if (bdrv_child_has_flush_error(link)) {
+            /* Its parents have not been told: they take it along. */
+            bdrv_note_flush_error(from, -EIO);
+        }
     }
     if (link && link->frozen) {
         error_setg(errp, "Cannot change '%s' link to '%s'", link->name,

@@ -346,6 +346,20 @@ void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
     bdrv_co_write_finish_special(bs, offset, bytes, type, ret);
 }
 
+/*
+ * Whether a write that has failed may have failed for what others have written:
+ * a driver with FUA flushes after it, or with it, and does not say which of
+ * both has failed.  (A full disk is about this write.)
+ */
+static bool bdrv_fua_may_be_flush(const BlockDriverState *bs,
+                                  BdrvRequestFlags flags, int ret)
+{
+    unsigned supported = flags & BDRV_REQ_ZERO_WRITE ?
+                         bs->supported_zero_flags : bs->supported_write_flags;
+
+    return ret == -EIO && (flags & supported & BDRV_REQ_FUA);
+}
+
 /* detect-zeroes: is this write one of zeroes? */
 static BdrvRequestFlags bdrv_detect_zeroes(BlockDriverState *bs,
                                            QEMUIOVector *qiov,
@@ -396,6 +410,9 @@ int coroutine_fn bdrv_aligned_pwritev(BdrvChild *child,
     /* Pairs with the count of bitmaps: see bdrv_create_dirty_bitmap(). */
     qatomic_inc(&bs->write_gen);
     if (!bdrv_write_is_plain(bs, offset + bytes, ret)) {
+        if (bdrv_fua_may_be_flush(bs, flags, ret)) {
+            bdrv_note_flush_error(bs, ret);
+        }
         bdrv_co_write_finish_special(bs, offset, bytes, BDRV_TRACKED_WRITE,
                                      ret);
     }

@@ -231,7 +231,7 @@ static int coroutine_fn mirror_top_co_pdiscard(BlockDriverState *bs,
 
 static int coroutine_fn mirror_top_co_flush(BlockDriverState *bs)
 {
-    return bs->backing ? bdrv_co_flush(bs->backing->bs) : 0;
+    return bs->backing ? bdrv_co_flush_child(bs->backing) : 0;
 }
 
 static int mirror_top_open(BlockDriverState *bs, QOpts *options, int flags,

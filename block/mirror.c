@@ -394,7 +394,7 @@ static int coroutine_fn mirror_become_ready(MirrorBlockJob *s)
     if (s->synced) {
         return 0;
     }
-    ret = bdrv_co_flush(s->target->bs);
+    ret = bdrv_co_flush_child(s->target);
     if (ret < 0) {
         mirror_error(s, false, ret);
         return qatomic_read(&s->ret);
@@ -501,7 +501,7 @@ static int coroutine_fn mirror_final_entry(void *opaque)
             return ret;
         }
     }
-    return qatomic_read(&s->ret) ? s->ret : bdrv_co_flush(s->target->bs);
+    return qatomic_read(&s->ret) ? s->ret : bdrv_co_flush_child(s->target);
 }
 
 /* The target gets the node of the backing file that its header has already. */

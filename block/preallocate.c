@@ -238,7 +238,7 @@ static int coroutine_fn preallocate_co_pdiscard(BlockDriverState *bs,
 
 static int coroutine_fn preallocate_co_flush(BlockDriverState *bs)
 {
-    return bdrv_co_flush(bs->file->bs);
+    return bdrv_co_flush_child(bs->file);
 }
 
 static int64_t coroutine_fn preallocate_co_getlength(BlockDriverState *bs)

@@ -511,7 +511,7 @@ static int coroutine_fn quorum_co_pwrite_zeroes(BlockDriverState *bs,
 
 static int coroutine_fn quorum_part_flush(QuorumPart *part)
 {
-    return bdrv_co_flush(part->child->bs);
+    return bdrv_co_flush_child(part->child);
 }
 
 static int coroutine_fn quorum_co_flush(BlockDriverState *bs)

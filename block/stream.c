@@ -119,7 +119,7 @@ static int stream_change_chain(StreamBlockJob *s, Error **errp)
         name = s->backing_file ? s->backing_file : s->base->filename;
         fmt = s->base->drv->format_name;
     }
-    ret = bdrv_flush(s->bs);
+    ret = bdrv_flush_child(s->child);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not flush '%s'", s->bs->filename);
         return ret;

@@ -116,7 +116,7 @@ static int coroutine_fn throttle_co_pdiscard(BlockDriverState *bs,
 
 static int coroutine_fn throttle_co_flush(BlockDriverState *bs)
 {
-    return bdrv_co_flush(bs->file->bs);
+    return bdrv_co_flush_child(bs->file);
 }
 
 static int64_t coroutine_fn throttle_co_getlength(BlockDriverState *bs)

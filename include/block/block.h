@@ -285,7 +285,19 @@ int coroutine_fn bdrv_co_copy_range(BdrvChild *src, int64_t src_offset,
                                     BdrvRequestFlags write_flags);
 int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset,
                                   int64_t bytes);
+/*
+ * All writes to @bs that have ended, and to what is below, are on the disk: 0,
+ * or -errno.  For a driver's own order of writes, and before an operation:
+ * what is below may tell of an error only once, so after one the next flush of
+ * each parent of @bs fails as well, that of the caller, too.
+ */
 int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
+/*
+ * The same on behalf of the parent, who passes the result on to those who have
+ * asked for it.  It fails, too, if a flush of the node has failed since the
+ * last call that the parent has not been told of.
+ */
+int coroutine_fn bdrv_co_flush_child(BdrvChild *child);
 int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
                                   PreallocMode prealloc,
                                   BdrvRequestFlags flags, Error **errp);
@@ -363,6 +375,7 @@ int co_wrapper bdrv_pwrite_sync(BdrvChild *child, int64_t offset,
 int co_wrapper bdrv_pwrite_zeroes(BdrvChild *child, int64_t offset,
                                   int64_t bytes, BdrvRequestFlags flags);
 int co_wrapper bdrv_flush(BlockDriverState *bs);
+int co_wrapper bdrv_flush_child(BdrvChild *child);
 int co_wrapper bdrv_truncate(BdrvChild *child, int64_t offset, bool exact,
                              PreallocMode prealloc, BdrvRequestFlags flags,
                              Error **errp);

@@ -339,6 +339,7 @@ struct BdrvChild {
     uint64_t shared_perm;
     bool frozen;                /* bs cannot change: see bdrv_freeze_*() */
     bool quiesced_parent;       /* the parent is quiesced since bs is */
+    unsigned flush_errors_told; /* the parent knows so many of bs; atomic */
     QLIST_ENTRY(BdrvChild) next;        /* the parent node's children */
     QLIST_ENTRY(BdrvChild) next_parent; /* bs->parents */
 };
@@ -422,6 +423,9 @@ struct BlockDriverState {
     uint64_t wr_highest_offset; /* bytes; atomic */
     uint64_t write_threshold;   /* bytes; atomic; 0: none */
     unsigned flushed_gen;       /* the write_gen of the last flush */
+    unsigned flush_errors;      /* flushes that have failed; atomic */
+    int flush_error;            /* the last of them: -errno; atomic */
+    bool flush_error_untold;    /* no parent has been told; atomic */
     bool active_flush_req;
     CoQueue flush_queue;
     QemuSpin reqs_lock;
@@ -534,6 +538,21 @@ static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
         }                                                               \
     } while (0)
 #define BLKDBG_EVENT BLKDBG_CO_EVENT
+
+/* --- errors of flushes: block/flush.c --- */
+
+/*
+ * A flush of @bs, or what is like one, has failed with @ret < 0: the next
+ * bdrv_co_flush_child() of each parent fails, too.  Any thread.
+ */
+void bdrv_note_flush_error(BlockDriverState *bs, int ret);
+/* Whether the next bdrv_co_flush_child() of @c fails for such an error. */
+bool bdrv_child_has_flush_error(const BdrvChild *c);
+/*
+ * @c leads to another node now, whose errors until now are not its parent's;
+ * @untold: there is one of the old node.  The graph is being changed.
+ */
+void bdrv_child_init_flush_errors(BdrvChild *c, bool untold);
 
 /* --- edges: block/child.c --- */
 

@@ -27,6 +27,8 @@ void bdrv_cbw_drop(BlockDriverState *bs);
  * snapshot-access.
  */
 void bdrv_cbw_deny_access(BlockDriverState *bs);
+/* All that has been copied is on the disk; 0 or -errno. */
+int coroutine_fn bdrv_cbw_co_flush_target(BlockDriverState *bs);
 /*
  * The job is cancelled, or has failed: writes go through without a copy from
  * now on, also what waits for one, and the snapshot cannot be read.  Any

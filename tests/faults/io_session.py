@@ -177,6 +177,8 @@ class Judge:
         self.flush_broken = False   # no flush can be trusted until closed
         self.sync_lost = False      # and none may succeed
         self.may_be_lost = False    # a flush may have failed since the open
+        self.may_owe = False        # the next flush may fail for an earlier one
+        self.owes = False           # and it must
         self.fallbacks = set()      # the warnings since the open
         self.told = False           # a failure since the open
         self.status = 0
@@ -310,8 +312,10 @@ class Judge:
                 command):
             self.complain('%r cannot be' % command.line)
         self.must_have_said(i, command.verb)
-        if command.verb == 'flush' and self.sync_lost:
-            self.complain('a flush succeeds after data may be lost')
+        if command.verb == 'flush':
+            if self.sync_lost or self.owes:
+                self.complain('a flush succeeds after data may be lost')
+            self.may_owe = False
         if command.verb in ('open', 'close'):
             self.is_open = command.verb == 'open'
             self.writable = True
@@ -349,9 +353,11 @@ class Judge:
         if command.verb == 'open':
             self.is_open = False
         self.note_flush(command)
+        self.note_owed(command)
 
     def forget_flushes(self):
         self.flush_broken = self.sync_lost = self.may_be_lost = False
+        self.may_owe = self.owes = False
         self.fallbacks = set()
         self.told = False
 
@@ -366,10 +372,37 @@ class Judge:
         if call == 'fdatasync':
             self.flush_broken = self.sync_lost = True
 
+    def note_owed(self, command):
+        """A flush for something else is told to it, and to the next flush that
+        the user asks for: one fault, and two commands fail."""
+        if command.verb in ('flush', 'close'):
+            self.may_owe = self.owes = False
+        elif self.fault.call == 'fdatasync':
+            self.may_owe = self.owes = self.is_open
+        elif self.fault.call in FLUSH_CALLS:
+            self.may_owe |= self.flushes(command) or self.may_grow(command)
+        else:
+            # A write and a flush in one do not say which has failed.
+            self.may_owe |= self.is_fua(command)
+
+    def is_owed(self, command, line):
+        """Whether @command fails for an earlier flush that nobody asked for."""
+        if (not self.may_owe or command.verb not in ('flush', 'reopen', 'close')
+                or not any(w in line for w in self.fault.words())):
+            return False
+        # A reopen has not asked for it on behalf of the user.
+        if command.verb != 'reopen':
+            self.may_owe = self.owes = False
+        return True
+
+    def is_fua(self, command):
+        return command.is_write() and (self.config.cache == 'writethrough'
+                                       or '-f' in command.line.split())
+
     def flushes(self, command):
         return (command.verb in ('flush', 'reopen', 'close')
                 or self.config.cache == 'writethrough'
-                or (command.is_write() and '-f' in command.line.split()))
+                or self.is_fua(command))
 
     def may_grow(self, command):
         """A grain of a VMDK goes where the length of the file was flushed."""
@@ -383,6 +416,9 @@ class Judge:
             return not self.model.is_certain(command)
         if (self.flush_broken and WORDS_BROKEN in line
                 and (self.flushes(command) or self.may_grow(command))):
+            self.model.failed(command)
+            return True
+        if self.is_owed(command, line):
             self.model.failed(command)
             return True
         if not self.writable and command.is_write():
@@ -445,6 +481,7 @@ class Judge:
             self.reached = True
             self.direct += 1
             self.note_flush(bad[0])
+            self.note_owed(bad[0])
             if not self.marked[i]:
                 self.complain('%r fails without a fault' % group[0].line)
             self.must_be_fatal(group[0].verb)
