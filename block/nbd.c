@@ -4,7 +4,8 @@
  *
  * When the connection is lost, a new one is made in the background for as long
  * as the node is there.  Requests wait for it for the first "reconnect-delay"
- * seconds; those that come later fail until it is there.
+ * seconds; those that come later fail until it is there.  So may what the old
+ * server has not flushed: docs/devel/write-errors.rst.
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
@@ -58,6 +59,9 @@ static void nbd_reconnected(void *opaque)
     nbd_connector_free(s->connector);
     s->connector = NULL;
     nbd_conn_adopt(s->conn, h);
+    if (s->give_up_ns <= nbd_now_ns() && bdrv_has_unflushed(bs)) {
+        bdrv_note_flush_error(bs, -EIO);
+    }
     if (s->info.size != old_size) {
         bdrv_inc_in_flight(bs);
         qemu_coroutine_enter(qemu_coroutine_create(nbd_resized_entry, bs));

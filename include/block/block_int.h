@@ -546,6 +546,12 @@ static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
  * bdrv_co_flush_child() of each parent fails, too.  Any thread.
  */
 void bdrv_note_flush_error(BlockDriverState *bs, int ret);
+/* Whether @bs has been written to since its last flush. */
+static inline bool bdrv_has_unflushed(const BlockDriverState *bs)
+{
+    return qatomic_read(&bs->write_gen) != qatomic_read(&bs->flushed_gen);
+}
+
 /* Whether the next bdrv_co_flush_child() of @c fails for such an error. */
 bool bdrv_child_has_flush_error(const BdrvChild *c);
 /*

@@ -106,7 +106,9 @@ class Session:
         self.process.stdin.flush()
 
     def wait(self, *words, timeout=30):
-        """Until all of this was said after what was waited for before."""
+        """Until all of this was said after what was waited for before; returns
+        what was said before the last of it."""
+        skipped = ''
         end = time.monotonic() + timeout
         for word in words:
             while word not in self.text:
@@ -119,7 +121,8 @@ class Session:
                 if not data:
                     raise RuntimeError('ended: ' + self.text)
                 self.text += data.decode()
-            self.text = self.text[self.text.index(word) + len(word):]
+            skipped, _, self.text = self.text.partition(word)
+        return skipped
 
     def silent(self, seconds):
         """Nothing but the prompt is said for so long."""
@@ -128,6 +131,16 @@ class Session:
                             max(end - time.monotonic(), 0))[0]:
             data = os.read(self.process.stdout.fileno(), 65536).decode()
             assert not data.replace('qemu-io> ', '').strip(), data
+
+    def find_again(self):
+        """The server is there again: reads fail until it is found."""
+        for _ in range(200):
+            self.send('read 8k 4k')
+            self.wait('read ')
+            if self.wait('\n').startswith('4096/4096'):
+                return
+            time.sleep(0.1)
+        raise AssertionError('the server is not found again')
 
     def quit(self, status=0):
         self.process.stdin.close()
@@ -202,18 +215,7 @@ def test_delay_over():
         took = time.monotonic() - begin
         assert took < 2.8, took
         server.start()
-        for _ in range(200):
-            session.send('read 8k 4k')
-            session.wait('read ')
-            session.text += ' '
-            time.sleep(0.1)
-            if select.select([session.process.stdout], [], [], 0)[0]:
-                session.text += os.read(session.process.stdout.fileno(),
-                                        65536).decode()
-            if '4096/4096 bytes at offset 8192' in session.text:
-                break
-        else:
-            raise AssertionError('the server is not found again')
+        session.find_again()
         session.quit(1)
     finally:
         server.kill()
@@ -229,6 +231,34 @@ def test_no_delay():
         session.quit(1)
     finally:
         server.kill()
+
+
+def test_unflushed():
+    """What was not flushed before the server was gone may be lost: the first
+    flush says so, unless the server was back in time."""
+    cases = [({}, ['write -P 1 0 1M'], True),
+             ({}, ['write -P 1 0 1M', 'flush'], False),
+             ({'reconnect_delay': 30}, ['write -P 1 0 1M'], False)]
+    for delay, commands, fails in cases:
+        server = Server(fresh('disk'))
+        try:
+            session = Session(options(**delay))
+            session.send(*commands, 'length')
+            session.wait('ops;', '32 MiB\n')
+            server.kill()
+            if not delay:
+                session.send('read 0 4k')
+                session.wait('read failed')
+            server.start()
+            session.find_again()
+            session.send('flush')
+            if fails:
+                session.wait('flush failed: Input/output error')
+            session.send('flush', 'length')
+            assert 'failed' not in session.wait('32 MiB\n')
+            session.quit(0 if delay else 1)
+        finally:
+            server.kill()
 
 
 def test_open_timeout():
