@@ -48,13 +48,23 @@ static int open_parent_cid(const char *path, uint32_t *cid)
     return 0;
 }
 
-/* The parent that is open already, if that is what @path names. */
+/*
+ * The parent that is open already, if that is what @path names.  It may be one
+ * that is further down until now; an NBD server may have only one client.
+ */
 static BlockDriverState *open_parent(BlockDriverState *bs, const char *path)
 {
-    if (!bs->backing || g_strcmp0(bs->full_backing_file, path)) {
-        return NULL;
+    BlockDriverState *p;
+
+    if (bs->backing && !g_strcmp0(bs->full_backing_file, path)) {
+        return vmdk_parent(bs);
     }
-    return vmdk_parent(bs);
+    for (p = bdrv_backing_chain_next(bs); p; p = bdrv_backing_chain_next(p)) {
+        if (p->drv == &bdrv_vmdk && !strcmp(p->filename, path)) {
+            return p;
+        }
+    }
+    return NULL;
 }
 
 static void find_parent_cid(Reparent *r)
