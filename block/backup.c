@@ -202,6 +202,24 @@ static int coroutine_fn backup_drop_unallocated(BackupBlockJob *s)
     return MIN(ret, 0);
 }
 
+/*
+ * A target that passes for complete is on the disk.  An error of it is one of
+ * the target: when the user lets the job go on, he knows.
+ */
+static int coroutine_fn backup_flush(BackupBlockJob *s)
+{
+    int ret = -EINPROGRESS;
+
+    while (ret < 0 && !backup_is_ending(s)) {
+        ret = bdrv_cbw_co_flush_target(s->cbw);
+        if (ret < 0 && !backup_is_ending(s) &&
+            backup_handle_error(s, ret, false) < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
 static int coroutine_fn backup_run(Job *job, Error **errp)
 {
     BackupBlockJob *s = container_of(job, BackupBlockJob, common.job);
@@ -218,9 +236,8 @@ static int coroutine_fn backup_run(Job *job, Error **errp)
     } else if (ret == 0) {
         ret = backup_loop(s);
     }
-    if (ret == 0 && !job_is_cancelled(job)) {
-        /* A target that passes for complete is on the disk. */
-        ret = bdrv_cbw_co_flush_target(s->cbw);
+    if (ret == 0) {
+        ret = backup_flush(s);
     }
     if (ret == 0) {
         ret = bdrv_cbw_snapshot_error(s->cbw);

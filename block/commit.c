@@ -50,6 +50,18 @@ static int coroutine_fn commit_copy(CommitBlockJob *s, int64_t offset,
     return bdrv_co_pwritev(s->base_child, offset, bytes, &qiov, 0);
 }
 
+/* 0: the same again, after a while, or when it is resumed; -errno: it fails. */
+static int coroutine_fn commit_handle_error(CommitBlockJob *s, bool is_read,
+                                            int error)
+{
+    if (block_job_error_action(&s->common, s->on_error, is_read, -error) ==
+        BLOCK_ERROR_ACTION_REPORT) {
+        return error;
+    }
+    job_sleep_ns(&s->common.job, 100 * SCALE_MS);
+    return 0;
+}
+
 static int coroutine_fn commit_loop(CommitBlockJob *s, int64_t len, void *buf)
 {
     Job *job = &s->common.job;
@@ -71,17 +83,29 @@ static int coroutine_fn commit_loop(CommitBlockJob *s, int64_t len, void *buf)
             block_job_ratelimit_processed_bytes(&s->common, pnum);
         }
         if (ret < 0) {
-            if (block_job_error_action(&s->common, s->on_error, is_read,
-                                       -ret) == BLOCK_ERROR_ACTION_REPORT) {
+            ret = commit_handle_error(s, is_read, ret);
+            if (ret < 0) {
                 return ret;
             }
-            /* The same again, after a while, or when it is resumed. */
-            job_sleep_ns(job, 100 * SCALE_MS);
             continue;
         }
         offset += pnum;
         job_progress_update(job, pnum);
         block_job_ratelimit_sleep(&s->common);
+    }
+    return 0;
+}
+
+/* While it can still be paused for an error. */
+static int coroutine_fn commit_flush(CommitBlockJob *s)
+{
+    int ret = -EINPROGRESS;
+
+    while (ret < 0 && !job_is_cancelled(&s->common.job)) {
+        ret = bdrv_co_flush_child(s->base_child);
+        if (ret < 0 && commit_handle_error(s, false, ret) < 0) {
+            return ret;
+        }
     }
     return 0;
 }
@@ -92,6 +116,7 @@ static int coroutine_fn commit_run(Job *job, Error **errp)
     int64_t len = bdrv_co_getlength(s->top);
     int64_t base_len = bdrv_co_getlength(s->base);
     QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(s->top, COMMIT_CHUNK);
+    int ret;
 
     if (len < 0 || base_len < 0) {
         return MIN(len, base_len);
@@ -100,15 +125,15 @@ static int coroutine_fn commit_run(Job *job, Error **errp)
         return -ENOMEM;
     }
     if (base_len < len) {
-        int ret = bdrv_co_truncate(s->base_child, len, false,
-                                   PREALLOC_MODE_OFF, 0, errp);
-
+        ret = bdrv_co_truncate(s->base_child, len, false, PREALLOC_MODE_OFF, 0,
+                               errp);
         if (ret < 0) {
             return ret;
         }
     }
     job_progress_set_remaining(job, len);
-    return commit_loop(s, len, buf);
+    ret = commit_loop(s, len, buf);
+    return ret < 0 ? ret : commit_flush(s);
 }
 
 /* --- the end; main thread --- */
