@@ -213,6 +213,19 @@ jobs_under_load()
     python_test 120 "$here/nbd-jobs.py" "$QSD" "$IMG" "$work" 5 "$1"
 }
 
+# Other programs' servers, too: see the script for all cases.
+jobs_without_server()
+{
+    for server in "${QEMU_NBD_PROG:-$(dirname "$IMG")/qemu-nbd}" \
+        "${ORACLE_NBD_PROG:-/usr/bin/qemu-nbd}"; do
+        if [ -x "$server" ]; then
+            mkdir -p gone
+            python_test 120 "$here/nbd-gone.py" "$QSD" "$IMG" "$IO" \
+                "$work/gone" "$server" 3
+        fi
+    done
+}
+
 # Sockets between machines: with ourselves, where the kernel has that.
 vsock()
 {
@@ -256,6 +269,7 @@ part hostile hostile
 part laws laws
 part odd odd
 part listens listens
+part gone jobs_without_server
 if fio --enghelp 2> /dev/null | grep -q nbd; then
     part jobs-raw jobs_under_load raw
     part jobs-vmdk jobs_under_load vmdk
