@@ -185,9 +185,16 @@ class Mirror(Copy):
 class Chain(Kind):
     """An overlay, and the server has its backing file."""
 
-    def images(self):
+    served_format = 'raw'
+
+    def base(self):
+        """Make it; what to say of it to "create"."""
         write('served', self.old)
-        run(IMG, 'create', '-q', '-u', '-f', 'vmdk', path('top'), str(SIZE))
+        return ['-u']
+
+    def images(self):
+        run(IMG, 'create', '-q', '-f', 'vmdk', *self.base(), path('top'),
+            str(SIZE))
         for at in range(0, SIZE, MIB):
             write('part', bytes(self.new[at:at + MIB // 2]))
             run(IO, '-f', 'vmdk', '-c', 'write -q -s %s %d 512k'
@@ -202,6 +209,15 @@ class Chain(Kind):
     def wanted(self):
         return bytes(self.new)
 
+    def is_unhurt(self, daemon):
+        run(IMG, 'convert', '-U', '-O', 'raw', '--image-opts',
+            'driver=vmdk,file.filename=%s,backing.driver=%s,'
+            'backing.file.filename=%s' %
+            (path('top'), self.served_format, path('served')),
+            path('content'))
+        with open(path('content'), 'rb') as file:
+            assert file.read() == self.new, 'the disk has changed'
+
 
 class Commit(Chain):
     command = 'block-commit'
@@ -215,13 +231,17 @@ class CommitBelow(Commit):
     """What is committed has an empty overlay."""
 
     arguments = {'device': 'disk', 'top-node': 'below'}
+    served_format = 'vmdk'
     shared = True
 
-    def images(self):
-        super().images()
+    def base(self):
         write('old', self.old)
         run(IMG, 'convert', '-f', 'raw', '-O', 'vmdk', path('old'),
             path('served'))
+        return ['-b', path('served'), '-F', 'vmdk']
+
+    def images(self):
+        super().images()
         run(IMG, 'create', '-q', '-f', 'vmdk', '-b', path('served'), '-F',
             'vmdk', path('empty'))
 
