@@ -419,7 +419,7 @@ def one(name, happens):
     server = Server('served')
     daemon = None
     try:
-        daemon = Daemon(DAEMON, FOLDER)
+        daemon = Daemon(DAEMON, FOLDER, timeout=30)
         kind.nodes(daemon, delay)
         kind.start(daemon, policy)
         in_the_middle(daemon)
