@@ -299,7 +299,8 @@ def in_the_middle(daemon):
 
 
 def full_speed(daemon):
-    daemon.cmd('block-job-set-speed', device='job', speed=0)
+    """If it has not failed yet."""
+    daemon.qmp.raw('block-job-set-speed', {'device': 'job', 'speed': 0})
 
 
 def end_of(daemon, resume=False):
