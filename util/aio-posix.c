@@ -115,10 +115,35 @@ static void aio_count_handler_locked(AioContext *ctx, const AioHandler *node,
     }
 }
 
+static void aio_add_to_g_source_locked(AioContext *ctx, AioHandler *node)
+{
+    /* POLLIN and friends have the same values as their G_IO namesakes. */
+    node->g_tag = g_source_add_unix_fd(&ctx->source, node->fd,
+                                       node->events | G_IO_ERR | G_IO_HUP);
+}
+
+void aio_handlers_use_g_source(AioContext *ctx)
+{
+    AioHandler *node;
+
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+        if (!node->deleted && node->events && !node->g_tag) {
+            aio_add_to_g_source_locked(ctx, node);
+        }
+    }
+    ctx->use_g_source = true;
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+}
+
 static void aio_delete_handler_locked(AioContext *ctx, AioHandler *node)
 {
     if (node->events) {
         ctx->fdmon_ops->update(ctx, node, node->fd, node->events, 0);
+    }
+    if (node->g_tag) {
+        g_source_remove_unix_fd(&ctx->source, node->g_tag);
+        node->g_tag = NULL;
     }
     aio_count_handler_locked(ctx, node, -1);
     qatomic_set(&node->deleted, true);
@@ -133,6 +158,9 @@ static void aio_add_handler_locked(AioContext *ctx, const AioHandler *new)
     QLIST_INSERT_HEAD_ATOMIC(&ctx->aio_handlers, node, node);
     if (node->events) {
         ctx->fdmon_ops->update(ctx, node, node->fd, 0, node->events);
+        if (ctx->use_g_source) {
+            aio_add_to_g_source_locked(ctx, node);
+        }
     }
     aio_count_handler_locked(ctx, node, 1);
 }
@@ -461,7 +489,7 @@ static void aio_choose_fdmon(AioContext *ctx)
     if (ctx->fdmon_wanted == AIO_FDMON_EPOLL ||
         (ctx->fdmon_wanted == AIO_FDMON_AUTO &&
          qatomic_read(&ctx->n_fds) >= EPOLL_ENABLE_THRESHOLD)) {
-        fdmon_epoll_upgrade(ctx, false);
+        fdmon_epoll_upgrade(ctx);
     } else if (ctx->fdmon_wanted == AIO_FDMON_IO_URING &&
                !ctx->fdmon_chosen) {
         ret = fdmon_io_uring_upgrade(ctx);
@@ -512,18 +540,18 @@ bool aio_pending(AioContext *ctx)
 {
     AioHandler *node;
     bool pending = false;
-    struct pollfd pfd = { .fd = ctx->epollfd, .events = POLLIN };
 
-    ctx->walking++;
-    QLIST_FOREACH_ATOMIC(node, &ctx->aio_handlers, node) {
-        if (node->io_poll && !qatomic_read(&node->deleted) &&
-            node->io_poll(node->opaque)) {
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    QLIST_FOREACH(node, &ctx->aio_handlers, node) {
+        if ((node->g_tag &&
+             g_source_query_unix_fd(&ctx->source, node->g_tag)) ||
+            (node->io_poll && !node->deleted && node->io_poll(node->opaque))) {
             pending = true;
             break;
         }
     }
-    aio_walk_end(ctx);
-    return pending || ctx->epollfd < 0 || qemu_poll_ns(&pfd, 1, 0) > 0;
+    qemu_rec_mutex_unlock(&ctx->list_lock);
+    return pending;
 }
 
 void aio_dispatch(AioContext *ctx)

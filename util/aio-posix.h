@@ -33,6 +33,7 @@ struct AioHandler {
     IOHandler *io_poll_end;
     void *opaque;
     FDMonPoll *fdmon_poll;      /* of fdmon-io_uring, under list_lock */
+    gpointer g_tag;             /* of the GSource, under list_lock; or NULL */
     QLIST_ENTRY(AioHandler) node;
     QLIST_ENTRY(AioHandler) ready;
 };
@@ -81,10 +82,10 @@ bool aio_ask_poll_handlers(AioContext *ctx, AioHandlerList *ready);
 void aio_poll_set_started(AioContext *ctx, bool started);
 
 /*
- * Go over to epoll, for good; false (and the monitor stays) if it fails.  From
- * io_uring only where @force.
+ * Go over from ppoll() to epoll; home thread.  Without an effect if the monitor
+ * is another one, or if epoll has ever refused a descriptor of this context.
  */
-bool fdmon_epoll_upgrade(AioContext *ctx, bool force);
+void fdmon_epoll_upgrade(AioContext *ctx);
 /*
  * Go over to io_uring, for good; home thread.  0, or -errno (-ENOTSUP: before
  * Linux 6.1; -ENOSYS: built without it), and the monitor stays.
@@ -100,6 +101,9 @@ static inline int fdmon_io_uring_upgrade(AioContext *ctx)
 
 /* ppoll() with a timeout in ns, -1 for none. */
 int qemu_poll_ns(struct pollfd *fds, unsigned nfds, int64_t timeout);
+
+/* From now on the GSource of @ctx waits for descriptors, too.  Any thread. */
+void aio_handlers_use_g_source(AioContext *ctx);
 
 void aio_context_setup(AioContext *ctx);
 void aio_context_destroy(AioContext *ctx);

@@ -448,12 +448,10 @@ static GSourceFuncs aio_source_funcs = {
 
 GSource *aio_get_g_source(AioContext *ctx)
 {
-    /* Not io_uring: its descriptor is not readable when it has something. */
-    ctx->fdmon_wanted = AIO_FDMON_EPOLL;
-    if (fdmon_epoll_upgrade(ctx, true)) {
-        g_source_add_unix_fd(&ctx->source, ctx->epollfd,
-                             G_IO_IN | G_IO_ERR | G_IO_HUP);
-    }
+    /* A GLib main loop cannot wait for the completions of a ring. */
+    assert(!ctx->linux_io_uring);
+    ctx->fdmon_wanted = AIO_FDMON_PPOLL;
+    aio_handlers_use_g_source(ctx);
     return g_source_ref(&ctx->source);
 }
 

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * fd monitor: epoll(7), for many descriptors, and for GLib main loops (which
- * then have one descriptor to poll for the whole AioContext).
+ * fd monitor: epoll(7), for many descriptors.
+ *
+ * The kernel may refuse a descriptor: there is no memory, the user watches too
+ * many (/proc/sys/fs/epoll/max_user_watches), or it is a regular file.  Then
+ * the context goes back to ppoll(), which takes all of them, for good.  A
+ * refusal may come in any thread; the home thread changes the monitor, in its
+ * next wait.
  */
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/epoll.h>
 #include "aio-posix.h"
-#include "qemu/error-report.h"
 
 #define FDMON_EPOLL_BATCH 128
 
@@ -35,9 +39,27 @@ static void fdmon_epoll_update(AioContext *ctx, AioHandler *node, int fd,
     }
     /* Removal may find the descriptor closed already, which removed it. */
     if (fdmon_epoll_ctl(ctx, node, fd, old, new) < 0 && new) {
-        error_report("epoll_ctl of descriptor %d: %s", fd, strerror(errno));
-        abort();
+        /*
+         * The caller's aio_notify() wakes the home thread; pairs with
+         * fdmon_epoll_wait().
+         */
+        qatomic_set(&ctx->epoll_failed, true);
     }
+}
+
+static void fdmon_epoll_destroy(AioContext *ctx)
+{
+    close(ctx->epollfd);
+    ctx->epollfd = -1;
+}
+
+/* Go back to ppoll(), which finds the handlers in the list of the context. */
+static void fdmon_epoll_downgrade(AioContext *ctx)
+{
+    qemu_rec_mutex_lock(&ctx->list_lock);
+    fdmon_epoll_destroy(ctx);
+    ctx->fdmon_ops = &fdmon_ppoll_ops;
+    qemu_rec_mutex_unlock(&ctx->list_lock);
 }
 
 static void fdmon_epoll_wait(AioContext *ctx, AioHandlerList *ready,
@@ -46,6 +68,11 @@ static void fdmon_epoll_wait(AioContext *ctx, AioHandlerList *ready,
     struct epoll_event events[FDMON_EPOLL_BATCH];
     int i, n;
 
+    if (unlikely(qatomic_read(&ctx->epoll_failed))) {
+        fdmon_epoll_downgrade(ctx);
+        ctx->fdmon_ops->wait(ctx, ready, timeout);
+        return;
+    }
     if (timeout > 0) {
         /* epoll_wait() counts in ms: let ppoll() do the waiting. */
         struct pollfd pfd = { .fd = ctx->epollfd, .events = POLLIN };
@@ -62,12 +89,6 @@ static void fdmon_epoll_wait(AioContext *ctx, AioHandlerList *ready,
     }
 }
 
-static void fdmon_epoll_destroy(AioContext *ctx)
-{
-    close(ctx->epollfd);
-    ctx->epollfd = -1;
-}
-
 const FDMonOps fdmon_epoll_ops = {
     .name = "epoll",
     .update = fdmon_epoll_update,
@@ -75,19 +96,14 @@ const FDMonOps fdmon_epoll_ops = {
     .destroy = fdmon_epoll_destroy,
 };
 
-bool fdmon_epoll_upgrade(AioContext *ctx, bool force)
+void fdmon_epoll_upgrade(AioContext *ctx)
 {
     AioHandler *node;
-    bool ok = true;
+    bool ok;
 
-    if (ctx->fdmon_ops == &fdmon_epoll_ops) {
-        return true;
-    }
-    /* An engine cannot do without the ring that it shares. */
-    assert(!ctx->linux_io_uring || !force);
-    if (ctx->epoll_failed ||
-        (ctx->fdmon_ops != &fdmon_ppoll_ops && !force)) {
-        return false;
+    if (ctx->fdmon_ops != &fdmon_ppoll_ops ||
+        qatomic_read(&ctx->epoll_failed)) {
+        return;
     }
 
     qemu_rec_mutex_lock(&ctx->list_lock);
@@ -98,7 +114,6 @@ bool fdmon_epoll_upgrade(AioContext *ctx, bool force)
             break;
         }
         if (!node->deleted && node->events) {
-            /* EPERM: a regular file, which only ppoll() takes. */
             ok = !fdmon_epoll_ctl(ctx, node, node->fd, 0, node->events);
         }
     }
@@ -110,8 +125,7 @@ bool fdmon_epoll_upgrade(AioContext *ctx, bool force)
             close(ctx->epollfd);
             ctx->epollfd = -1;
         }
-        ctx->epoll_failed = true;
+        qatomic_set(&ctx->epoll_failed, true);
     }
     qemu_rec_mutex_unlock(&ctx->list_lock);
-    return ok;
 }

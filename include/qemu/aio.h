@@ -81,7 +81,8 @@ struct AioContext {
     const FDMonOps *fdmon_ops;
     void *fdmon_opaque;
     int epollfd;                /* -1 when epoll is not in use */
-    bool epoll_failed;
+    bool epoll_failed;          /* atomic: no epoll any more */
+    bool use_g_source;          /* under list_lock: handlers have a g_tag */
     /* what the first iteration goes over to; by AIO_FD_MONITOR, for tests */
     enum {
         AIO_FDMON_AUTO, AIO_FDMON_PPOLL, AIO_FDMON_EPOLL, AIO_FDMON_IO_URING,

@@ -666,6 +666,9 @@ static void *source_thread(void *opaque)
 {
     TestSource *t = opaque;
 
+    /* The loop may be waiting: it has to see that this handler is a new one. */
+    aio_set_event_notifier(t->gctx, &t->e, NULL, NULL, NULL);
+    aio_set_event_notifier(t->gctx, &t->e, source_notifier_cb, NULL, NULL);
     aio_bh_schedule_oneshot(t->gctx, source_bh, t);
     return NULL;
 }
@@ -681,7 +684,6 @@ static void test_source(void)
     t.loop = g_main_loop_new(NULL, false);
     g_source_attach(source, NULL);
     g_assert_cmpint(event_notifier_init(&t.e, false), ==, 0);
-    aio_set_event_notifier(t.gctx, &t.e, source_notifier_cb, NULL, NULL);
     aio_timer_init(t.gctx, &t.timer, QEMU_CLOCK_REALTIME, SCALE_NS,
                    source_timer_cb, &t);
     for (i = 0; i < 50; i++) {

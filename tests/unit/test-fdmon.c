@@ -4,6 +4,7 @@
  * one it is.
  */
 #include "qemu/osdep.h"
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include "util/aio-posix.h"
@@ -250,6 +251,103 @@ static void test_many(void)
     turn();
 }
 
+/* Calls of epoll_ctl() that add a descriptor fail with this, if it is not 0. */
+static int epoll_refusal;
+
+/* The linker puts this in the place of epoll_ctl(), see meson.build. */
+int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+    int err = qatomic_read(&epoll_refusal);
+
+    if (err && op == EPOLL_CTL_ADD) {
+        errno = err;
+        return -1;
+    }
+    return __real_epoll_ctl(epfd, op, fd, event);
+}
+
+static void *refused_adder(void *opaque)
+{
+    Pair *p = opaque;
+
+    qatomic_set(&epoll_refusal, ENOMEM);
+    aio_set_fd_handler(ctx, p->fd[0], pair_cb, NULL, NULL, NULL, p);
+    pair_write(p);
+    return NULL;
+}
+
+/*
+ * epoll refuses a descriptor that the home thread adds, or another thread while
+ * the home thread waits: neither it nor the others are lost, nor told twice.
+ */
+static void do_test_refused(bool by_other)
+{
+    enum { N = EPOLL_ENABLE_THRESHOLD };
+    Pair pairs[N + 2];
+    QemuThread thread;
+    int i;
+
+    ctx->epoll_failed = false;
+    for (i = 0; i < N; i++) {
+        pair_open(&pairs[i]);
+    }
+    turn();
+    if (ctx->epollfd < 0) {
+        g_test_skip("the monitor is not epoll");
+        goto out;
+    }
+    if (by_other) {
+        pairs[i] = (Pair) { .consume = true };
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i].fd), ==,
+                        0);
+        qemu_thread_create(&thread, "adder", refused_adder, &pairs[i],
+                           QEMU_THREAD_JOINABLE);
+        while (!pairs[i].runs) {
+            aio_poll(ctx, true);
+        }
+        qemu_thread_join(&thread);
+        pairs[i].runs = 0;
+    } else {
+        epoll_refusal = ENOSPC;
+        pair_open(&pairs[i]);
+    }
+    i++;
+    pair_open(&pairs[i++]);
+    epoll_refusal = 0;
+    while (i--) {
+        pair_write(&pairs[i]);
+    }
+    for (i = 0; i < N + 2; i++) {
+        while (!pairs[i].runs) {
+            aio_poll(ctx, true);
+        }
+    }
+    turn();
+    g_assert_cmpstr(ctx->fdmon_ops->name, ==, "ppoll");
+    g_assert_cmpint(ctx->epollfd, ==, -1);
+    for (i = 0; i < N + 2; i++) {
+        g_assert_cmpint(pairs[i].runs, ==, 1);
+    }
+out:
+    while (i--) {
+        pair_close(&pairs[i]);
+    }
+    turn();
+}
+
+static void test_refused(void)
+{
+    do_test_refused(false);
+}
+
+static void test_refused_by_other(void)
+{
+    do_test_refused(true);
+}
+
 static void fired_cb(void *opaque)
 {
     *(bool *)opaque = true;
@@ -318,6 +416,8 @@ int main(int argc, char **argv)
     g_test_add_func("/fdmon/timeout", test_timeout);
     g_test_add_func("/fdmon/replace", test_replace);
     g_test_add_func("/fdmon/many", test_many);
+    g_test_add_func("/fdmon/refused", test_refused);
+    g_test_add_func("/fdmon/refused-by-other", test_refused_by_other);
     ret = g_test_run();
     qemu_cleanup_main_loop();
     return ret;
