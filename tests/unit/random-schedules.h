@@ -12,7 +12,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-#define SCHEDULES_SECONDS 60
+#define SCHEDULES_SECONDS 20
 /*
  * A schedule takes well below a ms, a storm some; this is a hang.  The time is
  * the processor's, for a loop without end; who sleeps has longer, since a
@@ -223,7 +223,8 @@ static void schedules_usage(const char *program, const char *const *features,
            "       [--no-shrink] [--trace]\n\n"
            "  --seeds N     run N schedules; so does LAIO_SEEDS=N\n"
            "  --seconds N   as many as fit [%d]\n"
-           "  --seed N      begin with this one; alone: only this one\n"
+           "  --seed N      begin with this one; alone: only this one;\n"
+           "                LAIO_FIRST_SEED=N: the same, but never alone\n"
            "  --coroutines N, --requests N\n"
            "                at most so many to start with, and so many made\n"
            "                by all of them after their first\n"
@@ -279,12 +280,16 @@ static bool schedules_parse(Plan *plan, const char *const *features,
                             unsigned n_features, int argc, char **argv)
 {
     const char *env = g_getenv("LAIO_SEEDS");
+    const char *first = g_getenv("LAIO_FIRST_SEED");
     bool shrink = true, seed = false, limited = false;
     int i;
 
     if (env) {
         plan->count = schedules_number(argv[0], "LAIO_SEEDS", env);
         limited = true;
+    }
+    if (first) {
+        plan->first = schedules_number(argv[0], "LAIO_FIRST_SEED", first);
     }
     for (i = 1; i < argc; i++) {
         const char *arg = argv[i], *value = argv[i + 1];
