@@ -539,17 +539,17 @@ static void add_commands(void)
 static int run_program(ProgramArgs *p, int argc, char **argv)
 {
     const char *path;
-    int status = parse_options(p, argc, argv);
+    int status;
 
+    /* Objects of the options may need the main loop. */
+    if (!program_init()) {
+        return 1;
+    }
+    status = parse_options(p, argc, argv);
     if (status >= 0) {
         return status;
     }
     path = optind < argc ? argv[optind] : NULL;
-#ifdef CONFIG_LINUX_AIO
-#endif
-    if (!program_init()) {
-        return 1;
-    }
     add_commands();
 
     qemu_interrupt_init();
