@@ -418,7 +418,9 @@ static void process_option(int c, const char *arg)
         args.pidfile = arg;
         break;
     case OPTION_OBJECT:
-        break;                  /* when the main loop is there */
+        /* They are made when the main loop exists. */
+        user_object_option_help(arg);
+        break;
     case '?':
         error_report("Try `qemu-nbd --help' for more information.");
         exit(EXIT_FAILURE);
@@ -557,8 +559,12 @@ static int list(int argc, char **argv)
 {
     SocketAddress *addr = server_address();
     Error *err = NULL;
-    bool ok = make_objects(argc, argv, &err);
+    bool ok;
 
+    if (!program_init()) {
+        return EXIT_FAILURE;
+    }
+    ok = make_objects(argc, argv, &err);
 #ifdef CONFIG_LIBNBD
     ok = ok && nbd_list_exports(addr, args.nbd.tls_creds, args.tls_hostname,
                                 &err);
@@ -571,6 +577,7 @@ static int list(int argc, char **argv)
 #endif
     qapi_free_SocketAddress(addr);
     user_objects_cleanup(false);
+    qemu_cleanup_main_loop();
     if (!ok) {
         error_report_err(err);
     }

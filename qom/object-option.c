@@ -25,7 +25,7 @@ static gint compare_lines(gconstpointer a, gconstpointer b)
 }
 
 /* "TYPE,help" lists what the type has; what is no type, the types. */
-static void help_for_object(const char *arg)
+void user_object_option_help(const char *arg)
 {
     g_autofree char *name = g_strndup(arg, strcspn(arg, ","));
     int kind = qapi_enum_parse(&ObjectType_lookup, name, -1, NULL);
@@ -59,7 +59,7 @@ bool user_object_add_option(const char *arg, Error **errp)
     ObjectOptions *opts;
     Error *local_err = NULL;
 
-    help_for_object(arg);
+    user_object_option_help(arg);
     if (!qapi_parse_option(&qapi_type_ObjectOptions, arg, "qom-type", &opts,
                            errp)) {
         return false;

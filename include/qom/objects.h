@@ -61,8 +61,13 @@ UserObject *user_object_find(const char *id);
 void *user_object_of_type(const char *id, ObjectType kind, Error **errp);
 
 /*
+ * If @arg, the argument of --object, is "help" or "TYPE,help", print that and
+ * end the program.
+ */
+void user_object_option_help(const char *arg);
+/*
  * The argument of --object, "TYPE,id=ID,..." or JSON.  False with @errp set;
- * "help" and "TYPE,help" end the program.
+ * "help" and "TYPE,help" end the program.  Main thread, after program_init().
  */
 bool user_object_add_option(const char *arg, Error **errp);
 

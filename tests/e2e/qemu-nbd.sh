@@ -297,6 +297,7 @@ same --image-opts -f raw driver=raw
 same -L disk.raw
 same -L -x name
 same -L -k "$work/none"
+same -L -k "$work/none" --object throttle-group,id=limits
 same --object none disk.raw
 same -c /dev/none --tls-creds=x disk.raw
 same -c /dev/none -L
@@ -317,6 +318,12 @@ same -l snapshot.name=snap -f vmdk disk.vmdk
 same -l snapshot.id=1,snapshot.name=a -f raw disk.raw
 same -l snapshot.other=1 -f raw disk.raw
 same -s -f raw none.raw
+# It needs nothing but the option.
+for help in help throttle-group,help; do
+    $LIMIT "$NBD" --object $help > ours.log 2>&1
+    must "--object $help" test $? = 0
+    must "--object $help: a list" grep -q 'x-bps-total\|^  secret$' ours.log
+done
 for refused in '-c /dev/null' '--selinux-label=x'; do
     # shellcheck disable=SC2086
     if $LIMIT "$NBD" $refused -f raw disk.raw > ours.log 2>&1; then
