@@ -299,6 +299,38 @@ def test_size(daemons, growable):
     os.close(fd)
 
 
+def test_beside_nbd(daemons):
+    """
+    The size that NBD clients were told is not changed by who may write; the
+    monitor may, and leaves the permissions as they were.
+    """
+    daemon = start(daemons)
+    daemon.cmd('nbd-server-start', {'addr': {
+        'type': 'unix', 'data': {'path': path('nbd')}}})
+    daemon.cmd('block-export-add', type='nbd', id='nbd', node_name='disk')
+    fd = os.open(path('file'), os.O_RDWR)
+
+    def refused(size):
+        for wanted in (0, size - 512, size + 512):
+            fails('truncating', errno.EPERM, os.ftruncate, fd, wanted)
+        check('its size', os.fstat(fd).st_size == size)
+
+    refused(SIZE)
+    check('writing', os.pwrite(fd, b'x' * 512, 0) == 512)
+    daemon.cmd('block_resize', node_name='disk', size=SIZE // 2)
+    refused(SIZE // 2)
+    try:
+        daemon.cmd('block_resize', node_name='disk', size=(1 << 63) - 1)
+        raise AssertionError('a size that no file can have')
+    except QmpError:
+        refused(SIZE // 2)
+    daemon.cmd('block-export-del', id='nbd')
+    daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', {'id': 'nbd'})
+    os.ftruncate(fd, MIB)
+    check('truncated', os.fstat(fd).st_size == MIB)
+    os.close(fd)
+
+
 def test_read_only(daemons):
     daemon = start(daemons, writable=False)
     check('mode', os.stat(path('file')).st_mode & 0o7777 == 0o400)
@@ -408,6 +440,7 @@ def main():
             ('fallocate, growable', test_fallocate, {'growable': True}),
             ('size', test_size, {'growable': False}),
             ('growable', test_size, {'growable': True}),
+            ('beside-nbd', test_beside_nbd, {}),
             ('read-only', test_read_only, {}),
             ('allow-other', test_allow_other, {}), ('life', test_life, {}),
             ('life in iothreads', test_life, {'iothread': two})):

@@ -28,9 +28,8 @@ truncate -s 512 "$work/probe.img"
     --chardev socket,id=q,path="$work/q",server=on,wait=off --monitor q \
     > "$work/probe.log" 2>&1 &
 probe=$!
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    [ ! -S "$work/q" ] || break
-    sleep 0.1
+until [ -S "$work/q" ] || ! kill -0 "$probe" 2> /dev/null; do
+    sleep 0.05
 done
 if ! kill "$probe" 2> /dev/null; then
     grep -q 'mount' "$work/probe.log" &&
