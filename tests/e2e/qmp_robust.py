@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 
-from qsd import Daemon, Qmp, QmpError
+from qsd import Daemon, Qmp, QmpError, wait_until
 
 PROGRAM, FOLDER = sys.argv[1:]
 CLIENTS = int(os.environ.get('QMP_CLIENTS', '1000'))
@@ -205,9 +205,8 @@ def test_clients(daemon, path):
         if number % 100 == 0:
             daemon.cmd('query-version')
     assert Raw(path).ask(b'{"execute":"query-version"}')['return']
-    time.sleep(0.2)
-    now = len(os.listdir('/proc/%d/fd' % daemon.process.pid))
-    assert now <= fds + 1, '%d descriptors, %d before' % (now, fds)
+    wait_until('more than %d descriptors' % fds, lambda: len(os.listdir(
+        '/proc/%d/fd' % daemon.process.pid)) <= fds + 1)
 
 
 def test_many(daemon, path):

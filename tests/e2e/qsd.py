@@ -24,6 +24,45 @@ def run(*command, cwd=None):
                                        done.stdout.decode(errors='replace')))
 
 
+def wait_until(what, function, timeout=60):
+    """Until @function returns something true."""
+    end = time.monotonic() + timeout
+    while not function():
+        if time.monotonic() > end:
+            raise TimeoutError(what)
+        time.sleep(0.01)
+
+
+def catches(pid, sig):
+    """Whether the process has a handler for the signal."""
+    with open('/proc/%d/status' % pid) as file:
+        caught = next(int(line.split()[1], 16) for line in file
+                      if line.startswith('SigCgt:'))
+    return bool(caught >> (sig - 1) & 1)
+
+
+def sleep_counts(pid):
+    """How often each thread has gone to sleep; None if one is awake."""
+    counts = []
+    for task in os.scandir('/proc/%d/task' % pid):
+        with open(task.path + '/status') as file:
+            status = dict(line.split(':', 1) for line in file)
+        if not status['State'].lstrip().startswith('S'):
+            return None
+        counts.append(int(status['voluntary_ctxt_switches']))
+    return counts
+
+
+def wait_asleep(pid):
+    """Until all threads sleep, and nothing has woken them for a while."""
+    def sleeps():
+        before = sleep_counts(pid)
+        time.sleep(0.02)
+        return before is not None and before == sleep_counts(pid)
+
+    wait_until('process %d does not sleep' % pid, sleeps)
+
+
 def run_tests(tests, *arguments):
     """Each test_NAME; what it returns is why it was skipped.  All are tried."""
     for test in tests:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+from qsd import catches, wait_asleep, wait_until
 from terminal import Terminal
 
 ROUNDS = int(os.environ.get('SIGNAL_ROUNDS', '12'))
@@ -37,6 +38,13 @@ def verdict(what, good, *said):
 def start(*argv, stdin=subprocess.DEVNULL):
     return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True)
+
+
+def wait_busy(program, sig):
+    """Until it waits for its requests, and has a handler for the signal."""
+    wait_until('no handler of %s' % sig.name,
+               lambda: catches(program.pid, sig))
+    wait_asleep(program.pid)
 
 
 def run(*argv):
@@ -131,7 +139,8 @@ def preallocation():
     with open(path, 'wb') as file:
         file.truncate(512)
     program = start(io, '-f', 'raw', '-c', 'truncate -m full 16G', path)
-    time.sleep(0.3)
+    wait_until('the file does not grow',
+               lambda: os.path.getsize(path) > 512)
     program.send_signal(signal.SIGINT)
     said = program.communicate(timeout=60)[0]
     verdict('truncate -m full', program.returncode == -signal.SIGINT and
@@ -145,7 +154,7 @@ def asynchronous():
     program = start(io, '--image-opts', '-c', 'aio_read 0 512', '-c',
                     'sleep 60000', '-c', 'read 0 1k',
                     'driver=null-co,size=1M,latency-ns=1000000000')
-    time.sleep(0.4)
+    wait_busy(program, signal.SIGTERM)
     program.send_signal(signal.SIGTERM)
     said = program.communicate(timeout=60)[0]
     verdict('requests in flight complete, new ones are not sent',
@@ -158,7 +167,7 @@ def second_signal():
     """A request that takes a minute: only the second SIGINT ends it."""
     program = start(io, '--image-opts', '-c', 'read 0 512',
                     'driver=null-co,size=1M,latency-ns=60000000000')
-    time.sleep(0.3)
+    wait_busy(program, signal.SIGINT)
     program.send_signal(signal.SIGINT)
     program.send_signal(signal.SIGINT)      # as timeout(1) does
     time.sleep(0.3)
@@ -175,7 +184,7 @@ def reading():
     """A command that does not write ends at once."""
     program = start(img, 'bench', '--image-opts', '-q', '-c', '1',
                     'driver=null-co,size=1M,latency-ns=60000000000')
-    time.sleep(0.3)
+    wait_asleep(program.pid)
     began = time.monotonic()
     program.send_signal(signal.SIGINT)
     said = program.communicate(timeout=70)[0]
@@ -219,10 +228,13 @@ def progress_asked_for():
     argv, source, target = slow_convert()
     program = subprocess.Popen(argv, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
-    for _ in range(2):
-        time.sleep(0.5)
-        program.send_signal(signal.SIGUSR1)
+    wait_until('no handler of SIGUSR1',
+               lambda: catches(program.pid, signal.SIGUSR1))
+    program.send_signal(signal.SIGUSR1)
+    first = program.stderr.readline()
+    program.send_signal(signal.SIGUSR1)
     out, err = program.communicate(timeout=60)
+    err = first + err
     verdict('SIGUSR1 shows how far it is',
             program.returncode == 0 and not out and
             re.fullmatch(r'(    \(\d+\.\d\d/100%\)\n){2}', err),
@@ -251,7 +263,7 @@ def ignored():
     """What the parent has ignored stays ignored: nohup."""
     program = start('sh', '-c', 'trap "" HUP INT; exec "$@"', 'sh', io, '-c',
                     'sleep 700')
-    time.sleep(0.3)
+    wait_asleep(program.pid)
     program.send_signal(signal.SIGHUP)
     program.send_signal(signal.SIGINT)
     said = program.communicate(timeout=60)[0]

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-from qsd import Daemon, QmpError
+from qsd import Daemon, QmpError, wait_asleep
 import vhost_user as vu
 
 DAEMON, IMG, FOLDER = sys.argv[1:4]
@@ -162,7 +162,7 @@ def test_completions(daemons):
         for turn in range(4):
             client.mem.next = begin
             # A server that is awake would take them one by one.
-            time.sleep(0.02)
+            wait_asleep(daemon.process.pid)
             for i in range(1000):
                 client.submit(vu.T_IN, i, length=512, indirect=True,
                               kick=False)
@@ -307,11 +307,11 @@ def thread_times(daemon):
 def check_threads(daemon, client):
     """Each queue belongs to one thread: the others sleep meanwhile."""
     for q in range(4):
-        time.sleep(0.05)
+        wait_asleep(daemon.process.pid)
         before = thread_times(daemon)
         for i in range(20):
             client.do(vu.T_IN, i, length=512, queue=q)
-        time.sleep(0.05)
+        wait_asleep(daemon.process.pid)
         after = thread_times(daemon)
         check('threads of queue %d' % q,
               [n for n in before if after[n] > before[n]] ==
