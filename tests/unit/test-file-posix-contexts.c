@@ -13,6 +13,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
 #include "system/block-backend.h"
+#include "test-thread-loop.h"
 
 #include <libaio.h>
 #include <sys/syscall.h>
@@ -22,14 +23,7 @@
 #define N_REQUESTS 100
 #define BLOCK 4096
 
-typedef struct {
-    QemuThread thread;
-    QemuEvent ready;
-    AioContext *ctx;
-    bool stop;                  /* home thread only */
-} Loop;
-
-static Loop loops[N_LOOPS];
+static AioContext *ctxs[N_LOOPS];
 static BlockBackend *blk;
 static unsigned running;        /* atomic */
 static unsigned setups;         /* atomic; calls of io_setup() */
@@ -64,26 +58,6 @@ int io_submit(io_context_t ctx, long nr, struct iocb *iocbs[])
     }
     ret = syscall(SYS_io_submit, ctx, no_fdsync ? n : nr, iocbs);
     return ret < 0 ? -errno : ret;
-}
-
-static void *loop_run(void *opaque)
-{
-    Loop *loop = opaque;
-
-    loop->ctx = aio_context_new(&error_abort);
-    qemu_set_current_aio_context(loop->ctx);
-    qemu_event_set(&loop->ready);
-    while (!loop->stop) {
-        aio_poll(loop->ctx, true);
-    }
-    return NULL;
-}
-
-static void loop_stop_bh(void *opaque)
-{
-    Loop *loop = opaque;
-
-    loop->stop = true;
 }
 
 static void coroutine_fn worker(void *opaque)
@@ -126,24 +100,13 @@ static void run_workers(void)
 
     running = N_LOOPS * N_WORKERS;
     for (i = 0; i < N_LOOPS * N_WORKERS; i++) {
-        aio_co_schedule(loops[i % N_LOOPS].ctx,
+        aio_co_schedule(ctxs[i % N_LOOPS],
                         qemu_coroutine_create(worker, GUINT_TO_POINTER(i)));
     }
     AIO_WAIT_WHILE(NULL, qatomic_read(&running) > 0);
     blk_unref(blk);
     unlink(name);
     close(fd);
-}
-
-/* In a process of its own: the contexts have no engine yet. */
-static bool in_own_process(void)
-{
-    if (!g_test_subprocess()) {
-        g_test_trap_subprocess(NULL, 0, 0);
-        g_test_trap_assert_passed();
-        return false;
-    }
-    return true;
 }
 
 static void test_engines(void)
@@ -196,28 +159,24 @@ static void test_flush_refused(void)
 
 int main(int argc, char **argv)
 {
+    TestLoop *loops[N_LOOPS];
     unsigned i;
     int ret;
 
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     bdrv_init();
-    loops[0].ctx = qemu_get_aio_context();
+    ctxs[0] = qemu_get_aio_context();
     for (i = 1; i < N_LOOPS; i++) {
-        qemu_event_init(&loops[i].ready, false);
-        qemu_thread_create(&loops[i].thread, "loop", loop_run, &loops[i],
-                           QEMU_THREAD_JOINABLE);
-        qemu_event_wait(&loops[i].ready);
+        loops[i] = test_loop_new();
+        ctxs[i] = loops[i]->ctx;
     }
     g_test_add_func("/file-posix/contexts/engines", test_engines);
     g_test_add_func("/file-posix/contexts/fallback", test_fallback);
     g_test_add_func("/file-posix/contexts/flush-refused", test_flush_refused);
     ret = g_test_run();
     for (i = 1; i < N_LOOPS; i++) {
-        aio_bh_schedule_oneshot(loops[i].ctx, loop_stop_bh, &loops[i]);
-        qemu_thread_join(&loops[i].thread);
-        aio_context_unref(loops[i].ctx);
-        qemu_event_destroy(&loops[i].ready);
+        test_loop_free(loops[i]);
     }
     qemu_cleanup_main_loop();
     return ret;

@@ -315,20 +315,6 @@ static void end(void)
     g_assert_cmpuint(fake.strange, ==, 0);
 }
 
-/*
- * In a process of its own, whose contexts have no ring yet; false where this is
- * the parent.  Its output is what the process has said.
- */
-static bool in_own_process(void)
-{
-    if (!g_test_subprocess()) {
-        g_test_trap_subprocess(NULL, 0, 0);
-        g_test_trap_assert_passed();
-        return false;
-    }
-    return true;
-}
-
 /* A ring with these flags for each thread, and @refused setups before it. */
 static void check_rings(unsigned refused, unsigned flags, bool shared)
 {

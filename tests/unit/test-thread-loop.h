@@ -51,4 +51,19 @@ static inline void test_loop_free(TestLoop *loop)
     g_free(loop);
 }
 
+/*
+ * The test is run again in a process of its own, whose contexts have no engine
+ * and no ring yet.  True in that process; in the other one g_test_trap_*() has
+ * what that has said.
+ */
+static inline bool in_own_process(void)
+{
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        return false;
+    }
+    return true;
+}
+
 #endif
