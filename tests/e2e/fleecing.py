@@ -145,7 +145,7 @@ def throttle(iothread):
         seconds = time.monotonic() - begin
         img('compare', '-q', '-U', '-f', 'raw', '-F', 'raw', path('data'),
             path('copy'))
-        if not 0.6 < seconds < 8:
+        if seconds < 0.6:
             raise RuntimeError('24 MiB in %.2f s' % seconds)
         daemon.cmd('qom-set', {'path': 'limits', 'property': 'limits',
                                'value': {'bps-read': 1024}})
