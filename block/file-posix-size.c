@@ -447,6 +447,7 @@ static int hdev_prepare(int fd, const char *filename, uint64_t size,
 {
     static const uint8_t zeroes[BDRV_SECTOR_SIZE];
     int64_t length;
+    ssize_t n;
     int ret;
 
     ret = file_lock_new_file(fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
@@ -466,9 +467,12 @@ static int hdev_prepare(int fd, const char *filename, uint64_t size,
         return -EINVAL;
     }
     length = MIN(length, (int64_t)sizeof(zeroes));
-    if (RETRY_ON_EINTR(pwrite(fd, zeroes, length, 0)) != length ||
-        RETRY_ON_EINTR(fsync(fd)) < 0) {
-        ret = errno ? -errno : -EIO;
+    if (length == 0) {
+        return 0;               /* /dev/null, which fsync() refuses, too */
+    }
+    n = RETRY_ON_EINTR(pwrite(fd, zeroes, length, 0));
+    if (n != length || RETRY_ON_EINTR(fsync(fd)) < 0) {
+        ret = n >= 0 && n != length ? -EIO : -errno;
         error_setg_errno(errp, -ret, "Could not clear the first sector of "
                          "'%s'", filename);
         return ret;

@@ -38,6 +38,7 @@ touch plain
 refused 'either a character or block device' "$IO" -c length --image-opts \
     driver=host_device,filename=plain
 refused 'Cannot grow device files' "$IMG" create -f raw /dev/null 1M
+must 'an image without a byte' "$IMG" create -f raw /dev/null 0
 
 # --- block devices ---
 
