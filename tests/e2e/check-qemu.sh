@@ -137,19 +137,21 @@ done | sort > "$work/there"
 must 'each plant is found here, or docs/testing.md says why not' \
     diff "$work/named" "$work/there"
 
-# The build with plant $1, and with the programs $2...
+# The build with plant $1, and with the programs $2...  PLANTED_BUILD_DIR is one
+# that others use, too, not at the same time.
+planted_dir=${PLANTED_BUILD_DIR:-$work/build}
 planted_build()
 {
-    if [ -f "$work/build/build.ninja" ]; then
-        meson configure "$work/build" -Dplant="$1" || return 1
+    if [ -f "$planted_dir/build.ninja" ]; then
+        meson configure "$planted_dir" -Dplant="$1" || return 1
     else
-        mkdir "$work/build"
+        mkdir -p "$planted_dir"
         # What a plant leaves unused is no error.
-        (cd "$work/build" &&
+        (cd "$planted_dir" &&
             "$top/configure" -Dplant="$1" -Dwerror=false) || return 1
     fi
     shift
-    ninja -C "$work/build" "$@"
+    ninja -C "$planted_dir" "$@"
 }
 
 planted()
@@ -164,7 +166,7 @@ planted()
     case " $* " in
     *' backup-job '* | *' starved-monitor '* | *' nesting '*)
         programs='qemu-io qemu-img qemu-storage-daemon'
-        daemon="--daemon $work/build/qemu-storage-daemon"
+        daemon="--daemon $planted_dir/qemu-storage-daemon"
         ;;
     *)
         programs='qemu-io qemu-img'
@@ -184,7 +186,8 @@ planted()
     # The cases are words.
     # shellcheck disable=SC2086
     if AIO_NONBLOCKING_LOOK=never doctor $code \
-        --qemu-io "$work/build/qemu-io" --qemu-img "$work/build/qemu-img" $daemon --seconds 5 $cases; then
+        --qemu-io "$planted_dir/qemu-io" --qemu-img "$planted_dir/qemu-img" \
+        $daemon --seconds 5 $cases; then
         equal "planted: $name" "$(results $word)" "$*"
     fi
 }
@@ -193,8 +196,8 @@ planted()
 bound_and_iotest()
 {
     mkdir "$work/iotest"
-    BUILD_DIR="${BUILD_DIR:-$top/build}" QEMU_IO_PROG="$work/build/qemu-io" \
-        QEMU_IMG_PROG="$work/build/qemu-img" TEST_DIR="$work/iotest" \
+    BUILD_DIR="${BUILD_DIR:-$top/build}" QEMU_IO_PROG="$planted_dir/qemu-io" \
+        QEMU_IMG_PROG="$planted_dir/qemu-img" TEST_DIR="$work/iotest" \
         timeout -k 10 300 "$top/tests/qemu-iotests/check" -vmdk \
         laio-sync-recursion > "$work/log" 2>&1 < /dev/null
     grep -q '^Failures: laio-sync-recursion' "$work/log" || return 1
