@@ -252,13 +252,13 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
         return -ENOTSUP;
     }
     length = file_getlength_fd(s->fd);
-    if (offset > length) {
-        error_setg(errp, "Cannot grow device files");
-        return -EINVAL;
-    }
     if (offset != length && exact) {
         error_setg(errp, "Cannot resize device files");
         return -ENOTSUP;
+    }
+    if (offset > length) {
+        error_setg(errp, "Cannot grow device files");
+        return -EINVAL;
     }
     return 0;
 }

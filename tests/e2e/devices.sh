@@ -70,6 +70,18 @@ refused 'Cannot grow device files' "$IMG" create -f raw "$loop" 2M
 refused "preallocation mode 'full'" "$IMG" create -f raw \
     -o preallocation=full "$loop" 1M
 cmp -s want disk && pass || fail 'a refused create has written'
+
+# Its size stays, whatever is asked for.
+refused 'Cannot grow device files' "$IO" -f raw -c 'truncate 2M' "$loop"
+refused "mode 'falloc' unsupported" "$IO" -f raw -c 'truncate -m falloc 1M' \
+    "$loop"
+must 'part of a device' "$IO" -f raw -c 'truncate 512k' "$loop"
+must 'its size' "$IMG" resize -f raw "$loop" 1M
+for size in '--shrink 512k' 2M; do
+    # shellcheck disable=SC2086
+    refused 'Cannot resize device files' "$IMG" resize -f raw "$loop" $size
+done
+cmp -s want disk && pass || fail 'another size has written'
 head -c 1048576 /dev/zero > "$loop"
 must 'create vmdk' "$IMG" create -f vmdk "$loop" 512k
 must 'info' "$IMG" info "$loop"
