@@ -95,7 +95,11 @@ class Qmp:
         self.pending = b''
         self.events = []
         self.greeting = self.receive()
-        self.cmd('qmp_capabilities')
+        if 'QMP' in self.raw('qmp_capabilities'):
+            # A stock daemon of 7.2 greets a client twice, now and then, that
+            # connects while it begins.
+            self.close()
+            raise ConnectionRefusedError('greeted twice')
 
     def receive(self, timeout=None):
         """The next object, or None after the time."""
