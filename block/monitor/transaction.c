@@ -48,10 +48,14 @@ static const TransactionActionDrv snapshot_drv = {
  */
 static void snapshot_accept_backing(BlockDriverState *overlay, Error **errp)
 {
-    int64_t len = bdrv_getlength(overlay), n = 0;
-    int ret = len < 0 ? len : bdrv_is_allocated(overlay, 0, len, &n);
+    int64_t len = bdrv_getlength(overlay), at = 0, n = 0;
+    int ret = MIN(len, 0);
 
-    if (ret == 0 && n >= len && bdrv_is_writable(overlay)) {
+    while (ret == 0 && at < len) {
+        ret = bdrv_is_allocated(overlay, at, len - at, &n);
+        at += n;
+    }
+    if (ret == 0 && bdrv_is_writable(overlay)) {
         ret = bdrv_refresh_backing_file(overlay);
     }
     if (ret < 0) {
@@ -90,7 +94,10 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
         error_setg(errp, "An IO error has occurred");
         return;
     }
+    /* Its users, those that the node had, wait until it fits. */
+    bdrv_drained_begin(new_bs);
     if (bdrv_append(new_bs, old_bs, errp) < 0) {
+        bdrv_drained_end(new_bs);
         return;
     }
     step = g_new0(SnapshotStep, 1);
@@ -100,6 +107,7 @@ void blockdev_snapshot_action(const BlockdevSnapshot *a, Transaction *tran,
     bdrv_ref(new_bs);
     tran_add(tran, &snapshot_drv, step);
     snapshot_accept_backing(new_bs, errp);
+    bdrv_drained_end(new_bs);
 }
 
 void qmp_blockdev_snapshot(const char *node, const char *overlay, Error **errp)

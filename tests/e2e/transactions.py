@@ -19,7 +19,7 @@ from qsd import Daemon, QmpError, run, run_tests
 PROGRAM, IMG, FOLDER = sys.argv[1:4]
 ROUNDS = int(sys.argv[4])
 SEED = int(sys.argv[5]) if len(sys.argv) > 5 else random.randrange(1 << 31)
-SIZE = 4 << 20
+SIZE = 40 << 20                 # more than a grain table of a VMDK is for
 NAMES = 'abc'
 
 
