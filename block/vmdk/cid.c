@@ -2,6 +2,8 @@
 /*
  * Content identifiers: the descriptor of an image has a CID that changes when
  * the content does, and that of its parent as it was when the image was made.
+ * The new one is on the disk before anything else is written: overlays of an
+ * image that was written to by mistake are refused, also after a crash.
  */
 #include "qemu/osdep.h"
 #include "block/vmdk/vmdk.h"
@@ -105,6 +107,8 @@ int coroutine_fn vmdk_update_cid(BlockDriverState *bs)
         ret = write_cid(bs, cid);
         if (ret == 0) {
             s->desc.cid = cid;
+            /* Else a loss of power may leave new data under the old CID. */
+            ret = bdrv_co_flush(bs->file->bs);
         }
     }
     s->cid_updated = ret == 0;

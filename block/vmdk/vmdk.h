@@ -598,7 +598,7 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
 
 /* Once per open image: -EINVAL if the backing file is not what it was. */
 int coroutine_fn vmdk_check_parent(BlockDriverState *bs);
-/* Before the first write: a new CID, since the content changes. */
+/* Before the first write: a new CID, flushed, since the content changes. */
 int coroutine_fn vmdk_update_cid(BlockDriverState *bs);
 /* A random one that is not VMDK_NO_PARENT. */
 uint32_t vmdk_new_cid(void);
