@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Requests to the same grains at the same time, through an NBD export.
 
-usage: overlap.py DAEMON IMG FOLDER SECONDS [SEED]
+usage: overlap.py DAEMON IMG IO FOLDER SECONDS [SEED]
 
 Batches of writes, zeroes and reads of any alignment are in flight together, on
-few grains, from several connections.  Then each byte must have what one of the
-writes to it has put there, or its old value if there was none; a read has seen
-the old value or one of those.  The image must be sound in the end, and read as
-the disk did.
+few grains, from several connections; in most rounds a stream or a commit of any
+images of the chain copies the same grains meanwhile.  Then each byte must have
+what one of the writes to it has put there, or its old value if there was none;
+a read has seen the old value or one of those.  The image that is the disk in
+the end must be sound, and read as the disk did.
 """
 
 import os
@@ -17,16 +18,18 @@ import sys
 import threading
 import time
 
-from nbd_wire import NO_HOLE, READ, WRITE, ZEROES, Client
-from qsd import Daemon, run
+from nbd_wire import FUA, NO_HOLE, READ, TRIM, WRITE, ZEROES, Client
+from qsd import Daemon, has_engine, run
 
-DAEMON, IMG, FOLDER = sys.argv[1:4]
-SECONDS = float(sys.argv[4])
-SEED = int(sys.argv[5]) if len(sys.argv) > 5 else random.randrange(1 << 31)
+DAEMON, IMG, IO, FOLDER = sys.argv[1:5]
+SECONDS = float(sys.argv[5])
+SEED = int(sys.argv[6]) if len(sys.argv) > 6 else random.randrange(1 << 31)
 GRAIN = 65536
 SIZE = 64 << 20
 HOT = 6 * GRAIN                 # around the end of the first grain table
 START = (32 << 20) - 3 * GRAIN
+ENGINES = [aio for aio in ('threads', 'native', 'io_uring')
+           if has_engine(DAEMON, FOLDER, aio)]
 
 
 def path(name):
@@ -40,9 +43,11 @@ class Request:
         align = rng.choice((1, 512, 4096, GRAIN))
         self.start = rng.randrange(HOT // align) * align
         self.end = min(HOT, self.start + align * rng.randint(1, 9))
-        self.kind = rng.choice((READ, WRITE, WRITE, WRITE, ZEROES))
+        self.kind = rng.choice((READ, READ, *[WRITE] * 6, ZEROES, ZEROES, TRIM))
         self.value = value if self.kind == WRITE else 0
         self.flags = NO_HOLE if self.kind == ZEROES and rng.random() < .5 else 0
+        if self.kind in (WRITE, ZEROES) and rng.random() < .1:
+            self.flags |= FUA
         self.data = (bytes([value]) * (self.end - self.start)
                      if self.kind == WRITE else b'')
 
@@ -88,8 +93,10 @@ def check_batch(batch, old, new):
         part = slice(start, end)
         here = [r for r in batch if r.covers(start, end)]
         allowed = {r.value for r in here if r.kind != READ}
+        # What was discarded may stay.
+        written = any(r.kind not in (READ, TRIM) for r in here)
         check_part('after it, from %d' % start, new[part],
-                   None if allowed else old[part], allowed)
+                   None if written else old[part], allowed)
         for read in here:
             if read.kind == READ:
                 check_part('during it, from %d' % start,
@@ -97,78 +104,187 @@ def check_batch(batch, old, new):
                            old[part], allowed)
 
 
-def make_image(rng):
-    options = 'zeroed_grain=' + rng.choice(('on', 'off'))
-    backing = []
-    old = bytes(HOT)
-    if rng.random() < .5:
-        with open(path('raw'), 'wb') as file:
-            file.truncate(SIZE)
-            file.seek(START)
-            file.write(b'\xff' * (HOT // 2))
-        run(IMG, 'convert', '-f', 'raw', '-O', 'vmdk', path('raw'),
-            path('base'))
-        backing = ['-b', path('base'), '-F', 'vmdk']
-        old = b'\xff' * (HOT // 2) + bytes(HOT // 2)
-    run(IMG, 'create', '-q', '-f', 'vmdk', '-o', options, *backing,
-        path('disk'), str(SIZE))
-    return old
+class Round:
+    """A daemon, and a chain of images, from the base to the top."""
 
+    def __init__(self, rng):
+        self.rng = rng
+        self.jobs = rng.choice(('', 'stream', 'stream', 'commit', 'commit'))
+        # Reads of the base take some time, so that writes come in between.
+        self.slow = self.jobs == 'stream' and rng.random() < .5
+        self.old = bytes(HOT)
+        self.chain, self.log = [], []
+        depth = rng.randint(2, 3) if self.jobs else rng.randint(1, 2)
+        for number in range(depth):
+            self.make_image('image%d' % number, number)
+            if number < depth - 1:
+                self.fill(0xfd + number)
 
-def one_round(rng):
-    old = make_image(rng)
-    daemon = Daemon(DAEMON, FOLDER, ['--object', 'iothread,id=a',
-                                     '--object', 'iothread,id=b'])
-    try:
-        daemon.cmd('blockdev-add', {
-            'driver': 'vmdk', 'node-name': 'disk',
-            'table-cache-size': rng.choice((1, 1 << 20)), 'file': {
-                'driver': 'file', 'filename': path('disk')}})
-        daemon.cmd('nbd-server-start', {'addr': {
-            'type': 'unix', 'data': {'path': path('nbd')}}})
-        daemon.cmd('block-export-add', {
-            'type': 'nbd', 'id': 'e', 'node-name': 'disk', 'writable': True,
-            'iothread': rng.choice(('a', ['a', 'b']))})
-        clients = [Client(path('nbd')).go() for _ in range(3)]
-        whole = Request(rng, 0)
+    def make_image(self, name, number):
+        fmt = self.rng.choice(('raw', 'vmdk')) if not number else 'vmdk'
+        options = []
+        if fmt == 'vmdk':
+            options = ['-o', 'zeroed_grain=' + self.rng.choice(('on', 'off'))]
+        below = self.chain[-1] if number else None
+        if below and below[1] == 'vmdk':
+            options += ['-b', path(below[0]), '-F', 'vmdk']
+        run(IMG, 'create', '-q', '-f', fmt, *options, path(name), str(SIZE))
+        self.chain.append((name, fmt))
+
+    def open(self, daemon):
+        below = None
+        for name, fmt in self.chain:
+            aio = self.rng.choice(ENGINES)
+            options = {'backing': below} if below else {}
+            if fmt == 'vmdk':
+                options['table-cache-size'] = self.rng.choice((1, 1 << 20))
+            file = {'driver': 'file', 'filename': path(name), 'aio': aio,
+                    'discard': 'unmap', 'cache': {'direct': aio == 'native'}}
+            if self.slow and not below:
+                file = {'driver': 'throttle', 'throttle-group': 'slow',
+                        'file': file}
+            self.ask(daemon, 'blockdev-add', dict(options, **{
+                'driver': fmt, 'node-name': name, 'discard': 'unmap',
+                'file': file}))
+            below = name
+
+    def fill(self, value):
+        """What is below the top has something of its own."""
+        name, fmt = self.chain[-1]
+        image = 'driver=%s,file.driver=file,file.filename=%s' % (fmt,
+                                                                 path(name))
+        if len(self.chain) > 1 and self.chain[-2][1] == 'raw':
+            # A VMDK does not name it.
+            image += ',backing.driver=raw,backing.file.driver=file,' \
+                'backing.file.filename=' + path(self.chain[-2][0])
+        start = self.rng.randrange(4) * GRAIN + self.rng.randrange(GRAIN)
+        data = bytes([value]) * self.rng.randrange(1, HOT - start)
+        run(IO, '--image-opts', '-c', 'write -q -P %d %d %d' % (
+            value, START + start, len(data)), image)
+        self.old = self.old[:start] + data + self.old[start + len(data):]
+
+    # --- the job ---
+
+    def ask(self, daemon, command, arguments):
+        self.log.append((command, arguments))
+        daemon.cmd(command, arguments)
+
+    def start_job(self, daemon):
+        """A VMDK can only be told a VMDK as its new backing file."""
+        names = [name for name, _ in self.chain]
+        below = [number for number, (_, fmt) in enumerate(self.chain[:-1])
+                 if fmt == 'vmdk']
+        top = len(names) - 1
+        # All of a raw image is copied, of a VMDK what it has.
+        slow = 1 << 20 if 0 in below else SIZE
+        more = {'job-id': 'job', 'device': names[-1],
+                'speed': self.rng.choice((slow, 2 * slow, 0))}
+        if self.jobs == 'stream':
+            base = -1 if self.slow else self.rng.choice([-1] + below)
+            if 0 <= base < top - 1:
+                more['base-node'] = names[base]
+            self.ask(daemon, 'block-stream', more)
+            return
+        base = self.rng.randrange(top)
+        if base in below:
+            top = self.rng.randrange(base + 1, len(names))
+        self.ask(daemon, 'block-commit', dict(more, **{
+            'base-node': names[base], 'top-node': names[top]}))
+        if top == len(names) - 1:
+            self.chain = self.chain[:base + 1]
+
+    def job_status(self, daemon):
+        return [job['status'] for job in daemon.cmd('query-jobs')]
+
+    def end_job(self, daemon, clients):
+        """A commit need not keep up with those who write all the time."""
+        for _ in range(20):
+            if self.job_status(daemon) != ['running']:
+                break
+            self.batch(clients)
+        while self.job_status(daemon) == ['running']:
+            daemon.cmd('block-job-set-speed', device='job', speed=0)
+            time.sleep(0.01)
+        if self.job_status(daemon) == ['ready']:
+            self.batch(clients)
+            daemon.cmd('block-job-complete', device='job')
+            self.batch(clients)
+        event = daemon.qmp.wait_job('job')
+        if 'error' in event['data']:
+            raise RuntimeError(event)
+
+    # --- batches ---
+
+    def batch(self, clients, count=48, before=None):
+        whole = Request(self.rng, 0)
         whole.kind, whole.start, whole.end = READ, 0, HOT
         whole.flags, whole.data = 0, b''
-        for _ in range(8):
-            batch = [Request(rng, 1 + i) for i in range(48)]
-            errors = []
-            threads = [threading.Thread(target=exchange, args=(
-                client, batch[i::3], errors))
-                for i, client in enumerate(clients)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            exchange(clients[0], [whole], errors)
-            if errors:
-                raise errors[0]
-            check_batch(batch, old, whole.data)
-            old = whole.data
-        assert daemon.quit() == 0
-        assert daemon.output() == '', daemon.output()
-    finally:
-        daemon.cleanup()
-    run(IMG, 'check', '-q', '-f', 'vmdk', path('disk'))
-    run(IMG, 'convert', '-f', 'vmdk', '-O', 'raw', path('disk'), path('out'))
-    with open(path('out'), 'rb') as file:
-        file.seek(START)
-        assert file.read(HOT) == old, 'the image reads as something else'
+        batch = [Request(self.rng, 1 + i) for i in range(count)]
+        errors = []
+        threads = [threading.Thread(target=exchange, args=(
+            client, batch[i::3], errors)) for i, client in enumerate(clients)]
+        if before:
+            before()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        exchange(clients[0], [whole], errors)
+        if errors:
+            raise errors[0]
+        check_batch(batch, self.old, whole.data)
+        self.old = whole.data
+
+    def batches(self, daemon):
+        clients = [Client(path('nbd')).go(b'disk') for _ in range(3)]
+        if self.jobs:
+            # Few, so that not all grains are in the top before the job comes.
+            self.batch(clients, self.rng.choice((6, 12, 48)),
+                       lambda: self.start_job(daemon))
+            self.end_job(daemon, clients)
+        for _ in range(2 if self.jobs else 8):
+            self.batch(clients)
+
+    def go(self):
+        daemon = Daemon(DAEMON, FOLDER, [
+            '--object', 'iothread,id=a', '--object', 'iothread,id=b',
+            '--object', 'throttle-group,id=slow,x-iops-total=200'])
+        try:
+            daemon.cmd('nbd-server-start', {'addr': {
+                'type': 'unix', 'data': {'path': path('nbd')}}})
+            self.open(daemon)
+            daemon.cmd('block-export-add', {
+                'type': 'nbd', 'id': 'e', 'node-name': self.chain[-1][0],
+                'name': 'disk', 'writable': True,
+                'iothread': self.rng.choice(('a', ['a', 'b']))})
+            self.batches(daemon)
+            assert daemon.quit() == 0
+            assert daemon.output() == '', daemon.output()
+        finally:
+            daemon.cleanup()
+        self.check_image(*self.chain[-1])
+
+    def check_image(self, name, fmt):
+        if fmt == 'vmdk':
+            run(IMG, 'check', '-q', '-f', fmt, path(name))
+        run(IMG, 'convert', '-f', fmt, '-O', 'raw', path(name), path('out'))
+        with open(path('out'), 'rb') as file:
+            file.seek(START)
+            assert file.read(HOT) == self.old, 'the image reads as other data'
 
 
 def main():
     rng = random.Random(SEED)
     end = time.monotonic() + SECONDS
-    rounds = 0
+    rounds, this = 0, None
     try:
         while not rounds or time.monotonic() < end:
-            one_round(rng)
+            this = Round(rng)
+            this.go()
             rounds += 1
     except Exception as error:
-        print('FAIL seed %d, round %d: %s' % (SEED, rounds, error))
+        print('FAIL seed %d, round %d, %s: %s' % (
+            SEED, rounds, this and this.log, error))
     else:
         print('ok %d rounds' % rounds)
 
