@@ -205,6 +205,21 @@ static uint8_t *coroutine_fn compose_packed(BlockDriverState *bs,
     return raw;
 }
 
+/*
+ * It could not be written.  The next one goes to its place: zeroes there would
+ * be the end for those who read the stream from front to back.  If others are
+ * behind it already, there is no stream any more, but an image all the same.
+ */
+static void give_back(VmdkExtent *e, const VmdkAlloc *a)
+{
+    if (e->next_sector == (uint64_t)a->sector + a->step) {
+        e->next_sector = a->sector;
+    } else {
+        e->has_hole = true;
+        e->needs_end = false;
+    }
+}
+
 static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
                                     VmdkAlloc *a, int64_t offset,
                                     int64_t bytes, QEMUIOVector *qiov,
@@ -229,11 +244,11 @@ static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
     BLKDBG_EVENT(e->file, BLKDBG_WRITE_COMPRESSED);
     ret = bdrv_co_pwrite(e->file, (int64_t)a->sector << BDRV_SECTOR_BITS,
                          size, raw, 0);
-    /* A stream that could not be written whole has no end. */
-    e->needs_end = e->has_markers && ret == 0;
     if (ret < 0) {
+        give_back(e, a);
         return ret;
     }
+    e->needs_end = e->has_markers && !e->has_hole;
     return vmdk_alloc_commit(e, a);
 }
 

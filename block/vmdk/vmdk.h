@@ -184,6 +184,7 @@ typedef struct VmdkExtent {
     bool ends_in_footer;        /* after the last write */
     bool unclean;
     bool needs_end;             /* a compressed grain was written */
+    bool has_hole;              /* among them: it gets no end */
     bool tracked;               /* version 3: writing would not be noted */
     uint32_t grain_sectors;
     int64_t grain_bytes;

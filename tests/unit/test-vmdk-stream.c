@@ -655,6 +655,95 @@ static void test_reopen(void)
     check_stream(path, NB_DATA);
 }
 
+static BlockBackend *open_with_error(const char *path)
+{
+    QOpts *opts = qopts_new();
+
+    qopts_set_str(opts, "driver", "vmdk");
+    qopts_set_str(opts, "file.driver", "blkdebug");
+    qopts_set_str(opts, "file.image.driver", "file");
+    qopts_set_str(opts, "file.image.filename", path);
+    qopts_set_str(opts, "file.inject-error.0.event", "write_compressed");
+    qopts_set_str(opts, "file.inject-error.0.once", "on");
+    return blk_new_open(NULL, NULL, opts, RW_FLAGS, &error_abort);
+}
+
+/* The next grain goes to the place of one that could not be written. */
+static void test_write_fails(void)
+{
+    g_autofree char *path = tmp_path("fails.vmdk");
+    BlockBackend *blk;
+
+    if (!bdrv_find_format("blkdebug")) {
+        g_test_skip("no blkdebug driver in this build");
+        return;
+    }
+    create(path);
+    write_one(path, 0);
+    blk = open_with_error(path);
+    g_assert_cmpint(write_grain(blk, 1, 2), ==, -EIO);
+    g_assert_cmpint(write_grain(blk, 2, 3), ==, 0);
+    g_assert_cmpint(write_grain(blk, 1, 2), ==, 0);
+    blk_unref(blk);
+    check_stream(path, 3);
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 1, 2), ==, 0);
+    g_assert_cmpint(read_grain(blk, 2, 3), ==, 0);
+    blk_unref(blk);
+}
+
+typedef struct Write {
+    QEMUIOVector qiov;
+    int ret;
+} Write;
+
+static void write_done(void *opaque, int ret)
+{
+    Write *w = opaque;
+
+    w->ret = ret;
+}
+
+/* With one behind it that could be written, the stream has no end. */
+static void test_write_leaves_hole(void)
+{
+    g_autofree char *path = tmp_path("hole.vmdk");
+    g_autofree uint8_t *data = g_malloc(GRAIN);
+    g_autoptr(GByteArray) image = NULL;
+    BdrvCheckResult result;
+    BlockBackend *blk;
+    Write w[3];
+    int i;
+
+    if (!bdrv_find_format("blkdebug")) {
+        g_test_skip("no blkdebug driver in this build");
+        return;
+    }
+    create(path);
+    memset(data, 7, GRAIN);
+    blk = open_with_error(path);
+    for (i = 0; i < 3; i++) {
+        w[i].ret = -EINPROGRESS;
+        qemu_iovec_init_buf(&w[i].qiov, data, GRAIN);
+        blk_aio_pwritev(blk, i * GRAIN, &w[i].qiov, 0, write_done, &w[i]);
+    }
+    for (i = 0; i < 3; i++) {
+        while (w[i].ret == -EINPROGRESS) {
+            aio_poll(qemu_get_aio_context(), true);
+        }
+    }
+    g_assert_cmpint(w[0].ret + w[1].ret + w[2].ret, ==, -EIO);
+    g_assert_cmpint(write_grain(blk, 5, 6), ==, 0);
+    blk_unref(blk);
+    blk = open_vmdk(path, 0, &error_abort);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &result, 0), ==, 0);
+    g_assert_cmpint(result.corruptions, ==, 0);
+    g_assert_cmpint(read_grain(blk, 5, 6), ==, 0);
+    blk_unref(blk);
+    image = load(path);
+    g_assert_cmpint(get32(image, 56), !=, UINT32_MAX);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -676,6 +765,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-stream/front-is-old", test_front_is_old);
     g_test_add_func("/vmdk-stream/end-lost", test_end_lost);
     g_test_add_func("/vmdk-stream/reopen", test_reopen);
+    g_test_add_func("/vmdk-stream/write-fails", test_write_fails);
+    g_test_add_func("/vmdk-stream/hole", test_write_leaves_hole);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;
