@@ -160,44 +160,12 @@ static size_t iov_bytes(const struct iovec *iov, int niov)
     return sum;
 }
 
-#define WRITE_FUNCTION(name, off) \
-    ssize_t name(int fd, const void *buf, size_t count, off offset) \
-    { \
-        NEXT(#name, ssize_t, int, const void *, size_t, off) \
-        struct iovec iov = { (void *)buf, count }; \
-        uint32_t n = begin(POWER_WRITE, fd, offset, count, &iov, 1); \
-        ssize_t ret = next(fd, buf, count, offset); \
-        end(n, ret); \
-        return ret; \
-    }
-
-#define WRITEV_FUNCTION(name, off) \
-    ssize_t name(int fd, const struct iovec *iov, int niov, off offset) \
-    { \
-        NEXT(#name, ssize_t, int, const struct iovec *, int, off) \
-        uint32_t n = begin(POWER_WRITE, fd, offset, iov_bytes(iov, niov), \
-                           iov, niov); \
-        ssize_t ret = next(fd, iov, niov, offset); \
-        end(n, ret); \
-        return ret; \
-    }
-
 #define SYNC_FUNCTION(name) \
     int name(int fd) \
     { \
         NEXT(#name, int, int) \
         uint32_t n = begin(POWER_FLUSH, fd, 0, 0, NULL, 0); \
         int ret = next(fd); \
-        end(n, ret); \
-        return ret; \
-    }
-
-#define TRUNCATE_FUNCTION(name, off) \
-    int name(int fd, off length) \
-    { \
-        NEXT(#name, int, int, off) \
-        uint32_t n = begin(POWER_TRUNCATE, fd, length, 0, NULL, 0); \
-        int ret = next(fd, length); \
         end(n, ret); \
         return ret; \
     }
@@ -236,11 +204,40 @@ int posix_fallocate(int fd, off_t offset, off_t length)
 }
 
 /* These are the names for an off_t of 64 bits, too. */
-WRITE_FUNCTION(pwrite, off_t)
-WRITEV_FUNCTION(pwritev, off_t)
+ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)
+{
+    NEXT("pwrite", ssize_t, int, const void *, size_t, off_t)
+    struct iovec iov = { (void *)buf, count };
+    uint32_t n = begin(POWER_WRITE, fd, offset, count, &iov, 1);
+    ssize_t ret = next(fd, buf, count, offset);
+
+    end(n, ret);
+    return ret;
+}
+
+ssize_t pwritev(int fd, const struct iovec *iov, int niov, off_t offset)
+{
+    NEXT("pwritev", ssize_t, int, const struct iovec *, int, off_t)
+    uint32_t n = begin(POWER_WRITE, fd, offset, iov_bytes(iov, niov), iov,
+                       niov);
+    ssize_t ret = next(fd, iov, niov, offset);
+
+    end(n, ret);
+    return ret;
+}
+
+int ftruncate(int fd, off_t length)
+{
+    NEXT("ftruncate", int, int, off_t)
+    uint32_t n = begin(POWER_TRUNCATE, fd, length, 0, NULL, 0);
+    int ret = next(fd, length);
+
+    end(n, ret);
+    return ret;
+}
+
 SYNC_FUNCTION(fsync)
 SYNC_FUNCTION(fdatasync)
-TRUNCATE_FUNCTION(ftruncate, off_t)
 
 /* As where the file system cannot: the caller writes then. */
 ssize_t copy_file_range(int in, off64_t *in_offset, int out,
