@@ -108,6 +108,8 @@ int bdrv_announce_base_change(BdrvChild *base, BlockDriverState *above)
         bdrv_getlength(base->bs) < (int64_t)sizeof(sector)) {
         return 0;
     }
+    /* Nobody reads through @above while it does not fit. */
+    bdrv_drained_begin(above);
     /* The format notes that it changes with the first write. */
     ret = bdrv_pread(base, 0, sizeof(sector), sector, 0);
     if (ret == 0) {
@@ -117,9 +119,8 @@ int bdrv_announce_base_change(BdrvChild *base, BlockDriverState *above)
         ret = bdrv_flush_child(base);
     }
     if (ret == 0) {
-        bdrv_drained_begin(above);
         ret = bdrv_refresh_backing_file(above);
-        bdrv_drained_end(above);
     }
+    bdrv_drained_end(above);
     return ret;
 }
