@@ -12,11 +12,9 @@
 #include "qemu/iov.h"
 
 /* Calls to the kernel in one pass, at most. */
-#define AIO_PASS_CALLS 16
-/* So many requests are not too few for a call, if the bound above allows it. */
-#define AIO_PART 4
-/* Requests that follow each other are given to a disk as one: larger parts. */
-#define AIO_PASS_RUNS 4
+#define AIO_PASS_CALLS 32
+/* If they follow each other: of what comes together a disk is given one. */
+#define AIO_PASS_RUN_CALLS 4
 
 /*
  * Whether @n requests, two or more, are a part of @all that are waiting or in
@@ -26,10 +24,9 @@
 static inline bool aio_is_part(unsigned n, unsigned all,
                                const QEMUIOVector *qiov, uint64_t distance)
 {
-    if (qiov && distance == (n - 1) * (uint64_t)qiov->size) {
-        return n * AIO_PASS_RUNS >= all;
-    }
-    return n * AIO_PASS_CALLS >= all && (n >= AIO_PART || n * 8 >= all);
+    bool run = qiov && distance == (n - 1) * (uint64_t)qiov->size;
+
+    return n * (run ? AIO_PASS_RUN_CALLS : AIO_PASS_CALLS) >= all;
 }
 
 #endif

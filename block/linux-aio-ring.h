@@ -43,6 +43,26 @@ static inline unsigned laio_count_events(io_context_t ctx)
 }
 
 /*
+ * Is @is_so(iocb) true for an event that has come since the tail of the ring
+ * was @tail?  The thread that reads them; none of them has been read.
+ */
+static inline bool laio_ring_any(io_context_t ctx, unsigned tail,
+                                 bool (*is_so)(struct iocb *cb))
+{
+    struct aio_ring *ring = laio_ring(ctx);
+    /* Pairs with the kernel's barrier before it moves the tail. */
+    unsigned end = qatomic_load_acquire(&ring->tail);
+
+    while (tail != end) {
+        if (is_so(ring->io_events[tail].obj)) {
+            return true;
+        }
+        tail = tail + 1 == ring->nr ? 0 : tail + 1;
+    }
+    return false;
+}
+
+/*
  * Make @cb a request of @type for @qiov, which must stay as it is until the
  * kernel has completed it.  A vector of one buffer is given as that buffer,
  * since the kernel would have to fetch the vector.  No eventfd.  Any thread.

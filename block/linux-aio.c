@@ -10,23 +10,18 @@
  * may complete requests within io_submit(2): then the woken coroutines queue
  * more requests, which complete at once, and so on.  Five rules keep that from
  * becoming a recursion, a hang, or an event loop that does nothing else:
- *
  *   - Submitting and reaping are two steps.  ioq_submit() gives everything
  *     pending to the kernel; it reaps inline only while a per-thread count of
  *     active ioq_submit() calls is below IOQ_SUBMIT_MAX_DEPTH.
- *
  *   - Reaping is a loop.  After the section in which coroutines are woken has
  *     ended, and with it their new requests have been submitted, the loop
  *     reads the ring again.
- *
  *   - A dispatch has a budget: LAIO_BUDGET completions, and LAIO_BUDGET_NS of
  *     time once io_submit(2) completes requests itself.  When it is used up the
  *     event loop looks at all descriptors and timers first (laio_yield()).
- *
  *   - A function that leaves work behind makes sure that the event loop comes
  *     back for it (laio_update_bh()), and does so before every callback, too,
  *     since a callback may run a nested event loop.
- *
  *   - A refused request goes on s->rejected, which the reaper completes: no
  *     coroutine is woken from within ioq_submit()'s loop.
  *
@@ -44,7 +39,6 @@
 #include "qemu/defer-call.h"
 #include "qemu/error-report.h"
 #include "qemu/event_notifier.h"
-#include "qemu/iov.h"
 #include "qemu/queue.h"
 #include "qemu/timer.h"
 #include "trace/trace-block.h"
@@ -562,6 +556,12 @@ static void laio_reject_first(LinuxAioState *s, int error)
     QSIMPLEQ_INSERT_TAIL(&s->rejected, req, next);
 }
 
+/* Of an event: has the io_submit(2) that took the request not ended? */
+static bool laio_is_pending(struct iocb *cb)
+{
+    return container_of(cb, LaioRequest, iocb)->state == LAIO_PENDING;
+}
+
 /* One io_submit(2); its result, -EAGAIN if it has taken none. */
 static int laio_submit_batch(LinuxAioState *s, unsigned depth)
 {
@@ -583,7 +583,7 @@ static int laio_submit_batch(LinuxAioState *s, unsigned depth)
     tail = qatomic_read(&laio_ring(s->ctx)->tail);
     ret = io_submit(s->ctx, len, s->iocbs);
     trace_laio_submit(s, len, ret, depth);
-    if (tail != qatomic_read(&laio_ring(s->ctx)->tail)) {
+    if (laio_ring_any(s->ctx, tail, laio_is_pending)) {
         laio_charge_time(s, len);
     }
     return ret ? ret : -EAGAIN;
@@ -644,8 +644,7 @@ static void ioq_submit(LinuxAioState *s)
 
 /*
  * Must pending requests not wait for the end of the section?  In one that
- * delivers completions the disk may have nothing else to do until it ends.  (A
- * kernel that completes requests within the call is no disk that waits.)
+ * delivers completions a disk may have nothing else to do until it ends.
  */
 static bool laio_is_due(LinuxAioState *s, const LaioRequest *last)
 {
