@@ -147,7 +147,7 @@ static void test_interrupted(void)
     }
 }
 
-/* What fails is told, and the size is what it was. */
+/* The driver tells of what fails, and the file has its old size. */
 static void test_fails(void)
 {
     static const Case cases[] = {

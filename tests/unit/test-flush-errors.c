@@ -210,7 +210,7 @@ static void test_write(void)
     g_assert_cmpint(write_at(s.a, 128 * KiB, 0), ==, 0);
     check_told(s.a, -ENOSPC);
     check_told(s.b, -ENOSPC);
-    /* One that the driver has made in between knows nothing of it. */
+    /* A flush of the driver's own in between takes nothing of it away. */
     fail_flush(s.disk, -EIO);
     g_assert_cmpint(write_at(s.a, 128 * KiB, 0), ==, -EIO);
     g_assert_cmpint(write_at(s.b, 128 * KiB, 0), ==, 0);
@@ -262,7 +262,7 @@ static void test_fua_emulated(void)
     stack_close(&s);
 }
 
-/* What a disk means by EIO is not known; that it is full is clear. */
+/* EIO may be about data of others; ENOSPC is about this write only. */
 static void test_fua(void)
 {
     BlockDriverState *disk = open_node("driver=disk,node-name=disk");
