@@ -14,7 +14,9 @@
 /* Calls to the kernel in one pass, at most. */
 #define AIO_PASS_CALLS 32
 /* If they follow each other: of what comes together a disk is given one. */
-#define AIO_PASS_RUN_CALLS 4
+#define AIO_PASS_RUN_CALLS 2
+/* So few of them are not worth a call. */
+#define AIO_RUN_PART 4
 
 /*
  * Whether @n requests, two or more, are a part of @all that are waiting or in
@@ -26,7 +28,8 @@ static inline bool aio_is_part(unsigned n, unsigned all,
 {
     bool run = qiov && distance == (n - 1) * (uint64_t)qiov->size;
 
-    return n * (run ? AIO_PASS_RUN_CALLS : AIO_PASS_CALLS) >= all;
+    return run ? n >= AIO_RUN_PART && n * AIO_PASS_RUN_CALLS >= all :
+                 n * AIO_PASS_CALLS >= all;
 }
 
 #endif

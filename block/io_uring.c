@@ -20,6 +20,7 @@
 #include "block/aio-parts.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
+#include "block/io_uring-ring.h"
 #include "block/io_uring.h"
 #include "qapi/error.h"
 #include "qemu/aio-uring.h"
@@ -43,6 +44,7 @@ typedef struct LuringRequest {
     int fd;
     int type;
     BdrvRequestFlags flags;
+    unsigned sq_end;            /* position behind it in the SQ */
     unsigned interrupted;       /* how often its result was -EINTR */
     QEMUIOVector tail;          /* of qiov from done on; if done is not 0 */
     QSIMPLEQ_ENTRY(LuringRequest) next;
@@ -90,26 +92,11 @@ static void luring_deferred_fn(void *opaque);
 
 /* --- the ring --- */
 
-/* Does the kernel have completions that it only shows to who calls it? */
-static bool luring_needs_enter(LuringState *s)
-{
-    return qatomic_read(s->ring->sq.kflags) &
-           (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
-}
-
-/* The first completion on the ring, which is not empty. */
-static inline struct io_uring_cqe *luring_first_cqe(LuringState *s)
-{
-    const struct io_uring_cq *cq = &s->ring->cq;
-
-    return &cq->cqes[*cq->khead & cq->ring_mask];
-}
-
 /* Hand over the monitor's completions before the first of a request. */
 static bool __attribute__((noinline)) luring_skip_others(LuringState *s)
 {
     while (io_uring_cq_ready(s->ring)) {
-        struct io_uring_cqe *cqe = luring_first_cqe(s);
+        struct io_uring_cqe *cqe = luring_ring_first(s->ring);
         uint64_t user_data = cqe->user_data;
         int res = cqe->res;
 
@@ -128,7 +115,7 @@ static inline bool luring_has_events(LuringState *s)
     if (!io_uring_cq_ready(s->ring)) {
         return false;
     }
-    return likely(!aio_uring_is_own(luring_first_cqe(s))) ||
+    return likely(!aio_uring_is_own(luring_ring_first(s->ring))) ||
            luring_skip_others(s);
 }
 
@@ -150,7 +137,7 @@ static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
     if (!luring_has_events(s)) {
         return false;
     }
-    cqe = luring_first_cqe(s);
+    cqe = luring_ring_first(s->ring);
     *req = io_uring_cqe_get_data(cqe);
     *res = cqe->res;
     io_uring_cqe_seen(s->ring, cqe);
@@ -168,8 +155,7 @@ static bool luring_next_event(LuringState *s, LuringRequest **req, int *res)
  */
 static unsigned luring_in_sq(LuringState *s)
 {
-    unsigned khead = s->ring->sq.sqe_tail - io_uring_sq_ready(s->ring);
-    int n = s->sq_end - khead;
+    int n = s->sq_end - luring_ring_sq_begin(s->ring);
 
     return MIN(MAX(n, 0), (int)s->in_flight);
 }
@@ -396,7 +382,7 @@ static void luring_reap(LuringState *s)
 static void luring_dispatch(LuringState *s)
 {
     luring_budget_begin(s);
-    if (luring_needs_enter(s)) {
+    if (luring_ring_needs_enter(s->ring)) {
         io_uring_get_events(s->ring);
     }
     luring_reap(s);
@@ -430,7 +416,7 @@ static bool luring_poll_cb(void *opaque)
 {
     LuringState *s = opaque;
 
-    return luring_has_work(s) || luring_needs_enter(s);
+    return luring_has_work(s) || luring_ring_needs_enter(s->ring);
 }
 
 /* --- submission --- */
@@ -459,35 +445,14 @@ static void luring_retry_cb(void *opaque)
     luring_dispatch(s);
 }
 
-static void luring_prep_rw(LuringRequest *req, struct io_uring_sqe *sqe)
-{
-    QEMUIOVector *qiov = req->done ? &req->tail : req->qiov;
-    bool is_read = req->type == QEMU_AIO_READ;
-    uint64_t offset = req->offset + req->done;
-
-    if (req->s->has_read && qiov->niov == 1) {
-        io_uring_prep_rw(is_read ? IORING_OP_READ : IORING_OP_WRITE, sqe,
-                         req->fd, qiov->iov[0].iov_base,
-                         MIN(qiov->iov[0].iov_len, INT_MAX & ~4095u), offset);
-    } else {
-        io_uring_prep_rw(is_read ? IORING_OP_READV : IORING_OP_WRITEV, sqe,
-                         req->fd, qiov->iov, qiov->niov, offset);
-    }
-    if (req->flags & BDRV_REQ_FUA) {
-        sqe->rw_flags = RWF_DSYNC;
-    }
-}
-
+/* @sqe is the last one in the submission queue: what is still to do. */
 static void luring_prep(LuringRequest *req, struct io_uring_sqe *sqe)
 {
-    if (req->type == QEMU_AIO_FLUSH) {
-        io_uring_prep_fsync(sqe, req->fd, IORING_FSYNC_DATASYNC);
-    } else {
-        assert(req->type == QEMU_AIO_READ || req->type == QEMU_AIO_WRITE ||
-               req->type == QEMU_AIO_ZONE_APPEND);
-        luring_prep_rw(req, sqe);
-    }
+    luring_prep_sqe(sqe, req->fd, req->type, req->flags,
+                    req->done ? &req->tail : req->qiov,
+                    req->offset + req->done, req->s->has_read);
     io_uring_sqe_set_data(sqe, req);
+    req->sq_end = luring_ring_sq_end(req->s->ring);
 }
 
 /*
@@ -517,8 +482,16 @@ static void luring_fill_sq(LuringState *s, bool bounded)
         luring_prep(req, sqe);
     }
     if (s->in_queue != queued) {
-        s->sq_end = s->ring->sq.sqe_tail;
+        s->sq_end = luring_ring_sq_end(s->ring);
     }
+}
+
+/* Of a completion: was the request still in the SQ, which began at @begin? */
+static bool luring_is_behind(void *user_data, unsigned begin)
+{
+    LuringRequest *req = user_data;
+
+    return (int)(req->sq_end - begin) > 0;
 }
 
 /* Give the kernel all that it takes.  No coroutine runs. */
@@ -526,13 +499,13 @@ static void luring_submit_pending(LuringState *s, unsigned depth)
 {
     s->left = false;
     while (luring_has_pending(s) && !s->time_over) {
-        bool had_events = luring_has_events(s) || luring_needs_enter(s);
-        unsigned ready = io_uring_cq_ready(s->ring), count;
+        unsigned cq_end = luring_ring_cq_end(s->ring), sq_begin, count;
         int ret = -EBUSY;
 
         /* It is not known how a call of the event loop ended. */
         luring_fill_sq(s, s->deadline_ns || s->shared);
         count = io_uring_sq_ready(s->ring);
+        sq_begin = luring_ring_sq_begin(s->ring);
         if (count) {
             do {
                 ret = io_uring_submit(s->ring);
@@ -544,11 +517,10 @@ static void luring_submit_pending(LuringState *s, unsigned depth)
             luring_block(s);
             return;
         }
-        if (io_uring_cq_ready(s->ring) != ready) {
+        /* (Others that are complete now are those of a disk.) */
+        s->sync = luring_ring_any(s->ring, cq_end, luring_is_behind, sq_begin);
+        if (s->sync) {
             luring_charge_time(s);
-        }
-        if (!had_events) {
-            s->sync = luring_has_events(s);
         }
     }
 }
@@ -769,7 +741,7 @@ LuringState *luring_init_shared(struct io_uring *ring)
 {
     LuringState *s = luring_new(ring);
 
-    s->sq_end = ring->sq.sqe_tail - io_uring_sq_ready(ring);
+    s->sq_end = luring_ring_sq_begin(ring);
     luring_look_for_read(s);
     return s;
 }

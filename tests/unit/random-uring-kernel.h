@@ -74,7 +74,9 @@ static struct {
     struct io_uring_sqe late[UK_MAX_LATE];
     bool taskrun[UK_MAX_LATE];  /* is complete, but nobody was told */
     unsigned nb_late;
-    unsigned calls, refused_in_a_row;
+    unsigned meanwhile;         /* so many of them complete during a call */
+    unsigned calls, largest;    /* of requests, what one call was given */
+    unsigned refused_in_a_row;
     int64_t refused_ns;         /* when the last call was refused, idle */
     int64_t again_ns;           /* when a request was; 0: others done since */
     uintptr_t stack_low, stack_high;    /* of calls outside of coroutines */
@@ -130,7 +132,7 @@ static void uk_reset(uint64_t seed)
     uk.large = uk.had_sync = false;
     uk.clock_ns = NANOSECONDS_PER_SECOND;
     uk.waited_ns = 0;
-    uk.calls = uk.refused_in_a_row = 0;
+    uk.calls = uk.meanwhile = uk.refused_in_a_row = 0;
     uk.refused_ns = uk.again_ns = 0;
     uk.stack_low = UINTPTR_MAX;
     uk.stack_high = 0;
@@ -353,12 +355,11 @@ static void uk_complete_late(unsigned i)
     uk_complete(&sqe);
 }
 
-static void uk_complete_all(void)
+static void uk_complete_some(unsigned n)
 {
-    while (uk.nb_late) {
+    while (n-- && uk.nb_late) {
         uk_complete_late(0);
     }
-    uk_sync_fd();
 }
 
 /* The kernel completes what it held back until the process calls. */
@@ -510,11 +511,13 @@ static int uk_submit(unsigned count)
     uk_note_stack();
     uk_check_bytes(uk_requests(count));
     uk.calls++;
+    uk.largest = MAX(uk.largest, uk_requests(count));
     if (uk.again_ns && !uk.nb_late && !uk_completed() &&
         uk_requests(count)) {
         g_assert(uk.clock_ns - uk.again_ns >= LURING_RETRY_MIN_NS);     /* L6 */
     }
     uk_run_tasks();
+    uk_complete_some(uk.meanwhile);     /* another processor is told */
     if (uk_chance(UK_REFUSE)) {
         return uk_refuse(uk_requests(count));
     }

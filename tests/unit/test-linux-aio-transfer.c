@@ -405,8 +405,9 @@ static void test_parts(void)
     check_parts(MAX_PARTS, QEMU_AIO_READ, false, MAX_PARTS / AIO_PASS_CALLS);
     check_parts(16, QEMU_AIO_FLUSH, false, 2);
     /* The kernel makes one of those that follow each other. */
-    check_parts(8, QEMU_AIO_READ, true, 2);
-    check_parts(64, QEMU_AIO_READ, true, 16);
+    check_parts(4, QEMU_AIO_READ, true, 4);
+    check_parts(8, QEMU_AIO_READ, true, 4);
+    check_parts(32, QEMU_AIO_READ, true, 16);
 
     /* Not where the disk has the greater part of them. */
     what.requests = 2;
