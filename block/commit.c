@@ -68,7 +68,8 @@ static int coroutine_fn commit_loop(CommitBlockJob *s, int64_t len, void *buf)
     int64_t offset = 0, pnum = 0;
 
     while (offset < len && !job_is_cancelled(job)) {
-        int64_t bytes = MIN(COMMIT_CHUNK, len - offset);
+        int64_t bytes = MIN(copy_window_bytes(&s->window, COMMIT_CHUNK),
+                            len - offset);
         bool is_read = true;
         int ret = bdrv_co_is_allocated_above(s->top, s->base, false, offset,
                                              bytes, &pnum);

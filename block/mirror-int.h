@@ -74,6 +74,7 @@ struct MirrorBlockJob {
     int64_t bytes_in_flight;
     int64_t iter_offset;
     int64_t pass_dirty;         /* what the target lacked when it began */
+    int64_t data_offset, data_end;      /* the source has had data there */
     CopyWindow window;
     BufferPool buffers;
     bool waiting_for_io;

@@ -222,25 +222,48 @@ static void coroutine_fn mirror_wait_for_room(MirrorBlockJob *s)
 
 /* --- the loop --- */
 
-/* How much of the op is one operation; sets op->zeroes. */
-static int64_t coroutine_fn mirror_classify(MirrorOp *op)
+/*
+ * How much of @bytes at @offset is data, or zeroes.  Data is asked for once in
+ * several copies: what a guest has zeroed since then is copied, zeroes or not.
+ */
+static int64_t coroutine_fn mirror_source_status(MirrorBlockJob *s,
+                                                 int64_t offset, int64_t bytes,
+                                                 bool *zeroes)
 {
-    MirrorBlockJob *s = op->s;
-    int64_t bytes = MIN(op->bytes, s->len - op->offset);
     int64_t pnum;
     int ret;
 
+    *zeroes = false;
+    if (offset >= s->data_offset && offset < s->data_end) {
+        return MIN(bytes, s->data_end - offset);
+    }
     ret = bdrv_co_block_status_above(s->mirror_top_bs->backing->bs, NULL,
-                                     op->offset, bytes, &pnum, NULL, NULL);
+                                     offset, bytes, &pnum, NULL, NULL);
     if (ret >= 0 && pnum < bytes) {
         pnum = QEMU_ALIGN_DOWN(pnum, s->granularity);
     }
     if (ret < 0 || pnum == 0) {
-        pnum = MIN(s->granularity, bytes);
-        ret = BDRV_BLOCK_DATA;
+        return MIN(s->granularity, bytes);
     }
-    op->zeroes = ret & BDRV_BLOCK_ZERO;
-    return op->zeroes ? pnum : MIN(pnum, s->max_io);
+    *zeroes = ret & BDRV_BLOCK_ZERO;
+    if (!*zeroes) {
+        s->data_offset = offset;
+        s->data_end = offset + pnum;
+    }
+    return pnum;
+}
+
+/* How much of the op is one operation; sets op->zeroes. */
+static int64_t coroutine_fn mirror_classify(MirrorOp *op)
+{
+    MirrorBlockJob *s = op->s;
+    int64_t pnum = mirror_source_status(s, op->offset,
+                                        MIN(op->bytes, s->len - op->offset),
+                                        &op->zeroes);
+
+    return op->zeroes ? pnum :
+           MIN(pnum, MAX(copy_window_bytes(&s->window, s->max_io),
+                         s->granularity));
 }
 
 /*
@@ -255,6 +278,7 @@ static void mirror_begin_pass(MirrorBlockJob *s)
         copy_window_hurry(&s->window);
     }
     s->pass_dirty = dirty;
+    s->data_end = 0;
 }
 
 /*

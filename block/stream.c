@@ -49,7 +49,8 @@ static int coroutine_fn stream_loop(StreamBlockJob *s, int64_t len, void *buf)
     int error = 0;
 
     while (offset < len && !job_is_cancelled(&s->common.job)) {
-        int64_t bytes = MIN(STREAM_CHUNK, len - offset);
+        int64_t bytes = MIN(copy_window_bytes(&s->window, STREAM_CHUNK),
+                            len - offset);
         int ret = stream_needs(s, offset, bytes, &pnum);
 
         pnum = MIN(pnum, bytes);

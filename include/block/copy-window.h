@@ -19,9 +19,12 @@
 #include "qemu/coroutine.h"
 #include "qemu/timer.h"
 
-/* The fewest: one is read while the other one is written. */
-#define COPY_WINDOW_MIN 2
+/* So many at first: one is read while the other one is written. */
+#define COPY_WINDOW_START 2
 #define COPY_WINDOW_MAX 1024
+
+/* One copy, at most, where the thread does it while others wait. */
+#define COPY_WINDOW_BYTES (256 * KiB)
 
 /* How long the thread copies before others get a turn; at first, at most. */
 #define COPY_WINDOW_TURN_NS (100 * SCALE_US)
@@ -47,8 +50,8 @@ typedef struct CopyMark {
 static inline void copy_window_init(CopyWindow *w)
 {
     *w = (CopyWindow) {
-        .size = COPY_WINDOW_MIN,
-        .min = COPY_WINDOW_MIN,
+        .size = COPY_WINDOW_START,
+        .min = 1,
         .turn_after_ns = COPY_WINDOW_TURN_NS,
     };
 }
@@ -72,8 +75,15 @@ static inline void copy_window_hurry(CopyWindow *w)
 /* It has caught up with them. */
 static inline void copy_window_relax(CopyWindow *w)
 {
-    w->min = COPY_WINDOW_MIN;
+    w->min = 1;
     w->turn_after_ns = COPY_WINDOW_TURN_NS;
+}
+
+/* Bytes of the next copy, of @max that the job would take. */
+static inline int64_t copy_window_bytes(const CopyWindow *w, int64_t max)
+{
+    return w->busy && w->turn_after_ns == COPY_WINDOW_TURN_NS ?
+           MIN(max, COPY_WINDOW_BYTES) : max;
 }
 
 /*
