@@ -23,9 +23,6 @@ static const LoadDriver *const drivers[] = {
     &load_file,
 };
 
-/* A server that answers nothing for so long has gone, or hangs. */
-#define STALL_SECONDS 10
-
 static volatile sig_atomic_t want_end;
 static volatile sig_atomic_t want_report;
 
@@ -254,8 +251,8 @@ static void wait_for_more(Load *l, struct pollfd *fds)
         memset(fds, 0, sizeof(*fds) * l->opts.connections);
     }
     l->now = load_clock_ns();
-    if (l->now - l->last_done > STALL_SECONDS * 1000000000ll && !all_free(l)) {
-        load_fail("no request has ended for %d seconds", STALL_SECONDS);
+    if (l->now - l->last_done > l->opts.stall * 1000000000ll && !all_free(l)) {
+        load_fail("no request has ended for %u seconds", l->opts.stall);
     }
     for (i = 0; i < l->opts.connections; i++) {
         if (fds[i].revents) {
@@ -461,6 +458,8 @@ static const char usage[] =
     "                    times, from which latency counts; else a closed loop\n"
     "  --seconds=S       to measure (2); 0: until SIGTERM or SIGINT\n"
     "  --warmup=S        before that (0.2)\n"
+    "  --stall=S         a server that answers nothing for so long has gone,\n"
+    "                    or hangs (10)\n"
     "  --server-pid=PID  tell the processor time of this process, too\n"
     "  --simple          NBD: no structured replies\n"
     "  --seed=N          of the random numbers (1)\n"
@@ -471,8 +470,8 @@ static const char usage[] =
 
 enum {
     OPT_DEPTH = 256, OPT_CONNECTIONS, OPT_BLOCK_SIZE, OPT_READ_PERCENT,
-    OPT_RANGE, OPT_RATE, OPT_SECONDS, OPT_WARMUP, OPT_SERVER_PID, OPT_SEED,
-    OPT_SEQUENTIAL, OPT_SIMPLE, OPT_JSON, OPT_HELP,
+    OPT_RANGE, OPT_RATE, OPT_SECONDS, OPT_WARMUP, OPT_STALL, OPT_SERVER_PID,
+    OPT_SEED, OPT_SEQUENTIAL, OPT_SIMPLE, OPT_JSON, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -484,6 +483,7 @@ static const struct option long_options[] = {
     { "rate", required_argument, NULL, OPT_RATE },
     { "seconds", required_argument, NULL, OPT_SECONDS },
     { "warmup", required_argument, NULL, OPT_WARMUP },
+    { "stall", required_argument, NULL, OPT_STALL },
     { "server-pid", required_argument, NULL, OPT_SERVER_PID },
     { "seed", required_argument, NULL, OPT_SEED },
     { "sequential", no_argument, NULL, OPT_SEQUENTIAL },
@@ -517,6 +517,9 @@ static void take_option(LoadOptions *o, int opt, const char *name)
     case OPT_SECONDS:
         o->seconds = real(name, optarg);
         break;
+    case OPT_STALL:
+        o->stall = number(name, optarg, 1, 3600);
+        break;
     case OPT_WARMUP:
         o->warmup = real(name, optarg);
         break;
@@ -549,7 +552,8 @@ int main(int argc, char **argv)
     Load l = {
         .opts = {
             .depth = 1, .connections = 1, .block_size = 4096,
-            .read_percent = 100, .seconds = 2, .warmup = 0.2, .seed = 1,
+            .read_percent = 100, .seconds = 2, .warmup = 0.2, .stall = 10,
+            .seed = 1,
         },
     };
     int opt, index;

@@ -26,6 +26,7 @@ typedef struct LoadOptions {
     uint64_t seed;
     double seconds;             /* 0: until a signal comes */
     double warmup;              /* seconds that are not measured */
+    unsigned stall;             /* so many without an answer: it hangs */
     double rate;                /* requests per second of all; 0: no limit */
     int server_pid;             /* whose processor time is counted; 0: none */
     bool json;
