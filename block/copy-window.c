@@ -37,8 +37,8 @@ void copy_window_judge(CopyWindow *w, bool slept, int64_t cpu_ns,
     if (!slept) {
         w->size = MAX(w->size / 2, 1);
     } else if (cpu_ns >= time_ns * cpus / 2) {
-        /* Workers copy; what is ready keeps each processor busy. */
-        w->size = MAX(w->size / 2, COPY_WINDOW_START * MAX(cpus, 1));
+        /* Workers copy, and one of them keeps each processor busy. */
+        w->size = MAX(w->size / 2, MAX(cpus, 1));
     } else {
         w->size = MIN(w->size * 2, COPY_WINDOW_MAX);
     }
