@@ -43,6 +43,10 @@ static char *find_corruption(VmdkExtent *e, uint64_t grain, int64_t *offset,
                                "file", e->gd[index]);
     }
     gte = vmdk_table_entry(e, t, grain % e->gt_entries);
+    if (vmdk_entry_kind(e, gte) != VMDK_GRAIN_DATA) {
+        /* The table could not be read, but another request has read it now. */
+        return NULL;
+    }
     *offset = (int64_t)gte << BDRV_SECTOR_BITS;
     *size = e->grain_bytes;
     if (vmdk_grain_end(e, grain, gte) > (uint64_t)e->file_bytes) {

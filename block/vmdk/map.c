@@ -185,17 +185,6 @@ static int coroutine_fn load_table(VmdkExtent *e, uint32_t index)
     return ret;
 }
 
-static inline VmdkGrainKind classify(const VmdkExtent *e, uint64_t gte)
-{
-    if (!gte) {
-        return VMDK_GRAIN_UNALLOCATED;
-    }
-    if (gte == VMDK_GTE_ZERO && e->has_zero_grain) {
-        return VMDK_GRAIN_ZERO;
-    }
-    return VMDK_GRAIN_DATA;
-}
-
 /* Whether the whole grain is there, and nothing else. */
 static bool grain_is_whole(const VmdkExtent *e, uint64_t grain, uint64_t gte)
 {
@@ -217,7 +206,7 @@ static uint32_t count_run(const VmdkExtent *e, const VmdkTable *t, uint32_t n,
     while (count < max) {
         uint64_t gte = vmdk_table_entry(e, t, n + count);
 
-        if (classify(e, gte) != kind) {
+        if (vmdk_entry_kind(e, gte) != kind) {
             break;
         }
         if (kind == VMDK_GRAIN_DATA) {
@@ -282,7 +271,7 @@ int coroutine_fn vmdk_map(VmdkExtent *e, int64_t offset, int64_t bytes,
     if (e->tables[index]) {
         gte = vmdk_table_entry(e, e->tables[index], grain % e->gt_entries);
     }
-    run->kind = classify(e, gte);
+    run->kind = vmdk_entry_kind(e, gte);
     run->file_offset = (int64_t)gte << BDRV_SECTOR_BITS;
     if (run->kind == VMDK_GRAIN_DATA && !grain_is_whole(e, grain, gte)) {
         return -EIO;

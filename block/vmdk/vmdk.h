@@ -490,6 +490,17 @@ uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain,
 /* Whether the grain is clear of all metadata. */
 bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain,
                         uint64_t sector);
+/* What a grain is whose entry in its table is @gte. */
+static inline VmdkGrainKind vmdk_entry_kind(const VmdkExtent *e, uint64_t gte)
+{
+    if (!gte) {
+        return VMDK_GRAIN_UNALLOCATED;
+    }
+    if (gte == VMDK_GTE_ZERO && e->has_zero_grain) {
+        return VMDK_GRAIN_ZERO;
+    }
+    return VMDK_GRAIN_DATA;
+}
 /* The sector that entry @n of @t leads to, 0 or VMDK_GTE_ZERO. */
 static inline uint64_t vmdk_table_entry(const VmdkExtent *e,
                                         const VmdkTable *t, uint32_t n)
