@@ -148,6 +148,8 @@ static int coroutine_fn drop_footer(VmdkExtent *e)
     if (ret == 0) {
         e->has_footer = false;
         e->lost_footer = false;
+        /* Also if no grain follows: the header leads to no end any more. */
+        e->needs_end = e->has_markers;
     }
     return ret;
 }

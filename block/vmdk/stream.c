@@ -241,6 +241,8 @@ static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
     if (ret < 0) {
         return ret;
     }
+    /* Also if that fails: it may have gone over the old end. */
+    e->needs_end = e->has_markers && !e->has_hole;
     BLKDBG_EVENT(e->file, BLKDBG_WRITE_COMPRESSED);
     ret = bdrv_co_pwrite(e->file, (int64_t)a->sector << BDRV_SECTOR_BITS,
                          size, raw, 0);
@@ -248,7 +250,6 @@ static int coroutine_fn write_grain(BlockDriverState *bs, VmdkExtent *e,
         give_back(e, a);
         return ret;
     }
-    e->needs_end = e->has_markers && !e->has_hole;
     return vmdk_alloc_commit(e, a);
 }
 

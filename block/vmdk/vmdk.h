@@ -183,7 +183,7 @@ typedef struct VmdkExtent {
     bool stream_begun;          /* may be written, as far as the header goes */
     bool ends_in_footer;        /* after the last write */
     bool unclean;
-    bool needs_end;             /* a compressed grain was written */
+    bool needs_end;             /* of a stream: perhaps it has none now */
     bool has_hole;              /* among them: it gets no end */
     bool tracked;               /* version 3: writing would not be noted */
     uint32_t grain_sectors;

@@ -692,6 +692,27 @@ static void test_write_fails(void)
     blk_unref(blk);
 }
 
+/* A write that is refused, or fails, leaves the stream with its end. */
+static void test_nothing_written(void)
+{
+    g_autofree char *path = tmp_path("nothing.vmdk");
+    BlockBackend *blk;
+
+    create(path);
+    write_one(path, 0);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(write_grain(blk, 0, 2), ==, -EIO);
+    blk_unref(blk);
+    check_stream(path, 1);
+    if (bdrv_find_format("blkdebug")) {
+        blk = open_with_error(path);
+        g_assert_cmpint(write_grain(blk, 1, 2), ==, -EIO);
+        blk_unref(blk);
+        check_stream(path, 1);
+    }
+    check_grains(path, 1);
+}
+
 typedef struct Write {
     QEMUIOVector qiov;
     int ret;
@@ -766,6 +787,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-stream/end-lost", test_end_lost);
     g_test_add_func("/vmdk-stream/reopen", test_reopen);
     g_test_add_func("/vmdk-stream/write-fails", test_write_fails);
+    g_test_add_func("/vmdk-stream/nothing-written", test_nothing_written);
     g_test_add_func("/vmdk-stream/hole", test_write_leaves_hole);
     ret = g_test_run();
     remove_tmp_dir();
