@@ -176,26 +176,39 @@ bool vmdk_desc_is_utf16(const char *text)
            || g_str_has_prefix(text, "\xfe\xff");
 }
 
+/* The first line that is no remark, or the title; @cr: lines may end by CR. */
+static bool probe_lines(const char *p, const char *end, bool cr)
+{
+    while (p < end) {
+        const char *eol = p;
+        const char *next;
+
+        while (eol < end && *eol != '\n' && !(cr && *eol == '\r')) {
+            eol++;
+        }
+        next = eol + 1;
+        eol -= eol > p && eol[-1] == '\r';
+        p = skip_blanks(p, eol);
+        if (p < eol && *p == '#' && is_title(p, eol)) {
+            return true;
+        }
+        if (p < eol && *p != '#') {
+            return is_version(p, eol);
+        }
+        p = next;
+    }
+    return false;
+}
+
 int vmdk_desc_probe(const char *buf, int size)
 {
     const char *p = buf;
     const char *end = buf + size;
 
     skip_word(&p, end, VMDK_UTF8_MARK);
-    while (p < end) {
-        const char *eol = p;
-
-        while (eol < end && *eol != '\n' && *eol != '\r') {
-            eol++;
-        }
-        p = skip_blanks(p, eol);
-        if (p < eol && *p == '#' && is_title(p, eol)) {
-            return 100;
-        }
-        if (p < eol && *p != '#') {
-            return is_version(p, eol) ? 100 : 0;
-        }
-        p = eol + 1;
-    }
-    return 0;
+    /*
+     * Also what QEMU takes for one, to which a CR alone ends no line: a guest
+     * must not write that to a disk whose format is guessed.
+     */
+    return probe_lines(p, end, true) || probe_lines(p, end, false) ? 100 : 0;
 }

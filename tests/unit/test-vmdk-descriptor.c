@@ -219,13 +219,22 @@ static void test_probe(void)
 {
     static const char *const others[] = {
         "", "#", "# Disk\n", "version=4\n", "version=12\n", "version=1x\n",
-        "CID=1\nversion=1\n", "hello\nversion=1\n",
+        "CID=1\nversion=1\n", "hello\nversion=1\n", "\rx\nversion=1\n",
+        "# x\ry\nz\nversion=1\n",
+    };
+    /* To QEMU a remark goes on behind a CR. */
+    static const char *const texts[] = {
+        "#\rversion=1\r", "#\r\nversion=1\r\n", "# x\ry\nversion=1\n",
+        "# x\ry\r\n \r\nversion=3\r\n",
     };
     size_t i;
 
     for (i = 0; i < ARRAY_SIZE(others); i++) {
         g_assert_cmpint(vmdk_desc_probe(others[i], strlen(others[i])), ==,
                         0);
+    }
+    for (i = 0; i < ARRAY_SIZE(texts); i++) {
+        g_assert_cmpint(vmdk_desc_probe(texts[i], strlen(texts[i])), ==, 100);
     }
     g_assert_cmpint(vmdk_desc_probe("#x\nversion=2", 12), ==, 100);
     g_assert_cmpint(vmdk_desc_probe("#x\nversion=2", 11), ==, 0);
