@@ -18,6 +18,23 @@ uint32_t vmdk_new_cid(void)
     return cid;
 }
 
+/*
+ * Another CID than @old.  It has no more digits if that has six or seven, as
+ * programs write it that leave out zeroes in front: all text behind it would
+ * move, and a loss of power may keep some sectors of that and lose others.
+ */
+static uint32_t next_cid(uint32_t old)
+{
+    uint32_t mask = !(old >> 20) || old >> 28 ? UINT32_MAX
+                    : old >> 24 ? 0x0fffffff : 0x00ffffff;
+    uint32_t cid;
+
+    do {
+        cid = vmdk_new_cid() & mask;
+    } while (cid == old || (mask != UINT32_MAX && !(cid >> 20)));
+    return cid;
+}
+
 int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
 {
     BDRVVmdkState *s = bs->opaque;
@@ -93,7 +110,6 @@ static int coroutine_fn write_cid(BlockDriverState *bs, uint32_t cid)
 int coroutine_fn vmdk_update_cid(BlockDriverState *bs)
 {
     BDRVVmdkState *s = bs->opaque;
-    uint32_t cid;
     int ret = 0;
 
     if (likely(s->cid_updated)) {
@@ -101,9 +117,8 @@ int coroutine_fn vmdk_update_cid(BlockDriverState *bs)
     }
     qemu_co_mutex_lock(&s->lock);
     if (!s->cid_updated && s->has_desc) {
-        do {
-            cid = vmdk_new_cid();
-        } while (cid == s->desc.cid);
+        uint32_t cid = next_cid(s->desc.cid);
+
         ret = write_cid(bs, cid);
         if (ret == 0) {
             s->desc.cid = cid;

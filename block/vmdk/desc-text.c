@@ -81,7 +81,9 @@ static char *replace_cid(const char *text, const char *key, uint32_t cid)
             out = g_string_new("");
         }
         g_string_append_len(out, text, value - text);
-        g_string_append_printf(out, "%08x", cid);
+        /* In place of a short one, if it fits: so nothing moves. */
+        g_string_append_printf(out, "%0*x", len < 8 && !(cid >> (4 * len))
+                                            ? (int)len : 8, cid);
         for (; len > 8; len--) {
             g_string_append_c(out, ' ');
             value++;

@@ -77,6 +77,19 @@ static int vmdk_reopen_prepare(BDRVReopenState *state, Error **errp)
                                errp);
 }
 
+/*
+ * While it is read-only others may make overlays of the image as it is now: the
+ * next write gives it another CID again.
+ */
+static void vmdk_reopen_commit(BDRVReopenState *state)
+{
+    BDRVVmdkState *s = state->bs->opaque;
+
+    if (!(state->flags & BDRV_O_RDWR)) {
+        s->cid_updated = false;
+    }
+}
+
 /* As all requests, in the node's home. */
 static int coroutine_fn vmdk_co_flush_to_os(BlockDriverState *bs)
 {
@@ -108,6 +121,7 @@ BlockDriver bdrv_vmdk = {
     .bdrv_open = vmdk_open,
     .bdrv_close = vmdk_close,
     .bdrv_reopen_prepare = vmdk_reopen_prepare,
+    .bdrv_reopen_commit = vmdk_reopen_commit,
     .bdrv_co_create = vmdk_co_create,
     .bdrv_co_create_opts = vmdk_co_create_opts,
     .bdrv_co_preadv_part = vmdk_co_preadv_part,

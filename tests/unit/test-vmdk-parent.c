@@ -296,6 +296,72 @@ static void test_leftover(void)
     blk_unref(open_vmdk(path, RW_FLAGS, &error_abort));
 }
 
+/*
+ * An image that stays open gets another CID after it was read-only: overlays
+ * may have been made of it then.
+ */
+static void test_cid_after_reopen(void)
+{
+    g_autoptr(GByteArray) image = sparse_image(2, VMDK_NO_PARENT, "");
+    g_autofree char *path = tmp_path("parent.vmdk");
+    g_autofree char *child_path = tmp_path("child.vmdk");
+    g_autoptr(GByteArray) child = NULL;
+    BlockBackend *blk;
+    uint32_t cid;
+
+    save(image, path);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    g_assert_cmpint(write_grain(blk, 0, 7), ==, 0);
+    set_writable(blk, false);
+    cid = ((BDRVVmdkState *)blk_bs(blk)->opaque)->desc.cid;
+    g_assert_cmphex(cid, !=, PARENT_CID);
+    child = sparse_image(0, cid, "parentFileNameHint=\"parent.vmdk\"\n");
+    save(child, child_path);
+    set_writable(blk, true);
+    g_assert_cmpint(write_grain(blk, 0, 8), ==, 0);
+    blk_unref(blk);
+
+    blk = open_vmdk(child_path, 0, &error_abort);
+    g_assert_cmpint(read_grain(blk, 0, 7), ==, -EINVAL);
+    blk_unref(blk);
+}
+
+/* What is written to an image with the CID @cid stays behind the next one. */
+static void check_in_place(const char *cid)
+{
+    g_autofree char *text = g_strdup_printf(
+        "# Disk DescriptorFile\nversion=1\nCID=%s\nparentCID=ffffffff\n"
+        "createType=\"vmfs\"\nRW 128 VMFS \"flat\"\n", cid);
+    g_autofree char *flat = tmp_path("flat");
+    g_autofree char *path = tmp_path("place.vmdk");
+    g_autofree char *data = g_strnfill(GRAIN, 'f');
+    int i;
+
+    g_assert_true(g_file_set_contents(flat, data, GRAIN, NULL));
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    for (i = 0; i < 20; i++) {
+        g_autofree char *after = NULL;
+        BlockBackend *blk = open_vmdk(path, RW_FLAGS, &error_abort);
+        char *place;
+
+        g_assert_cmpint(write_grain(blk, 0, i), ==, 0);
+        blk_unref(blk);
+        g_assert_true(g_file_get_contents(path, &after, NULL, NULL));
+        place = strstr(after, "\nCID=") + strlen("\nCID=");
+        g_assert_cmpint(memcmp(place, cid, strlen(cid)), !=, 0);
+        memcpy(place, cid, strlen(cid));
+        g_assert_cmpstr(after, ==, text);
+    }
+}
+
+/* QEMU leaves out zeroes in front; an odd sector must not tear the text. */
+static void test_short_cid(void)
+{
+    check_in_place("fffffff");
+    check_in_place("1000000");
+    check_in_place("100000");
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -317,6 +383,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-parent/written-back", test_written_back);
     g_test_add_func("/vmdk-parent/nul", test_nul);
     g_test_add_func("/vmdk-parent/leftover", test_leftover);
+    g_test_add_func("/vmdk-parent/cid-after-reopen", test_cid_after_reopen);
+    g_test_add_func("/vmdk-parent/short-cid", test_short_cid);
     ret = g_test_run();
     remove_tmp_dir();
     return ret;

@@ -561,20 +561,6 @@ static void test_front_is_old(void)
     blk_unref(blk);
 }
 
-static void set_writable(BlockBackend *blk, bool writable)
-{
-    uint64_t perm = BLK_PERM_CONSISTENT_READ;
-
-    if (writable) {
-        bdrv_reopen_set_read_only(blk_bs(blk), false, &error_abort);
-        perm |= BLK_PERM_WRITE | BLK_PERM_RESIZE;
-    }
-    blk_set_perm(blk, perm, BLK_PERM_ALL, &error_abort);
-    if (!writable) {
-        bdrv_reopen_set_read_only(blk_bs(blk), true, &error_abort);
-    }
-}
-
 /* A stream of @count grains without its end gets one by "check -r all". */
 static void repair_end(const char *path, int count)
 {

@@ -157,6 +157,20 @@ static inline int write_grain(BlockBackend *blk, int grain, int pattern)
     return blk_pwrite(blk, (int64_t)grain * GRAIN, GRAIN, buf, 0);
 }
 
+static inline void set_writable(BlockBackend *blk, bool writable)
+{
+    uint64_t perm = BLK_PERM_CONSISTENT_READ;
+
+    if (writable) {
+        bdrv_reopen_set_read_only(blk_bs(blk), false, &error_abort);
+        perm |= BLK_PERM_WRITE | BLK_PERM_RESIZE;
+    }
+    blk_set_perm(blk, perm, BLK_PERM_ALL, &error_abort);
+    if (!writable) {
+        bdrv_reopen_set_read_only(blk_bs(blk), true, &error_abort);
+    }
+}
+
 static inline int count_corruptions(BlockBackend *blk, BdrvCheckMode fix)
 {
     BdrvCheckResult res;
