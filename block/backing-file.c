@@ -77,6 +77,25 @@ int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
     return ret;
 }
 
+bool bdrv_check_backing(BlockDriverState *bs, BlockDriverState *base,
+                        Error **errp)
+{
+    bool fits = true;
+
+    GLOBAL_STATE_CODE();
+    base = bdrv_skip_filters(base);
+    bs = bdrv_skip_filters(bs);
+    while (fits && bs && bs != base) {
+        if (bs->drv && bs->drv->bdrv_check_backing) {
+            bdrv_drained_begin(bs);
+            fits = bs->drv->bdrv_check_backing(bs, errp);
+            bdrv_drained_end(bs);
+        }
+        bs = bdrv_backing_chain_next(bs);
+    }
+    return fits;
+}
+
 int bdrv_refresh_backing_file(BlockDriverState *bs)
 {
     g_autofree char *name = g_strdup(bs->backing_file);

@@ -338,15 +338,21 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
 }
 
 /* The chain is frozen, and the nodes are held. */
-static CommitBlockJob *commit_create_frozen(BlockDriverState *top,
+static CommitBlockJob *commit_create_frozen(BlockDriverState *overlay,
+                                            BlockDriverState *top,
                                             BlockDriverState *base,
                                             const ChainJobOptions *o,
                                             Error **errp)
 {
     bool base_read_only = bdrv_is_read_only(base);
-    BlockDriverState *filter = commit_append_top(top, o, errp);
+    BlockDriverState *filter;
     CommitBlockJob *s = NULL;
 
+    /* The job makes the base what images above it are over: is it that? */
+    if (!bdrv_check_backing(overlay, base, errp)) {
+        return NULL;
+    }
+    filter = commit_append_top(top, o, errp);
     if (!filter) {
         return NULL;
     }
@@ -390,7 +396,7 @@ BlockJob *commit_job_create(BlockDriverState *active, BlockDriverState *top,
     bdrv_ref(overlay);
     bdrv_ref(top);
     bdrv_ref(base);
-    s = commit_create_frozen(top, base, o, errp);
+    s = commit_create_frozen(overlay, top, base, o, errp);
     if (!s) {
         bdrv_unfreeze_backing_chain(top, base);
         bdrv_unref(overlay);

@@ -297,6 +297,10 @@ static BlockJob *commit_active_create_frozen(BlockDriverState *bs,
     MirrorBlockJob *s;
     BlockJob *job;
 
+    /* The job makes the base what the image above it is over: is it that? */
+    if (!bdrv_check_backing(bs, base, errp)) {
+        return NULL;
+    }
     if (read_only && bdrv_reopen_set_read_only(base, false, errp) < 0) {
         return NULL;
     }

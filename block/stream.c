@@ -242,9 +242,14 @@ static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
                                             const ChainJobOptions *o,
                                             Error **errp)
 {
-    BlockDriverState *cor = stream_insert_filter(bs, base, o, errp);
+    BlockDriverState *cor;
     StreamBlockJob *s;
 
+    /* The image becomes an overlay of the base: is that what it belongs to? */
+    if (base && !bdrv_check_backing(bs, base, errp)) {
+        return NULL;
+    }
+    cor = stream_insert_filter(bs, base, o, errp);
     if (!cor) {
         return NULL;
     }

@@ -280,8 +280,15 @@ static int rebase_safe(const RebaseArgs *a, BlockBackend *blk,
 {
     BlockDriverState *bs = bdrv_skip_filters(blk_bs(blk));
     Rebase r = { .blk = blk };
-    int ret = rebase_use_old(&r, bs);
+    Error *local_err = NULL;
+    int ret;
 
+    /* What it has is copied, so it has to be the one that belongs there. */
+    if (!bdrv_check_backing(bs, bdrv_backing_chain_next(bs), &local_err)) {
+        error_report_err(local_err);
+        return -EINVAL;
+    }
+    ret = rebase_use_old(&r, bs);
     if (ret == 0 && path) {
         ret = rebase_open_new(a, &r, bs, path);
     }

@@ -35,25 +35,36 @@ static uint32_t next_cid(uint32_t old)
     return cid;
 }
 
-int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
+bool vmdk_check_backing(BlockDriverState *bs, Error **errp)
 {
     BDRVVmdkState *s = bs->opaque;
-    BlockDriverState *parent = vmdk_parent(bs);
+    BlockDriverState *parent;
     BDRVVmdkState *ps;
 
-    if (s->parent_checked) {
-        return 0;
+    if (s->parent_checked || !bs->backing) {
+        return true;
     }
+    parent = vmdk_parent(bs);
     ps = parent ? parent->opaque : NULL;
     if (ps && ps->desc.cid != s->desc.parent_cid) {
-        error_report("The backing file '%s' of '%s' has changed: CID %08x"
-                     " instead of %08x", parent->file->bs->filename,
-                     bs->file->bs->filename, ps->desc.cid,
-                     s->desc.parent_cid);
-        return -EINVAL;
+        error_setg(errp, "The backing file '%s' of '%s' has changed: CID %08x"
+                   " instead of %08x", parent->file->bs->filename,
+                   bs->file->bs->filename, ps->desc.cid, s->desc.parent_cid);
+        return false;
     }
     s->parent_checked = true;
-    return 0;
+    return true;
+}
+
+int coroutine_fn vmdk_check_parent(BlockDriverState *bs)
+{
+    Error *local_err = NULL;
+
+    if (vmdk_check_backing(bs, &local_err)) {
+        return 0;
+    }
+    error_report_err(local_err);
+    return -EINVAL;
 }
 
 /* With O_DIRECT a write ends with a block, and so would the text. */

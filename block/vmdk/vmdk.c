@@ -132,6 +132,7 @@ BlockDriver bdrv_vmdk = {
     .bdrv_co_flush_to_os = vmdk_co_flush_to_os,
     .bdrv_co_block_status = vmdk_co_block_status,
     .bdrv_co_check = vmdk_co_check,
+    .bdrv_check_backing = vmdk_check_backing,
     .bdrv_co_change_backing_file = vmdk_co_change_backing_file,
     .bdrv_get_specific_info = vmdk_get_specific_info,
     .bdrv_refresh_limits = vmdk_refresh_limits,

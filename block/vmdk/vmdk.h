@@ -184,7 +184,7 @@ typedef struct VmdkExtent {
     bool ends_in_footer;        /* after the last write */
     bool unclean;
     bool needs_end;             /* of a stream: perhaps it has none now */
-    bool has_hole;              /* among them: it gets no end */
+    bool has_hole;              /* among its grains: it gets no end */
     bool tracked;               /* version 3: writing would not be noted */
     uint32_t grain_sectors;
     int64_t grain_bytes;
@@ -608,7 +608,9 @@ int coroutine_fn vmdk_co_block_status(BlockDriverState *bs, bool want_zero,
 
 /* cid.c */
 
-/* Once per open image: -EINVAL if the backing file is not what it was. */
+/* As BlockDriver.bdrv_check_backing; or in the node's home thread. */
+bool vmdk_check_backing(BlockDriverState *bs, Error **errp);
+/* The same for a request, once per open image: -EINVAL if that was reported. */
 int coroutine_fn vmdk_check_parent(BlockDriverState *bs);
 /* Before the first write: a new CID, flushed, since the content changes. */
 int coroutine_fn vmdk_update_cid(BlockDriverState *bs);

@@ -355,6 +355,15 @@ int coroutine_fn bdrv_co_is_all_zeroes(BlockDriverState *bs);
 int bdrv_change_backing_file(BlockDriverState *bs, const char *backing_file,
                              const char *backing_fmt, bool require);
 /*
+ * Whether the backing file of each image from @bs down to @base, which does not
+ * count (NULL: to the end), still has the content that the image is an overlay
+ * of, as far as its format notes that: false with @errp set if not.  To be
+ * asked before some of them become one image, or are said to belong together.
+ * Main thread, outside coroutines.
+ */
+bool bdrv_check_backing(BlockDriverState *bs, BlockDriverState *base,
+                        Error **errp);
+/*
  * The same backing file again, after its content has changed in a way that
  * @bs, which may be read-only, does not see: what a format keeps to recognise
  * it is brought up to date.  0 or -errno.  Main thread, outside coroutines.

@@ -172,6 +172,12 @@ struct BlockDriver {
                                       BdrvCheckMode fix);
 
     /*
+     * Whether the backing file, if there is one, still has the content that
+     * the image is an overlay of, as far as the image notes that; false with
+     * @errp set if not.  The node is drained.
+     */
+    bool (*bdrv_check_backing)(BlockDriverState *bs, Error **errp);
+    /*
      * Note in the image, which is open for writing, another backing file
      * (NULL or "": none) and its format (NULL: not told).  A crash at any time
      * must not leave an image that reads wrong data.  -EINVAL if the image

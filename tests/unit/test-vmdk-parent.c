@@ -5,6 +5,8 @@
  */
 #include "qemu/osdep.h"
 #include "vmdk-image.h"
+#include "block/mirror.h"
+#include "block/stream.h"
 #include "qemu/main-loop.h"
 
 #define PARENT_CID 0x1234abcd
@@ -326,6 +328,50 @@ static void test_cid_after_reopen(void)
     blk_unref(blk);
 }
 
+static void check_has_changed(const BlockJob *job, Error **err)
+{
+    g_assert_null(job);
+    g_assert_nonnull(strstr(error_get_pretty(*err), "has changed"));
+    error_free(*err);
+    *err = NULL;
+}
+
+/*
+ * A chain of which one image is over a wrong one: a job would put two disks
+ * together, and hide that.
+ */
+static void check_jobs_refused(uint32_t middle_parent, uint32_t active_parent)
+{
+    static const char named[] = "parentFileNameHint=\"parent.vmdk\"\n";
+    g_autofree char *middle = make_chain(middle_parent, named);
+    g_autofree char *path = tmp_path("active.vmdk");
+    g_autoptr(GByteArray) active = sparse_image(
+        0, active_parent, "parentFileNameHint=\"child.vmdk\"\n");
+    ChainJobOptions chain = { .job_id = "chain" };
+    MirrorJobOptions mirror = { .job_id = "commit" };
+    BlockDriverState *bs, *top, *base;
+    BlockBackend *blk;
+    Error *err = NULL;
+
+    save(active, path);
+    blk = open_vmdk(path, RW_FLAGS, &error_abort);
+    bs = blk_bs(blk);
+    top = bdrv_cow_bs(bs);
+    base = bdrv_cow_bs(top);
+    check_has_changed(commit_job_create(bs, top, base, &chain, &err), &err);
+    check_has_changed(commit_active_job_create(bs, base, &mirror, &err),
+                      &err);
+    check_has_changed(stream_job_create(bs, base, &chain, &err), &err);
+    g_assert_cmpint(read_grain(blk, 0, 1), ==, -EINVAL);
+    blk_unref(blk);
+}
+
+static void test_jobs_refused(void)
+{
+    check_jobs_refused(PARENT_CID + 1, PARENT_CID);
+    check_jobs_refused(PARENT_CID, PARENT_CID + 1);
+}
+
 /* What is written to an image with the CID @cid stays behind the next one. */
 static void check_in_place(const char *cid)
 {
@@ -384,6 +430,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vmdk-parent/nul", test_nul);
     g_test_add_func("/vmdk-parent/leftover", test_leftover);
     g_test_add_func("/vmdk-parent/cid-after-reopen", test_cid_after_reopen);
+    g_test_add_func("/vmdk-parent/jobs-refused", test_jobs_refused);
     g_test_add_func("/vmdk-parent/short-cid", test_short_cid);
     ret = g_test_run();
     remove_tmp_dir();
