@@ -238,20 +238,41 @@ static int coroutine_fn convert_read(Convert *c, const Piece *p, uint8_t *buf)
 
 /* --- writing --- */
 
+/*
+ * Whether the target has zeroes at @offset; *@bytes becomes how far, or how
+ * many to write.  In whole clusters: some formats write each of them once.
+ */
+static bool coroutine_fn convert_has_zeroes(Convert *c, int64_t offset,
+                                            int64_t *bytes)
+{
+    int64_t n;
+    int ret = blk_co_block_status_above(c->target, NULL, offset, *bytes, &n,
+                                        NULL, NULL);
+    bool zero = ret >= 0 && (ret & BDRV_BLOCK_ZERO);
+
+    if (ret < 0 || n <= 0) {
+        return false;
+    }
+    if (zero && n < *bytes) {
+        n = QEMU_ALIGN_DOWN(n, c->cluster);
+        zero = n;
+    }
+    if (!zero) {
+        n = QEMU_ALIGN_UP(MAX(n, 1), c->cluster);
+    }
+    *bytes = MIN(*bytes, n);
+    return zero;
+}
+
 /* Zeroes, where the target does not have them already. */
 static int coroutine_fn convert_zero(Convert *c, int64_t offset,
                                      int64_t bytes)
 {
     while (bytes && c->ret == 0) {
-        int64_t n;
-        int ret = blk_co_block_status_above(c->target, NULL, offset, bytes,
-                                            &n, NULL, NULL);
+        int64_t n = bytes;
+        int ret;
 
-        if (ret < 0 || n <= 0) {
-            ret = 0;
-            n = bytes;
-        }
-        if (!(ret & BDRV_BLOCK_ZERO)) {
+        if (!convert_has_zeroes(c, offset, &n)) {
             ret = blk_co_pwrite_zeroes(c->target, offset, n,
                                        BDRV_REQ_MAY_UNMAP);
             if (ret < 0) {
@@ -355,8 +376,8 @@ static void coroutine_fn convert_keep_rate(Convert *c, int64_t bytes)
     int64_t delay = c->rate ? ratelimit_calculate_delay(&c->limit, bytes) : 0;
     int64_t slept = 0;
 
-    /* In short naps: a signal ends the program soon. */
-    while (slept < delay && !qemu_interrupted()) {
+    /* In short naps: a signal, or an error, ends the program soon. */
+    while (slept < delay && c->ret == 0 && !qemu_interrupted()) {
         int64_t nap = MIN(delay - slept, CONVERT_SLICE_NS);
 
         qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, nap);
@@ -459,7 +480,8 @@ static void convert_prepare(Convert *c)
     if (c->target_has_backing && !c->compressed) {
         c->cluster = 1;
     }
-    c->unit = c->min_sparse && !c->as_is ? MAX(c->min_sparse, c->cluster) : 0;
+    c->unit = c->min_sparse && !c->as_is ?
+              ROUND_UP(c->min_sparse, c->cluster) : 0;
     c->buf_bytes = ROUND_UP(MAX((int64_t)CONVERT_BUF_BYTES, c->unit),
                             c->cluster);
     ratelimit_init(&c->limit);

@@ -306,10 +306,6 @@ static int find_limits(ConvertArgs *a)
     bdrv_get_info(bs, &bdi);
     c->cluster = MAX(bdi.cluster_size, 1);
     c->compressed = img_use_compression(&bdi, a->target, c->compressed);
-    if (c->compressed && c->target_has_backing) {
-        /* A compressed cluster is written once, with all of its data. */
-        c->target_is_zero = false;
-    }
     find_zero_init(a);
     return 0;
 }
