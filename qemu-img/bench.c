@@ -235,7 +235,10 @@ static void bench_init_random(BenchData *b)
 {
     if (b->random && b->count > 0) {
         b->rand = g_rand_new_with_seed(b->seed);
-        b->positions = (b->image_size - b->bufsize - b->offset) / b->step + 1;
+        b->positions = 1;
+        if (b->step) {
+            b->positions += (b->image_size - b->bufsize - b->offset) / b->step;
+        }
     }
 }
 
