@@ -483,8 +483,7 @@ static int hdev_prepare(int fd, const char *filename, uint64_t size,
 int coroutine_fn hdev_co_create_opts(BlockDriver *drv, const char *filename,
                                      QOpts *opts, Error **errp)
 {
-    uint64_t size = QEMU_ALIGN_UP(qopts_get_size(opts, "size", 0),
-                                  BDRV_SECTOR_SIZE);
+    uint64_t size = qopts_get_size(opts, "size", 0);
     int prealloc, fd, ret;
 
     filename = file_strip_prefix(filename);

@@ -128,6 +128,11 @@ static bool check_backing_fmt(const QOpts *opts, Error **errp)
 
 bool vmdk_create_check(const VmdkCreate *c, Error **errp)
 {
+    if (c->sectors > BDRV_MAX_LENGTH >> BDRV_SECTOR_BITS) {
+        error_setg(errp, "Image size is too big: %" PRIu64 " sectors",
+                   c->sectors);
+        return false;
+    }
     if (!is_one_line(c->hwversion, "hwversion", errp)
         || !is_one_line(c->toolsversion, "toolsversion", errp)
         || !is_one_line(c->backing, "backing_file", errp)) {
@@ -149,9 +154,9 @@ static bool take_options(VmdkCreate *c, const QOpts *opts, Error **errp)
     const char *subformat = qopts_get_str(opts, "subformat");
     const char *adapter = qopts_get_str(opts, "adapter_type");
     const char *tools = qopts_get_str(opts, "toolsversion");
+    uint64_t size = qopts_get_size(opts, "size", 0);
 
-    c->sectors = DIV_ROUND_UP(qopts_get_size(opts, "size", 0),
-                              BDRV_SECTOR_SIZE);
+    c->sectors = size / BDRV_SECTOR_SIZE + !!(size % BDRV_SECTOR_SIZE);
     c->backing = qopts_get_str(opts, "backing_file");
     c->zeroed_grain = qopts_get_bool(opts, "zeroed_grain", false);
     c->toolsversion = tools ? tools : VMDK_CREATE_TOOLSVERSION;
