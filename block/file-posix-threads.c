@@ -228,7 +228,9 @@ static int handle_zeroes_device(FilePosixAIOData *a)
         return -ENOTSUP;
     }
     if (RETRY_ON_EINTR(ioctl(a->fd, BLKZEROOUT, range)) < 0) {
-        return errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
+        /* -EINVAL: these are no whole blocks. */
+        return errno == EOPNOTSUPP || errno == ENOTTY || errno == EINVAL ?
+               -ENOTSUP : -errno;
     }
     return 0;
 }
@@ -533,7 +535,10 @@ int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset,
     };
     int ret;
 
-    if (!qatomic_read(&s->has_discard)) {
+    /* Of a device, whole blocks only; what is left is not discarded. */
+    if (!qatomic_read(&s->has_discard) ||
+        !QEMU_IS_ALIGNED(offset | bytes,
+                         (int64_t)bs->bl.pdiscard_alignment)) {
         return -ENOTSUP;
     }
     ret = thread_pool_submit_co(handle_aiocb_discard, &a);

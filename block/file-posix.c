@@ -361,6 +361,15 @@ static void file_reopen_abort(BDRVReopenState *state)
     state->opaque = NULL;
 }
 
+/* A device makes zeroes and discards in whole blocks, also without O_DIRECT. */
+static size_t file_zeroes_align(const BDRVFileState *s, size_t offset_align)
+{
+    int block;
+
+    return s->is_device && ioctl(s->fd, BLKSSZGET, &block) == 0 ?
+           MAX((size_t)block, offset_align) : offset_align;
+}
+
 static void file_refresh_limits(BlockDriverState *bs, Error **errp)
 {
     BDRVFileState *s = bs->opaque;
@@ -374,8 +383,8 @@ static void file_refresh_limits(BlockDriverState *bs, Error **errp)
     bs->bl.min_mem_alignment = mem_align;
     bs->bl.opt_mem_alignment = MAX(mem_align, qemu_real_host_page_size());
     bs->bl.max_iov = IOV_MAX;
-    bs->bl.pwrite_zeroes_alignment = offset_align;
-    bs->bl.pdiscard_alignment = offset_align;
+    bs->bl.pwrite_zeroes_alignment = file_zeroes_align(s, offset_align);
+    bs->bl.pdiscard_alignment = bs->bl.pwrite_zeroes_alignment;
 }
 
 static int file_has_zero_init(BlockDriverState *bs)

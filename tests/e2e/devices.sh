@@ -116,8 +116,31 @@ odd_size()
     [ "$(stat -c %s mnt/odd)" -le 1024 ] && pass || fail 'the disk has grown'
 }
 
+# --- a device with blocks of 4 KiB, through the page cache ---
+
+# What is in whole blocks the device does, the rest is written, or left alone.
+blocks_of_4k()
+{
+    for unmap in '' -u; do
+        must "zeroes in parts of blocks $unmap" "$IO" -f raw -d unmap \
+            -c 'write -q -P 5 0 64k' -c "write -q -z $unmap 512 10k" \
+            -c "write -q -z $unmap 20992 512" -c 'read -q -P 5 0 512' \
+            -c 'read -q -P 0 512 10k' -c 'read -q -P 5 10752 10k' \
+            -c 'read -q -P 0 20992 512' -c 'read -q -P 5 21k 10k' "$loop4k"
+    done
+    must 'discard in parts of blocks' "$IO" -f raw -d unmap \
+        -c 'write -q -P 5 0 64k' -c 'discard -q 512 1k' \
+        -c 'discard -q 512 10k' -c 'read -q -P 5 0 4k' \
+        -c 'read -q -P 0 4k 4k' -c 'read -q -P 5 8k 4k' "$loop4k"
+}
+
 truncate -s 16M fs
-if loop4k=$(losetup -b 4096 -f --show fs 2> losetup.log) &&
+if loop4k=$(losetup -b 4096 -f --show fs 2> losetup.log); then
+    blocks_of_4k
+else
+    skip "no loop device with blocks of 4 KiB: $(cat losetup.log)"
+fi
+if [ -n "$loop4k" ] &&
     mkfs.ext4 -q -b 4096 "$loop4k" 2> losetup.log && mkdir mnt &&
     mount "$loop4k" mnt 2> losetup.log; then
     odd_size
