@@ -172,8 +172,11 @@ static int coroutine_fn get_area(BlockDriverState *bs, int64_t offset,
             remember(s, &fs.found);
         }
         if (fs.next.end) {
-            bdrv_status_remember(bs, fs.next.start,
-                                 fs.next.end - fs.next.start);
+            int64_t align = bs->bl.request_alignment;
+            int64_t start = QEMU_ALIGN_DOWN(fs.next.start, align);
+
+            bdrv_status_remember(bs, start,
+                                 QEMU_ALIGN_UP(fs.next.end, align) - start);
         }
     }
     return ret;
@@ -185,6 +188,7 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
                                       BlockDriverState **file)
 {
     BDRVFileState *s = bs->opaque;
+    int64_t align = bs->bl.request_alignment;
     FileArea area;
     int ret;
 
@@ -203,10 +207,11 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero,
         return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
     }
     *pnum = area.end - offset;
-    if (area.data) {
-        /* The block that the end of the file is in counts as data. */
-        *pnum = QEMU_ALIGN_UP(*pnum, (int64_t)bs->bl.request_alignment);
-        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    if (!area.data && *pnum >= align) {
+        *pnum = QEMU_ALIGN_DOWN(*pnum, align);
+        return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
     }
-    return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+    /* A block with a hole, or the end of the file, in it counts as data. */
+    *pnum = QEMU_ALIGN_UP(*pnum, align);
+    return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
 }

@@ -4,7 +4,7 @@
  * calls of lseek(), and is forgotten when it may no longer be true.
  */
 #include "qemu/osdep.h"
-#include "block/block.h"
+#include "block/block_int.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
@@ -21,6 +21,24 @@ static unsigned calls;          /* atomic; of lseek() for data or holes */
 static unsigned loop_calls;     /* of those, in the thread of the loop */
 static QemuThread loop_thread;
 static char *path;
+static bool odd_holes;          /* the file system has blocks of 512 bytes */
+
+/* Two of these have data in the first block of each step. */
+static off_t odd_seek(off_t offset, int whence)
+{
+    off_t begin = QEMU_ALIGN_DOWN(offset, STEP) + 3 * 512;
+    off_t end = begin + 2 * 512;
+
+    if (whence == SEEK_HOLE) {
+        return offset >= begin && offset < end ? end : offset;
+    }
+    begin += offset < end ? 0 : STEP;
+    if (begin >= AREAS * STEP) {
+        errno = ENXIO;
+        return -1;
+    }
+    return MAX(offset, begin);
+}
 
 /* In front of libc's. */
 off_t lseek(int fd, off_t offset, int whence)
@@ -35,7 +53,7 @@ off_t lseek(int fd, off_t offset, int whence)
         qatomic_inc(&calls);
         loop_calls += qemu_thread_is_self(&loop_thread);
     }
-    return real(fd, offset, whence);
+    return odd_holes ? odd_seek(offset, whence) : real(fd, offset, whence);
 }
 
 static void write_block(int64_t offset)
@@ -252,6 +270,27 @@ static void test_reopen(void)
     blk_unref(blk);
 }
 
+/* Holes that are no whole blocks of direct I/O: such a block is data. */
+static void test_odd_holes(void)
+{
+    BlockBackend *blk;
+    int64_t offset, pnum;
+
+    make_file();
+    odd_holes = true;
+    blk = open_file(BDRV_O_RDWR, false);
+    blk_bs(blk)->bl.request_alignment = BLOCK;
+    for (offset = 0; offset < 8 * STEP; offset += 512) {
+        bool data = is_data(blk, offset, &pnum);
+        int64_t in_step = offset % STEP;
+
+        g_assert_cmpint(data, ==, in_step < BLOCK);
+        g_assert_cmpint(pnum, ==, (data ? BLOCK : STEP) - in_step);
+    }
+    blk_unref(blk);
+    odd_holes = false;
+}
+
 int main(int argc, char **argv)
 {
     int fd, ret;
@@ -276,6 +315,7 @@ int main(int argc, char **argv)
         g_test_add_func("/file-posix/status/after-hole-zeroed",
                         test_after_hole_zeroed);
         g_test_add_func("/file-posix/status/reopen", test_reopen);
+        g_test_add_func("/file-posix/status/odd-holes", test_odd_holes);
         ret = g_test_run();
     }
     close(fd);
