@@ -14,12 +14,12 @@ import itertools
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 
-from qsd import Daemon, run
+from nbd_server import NbdServer
+from qsd import Daemon, run, wait_until
 
 DAEMON, IMG, IO, FOLDER, SERVER = sys.argv[1:6]
 COUNT = int(sys.argv[6]) if len(sys.argv) > 6 else 0
@@ -50,34 +50,11 @@ def write(name, data):
         file.write(data)
 
 
-class Server:
+def new_server(image):
     """It has one raw image."""
-
-    def __init__(self, image):
-        self.image = image
-        self.start()
-
-    def start(self):
-        if os.path.exists(SOCKET):
-            os.unlink(SOCKET)
-        self.process = subprocess.Popen(
-            [SERVER, '-t', '-k', SOCKET, '-f', 'raw', '--discard=unmap',
-             path(self.image)], stderr=subprocess.DEVNULL)
-        for _ in range(500):
-            with socket.socket(socket.AF_UNIX) as s:
-                try:
-                    s.connect(SOCKET)
-                    return
-                except OSError:
-                    time.sleep(0.02)
-        raise RuntimeError('the server does not start')
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
+    return NbdServer(SOCKET, [SERVER, '-t', '-k', SOCKET, '-f', 'raw',
+                              '--discard=unmap', path(image)],
+                     stderr=subprocess.DEVNULL)
 
 
 class Kind:
@@ -282,20 +259,12 @@ KINDS = {
 
 # --- what becomes of the job ---
 
-def until(what, done, seconds=40):
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            raise TimeoutError('not in time: ' + what)
-        time.sleep(0.01)
-
-
 def job(daemon):
     return daemon.cmd('query-jobs')[0]
 
 
 def in_the_middle(daemon):
-    until('the middle', lambda: job(daemon)['current-progress'] >= MIB)
+    wait_until('the middle', lambda: job(daemon)['current-progress'] >= MIB)
 
 
 def full_speed(daemon):
@@ -313,7 +282,7 @@ def end_of(daemon, resume=False):
             daemon.qmp.raw('block-job-resume', {'device': 'job'})
         return now['status'] == 'concluded'
 
-    until('the end', ended)
+    wait_until('the end', ended)
     error = job(daemon).get('error')
     daemon.cmd('job-dismiss', id='job')
     return error
@@ -352,7 +321,8 @@ def killed_flush(daemon, server, kind):
 def back_and_resume(daemon, server, kind):
     server.kill()
     full_speed(daemon)
-    until('the pause', lambda: job(daemon)['status'] in ('paused', 'standby'))
+    wait_until('the pause',
+               lambda: job(daemon)['status'] in ('paused', 'standby'))
     server.start()
     must_succeed(daemon, kind, resume=True)
 
@@ -417,7 +387,7 @@ def one(name, happens):
     kind = KINDS[name]()
     policy, delay = HAPPENS[happens]
     kind.images()
-    server = Server('served')
+    server = new_server('served')
     daemon = None
     try:
         daemon = Daemon(DAEMON, FOLDER, timeout=30)
