@@ -45,6 +45,8 @@ while [ ! -e /tmp/stop ]; do
               sha256sum)
         [ "$want" = "$got" ] || { echo "load $1: $d differs"; exit 1; }
         n=$((n + 1))
+        echo $n > /tmp/next$1
+        mv /tmp/next$1 /tmp/written$1
     done
 done
 echo "$n files"
@@ -150,7 +152,14 @@ class Machine:
 
     def start_load(self, jobs=2):
         self.guest.sh('rm -f /tmp/stop; for i in $(seq %d); do '
+                      'echo 0 > /tmp/written$i; '
                       'sh /tmp/load $i > /tmp/out$i 2>&1 & done' % jobs)
+
+    def load_goes_on(self):
+        """Until each job has written one more file to each disk."""
+        self.guest.sh('for file in /tmp/written*; do n=$(cat $file); '
+                      'until [ $(cat $file) -ge $((n + 2)) ]; do '
+                      'usleep 20000; done; done')
 
     def stop_load(self):
         """How many files were written."""
@@ -187,7 +196,7 @@ def backup_both(machine):
             'target': 'backup-' + name, 'sync': 'full', 'speed': 1 << 20}}
         for name in targets])
     machine.start_load()
-    time.sleep(1.5)
+    machine.load_goes_on()
     for name in targets:
         cmd('block-job-set-speed', device='job-' + name, speed=0)
     for name in targets:
@@ -266,12 +275,12 @@ def killed(**options):
         sums = machine.file_systems()
         machine.start_load(4)
         for _ in range(3):
-            time.sleep(1.5)
+            machine.load_goes_on()
             machine.daemon.kill()
             machine.daemon.cleanup()
             time.sleep(0.5)
             machine.start_daemon()
-        time.sleep(2)
+        machine.load_goes_on()
         files = machine.stop_load()
         if machine.sums() != sums:
             raise RuntimeError('a file has changed')

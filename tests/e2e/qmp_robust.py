@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 
-from qsd import Daemon, Qmp, QmpError, wait_until
+from qsd import Daemon, Qmp, QmpError, wait_asleep, wait_until
 
 PROGRAM, FOLDER = sys.argv[1:]
 CLIENTS = int(os.environ.get('QMP_CLIENTS', '1000'))
@@ -679,7 +679,8 @@ def test_pty():
             assert select.select([fd], [], [], 20)[0]
             assert b'"QMP"' in os.read(fd, 4096)
             os.close(fd)
-            time.sleep(0.5)
+            # It has seen that, or it would greet nobody the next time.
+            wait_asleep(daemon.process.pid)
         assert daemon.quit() == 0
     finally:
         daemon.cleanup()
