@@ -8,6 +8,7 @@
 #include "block/block_int.h"
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
+#include "test-passthrough.h"
 
 /* --- a disk that tells of an error once --- */
 
@@ -83,21 +84,6 @@ static int format_open(BlockDriverState *bs, QOpts *options, int flags,
     return bdrv_open_file_child(NULL, options, "file", bs, errp);
 }
 
-static int64_t coroutine_fn format_co_getlength(BlockDriverState *bs)
-{
-    return bdrv_co_getlength(bs->file->bs);
-}
-
-static int coroutine_fn format_co_preadv_part(BlockDriverState *bs,
-                                              int64_t offset, int64_t bytes,
-                                              QEMUIOVector *qiov,
-                                              size_t qiov_offset,
-                                              BdrvRequestFlags flags)
-{
-    return bdrv_co_preadv_part(bs->file, offset, bytes, qiov, qiov_offset,
-                               flags);
-}
-
 /* At 64 KiB and later the file grows, and is flushed before. */
 static int coroutine_fn format_co_pwritev_part(BlockDriverState *bs,
                                                int64_t offset, int64_t bytes,
@@ -123,8 +109,8 @@ static BlockDriver bdrv_format = {
     .is_format = true,
     .bdrv_open = format_open,
     .bdrv_child_perm = bdrv_default_perms,
-    .bdrv_co_getlength = format_co_getlength,
-    .bdrv_co_preadv_part = format_co_preadv_part,
+    .bdrv_co_getlength = pass_co_getlength,
+    .bdrv_co_preadv_part = pass_co_preadv_part,
     .bdrv_co_pwritev_part = format_co_pwritev_part,
     .bdrv_co_flush_to_os = format_co_flush_to_os,
 };

@@ -9,6 +9,7 @@
 #include "qapi/qapi-emit-events.h"
 #include "qapi/qmp-event.h"
 #include "test-job-nodes.h"
+#include "test-passthrough.h"
 
 /* --- a filter above the target, which fails as it is told --- */
 
@@ -29,16 +30,6 @@ static int coroutine_fn faulty_check(Op op)
     }
     fails += fail;
     return fail ? -EIO : 0;
-}
-
-static int coroutine_fn faulty_co_preadv_part(BlockDriverState *bs,
-                                              int64_t offset, int64_t bytes,
-                                              QEMUIOVector *qiov,
-                                              size_t qiov_offset,
-                                              BdrvRequestFlags flags)
-{
-    return bdrv_co_preadv_part(bs->file, offset, bytes, qiov, qiov_offset,
-                               flags);
 }
 
 static int coroutine_fn faulty_co_pwritev_part(BlockDriverState *bs,
@@ -77,11 +68,6 @@ static int coroutine_fn faulty_co_pdiscard(BlockDriverState *bs,
     return ret < 0 ? ret : bdrv_co_pdiscard(bs->file, offset, bytes);
 }
 
-static int64_t coroutine_fn faulty_co_getlength(BlockDriverState *bs)
-{
-    return bdrv_co_getlength(bs->file->bs);
-}
-
 static int faulty_open(BlockDriverState *bs, QOpts *options, int flags,
                        Error **errp)
 {
@@ -98,8 +84,8 @@ static BlockDriver bdrv_faulty = {
     .is_filter = true,
     .bdrv_open = faulty_open,
     .bdrv_child_perm = bdrv_default_perms,
-    .bdrv_co_getlength = faulty_co_getlength,
-    .bdrv_co_preadv_part = faulty_co_preadv_part,
+    .bdrv_co_getlength = pass_co_getlength,
+    .bdrv_co_preadv_part = pass_co_preadv_part,
     .bdrv_co_pwritev_part = faulty_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = faulty_co_pwrite_zeroes,
     .bdrv_co_pdiscard = faulty_co_pdiscard,
