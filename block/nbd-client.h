@@ -129,6 +129,7 @@ typedef struct NBDCall {
     Coroutine *co;
     int ret;                    /* 0 or -errno, by the server */
     bool lost;                  /* the connection has ended before */
+    bool answered;              /* it is on the list of answers */
     QTAILQ_ENTRY(NBDCall) next; /* conn->calls, then conn->done */
 } NBDCall;
 

@@ -180,6 +180,7 @@ static int nbd_call_answered(void *opaque, int *error)
     /* libnbd fails what was in flight at the end of a connection by this. */
     call->lost = *error == ENOTCONN;
     call->ret = -*error;
+    call->answered = true;
     c->answers++;
     QTAILQ_REMOVE(&c->calls, call, next);
     QTAILQ_INSERT_TAIL(&c->done, call, next);
@@ -232,10 +233,12 @@ void coroutine_fn nbd_conn_call(NBDConn *c, NBDCall *call)
     call->conn = c;
     call->co = qemu_coroutine_self();
     call->lost = false;
+    call->answered = false;
     call->ret = 0;
     call->extent_len = 0;
     QTAILQ_INSERT_TAIL(&c->calls, call, next);
-    if (nbd_call_issue(c->h, call) < 0) {
+    /* Without a server the answer may be there before this has failed. */
+    if (nbd_call_issue(c->h, call) < 0 && !call->answered) {
         int error = nbd_get_errno();
 
         QTAILQ_REMOVE(&c->calls, call, next);
