@@ -39,6 +39,7 @@ typedef struct BackupBlockJob {
 
 static void backup_cleanup_sync_bitmap(BackupBlockJob *s, int ret)
 {
+    BdrvDirtyBitmap *left = block_copy_dirty_bitmap(s->bcs);
     bool sync = ret == 0 && s->bitmap_mode == BITMAP_SYNC_MODE_ON_SUCCESS;
     BdrvDirtyBitmap *bm;
 
@@ -57,10 +58,10 @@ static void backup_cleanup_sync_bitmap(BackupBlockJob *s, int ret)
         bm = bdrv_reclaim_dirty_bitmap(s->sync_bitmap, &error_abort);
     }
     s->sync_bitmap = NULL;
-    if (ret < 0 && sync) {
-        /* And what was not copied: the next backup goes on from here. */
-        bdrv_dirty_bitmap_merge_internal(bm, block_copy_dirty_bitmap(s->bcs),
-                                         NULL, true);
+    /* And what was not copied: the next backup goes on from here. */
+    if (ret < 0 && sync && !bdrv_merge_dirty_bitmap(bm, left, NULL, NULL)) {
+        /* Its server's disk has another size now: all of it, to be sure. */
+        bdrv_set_dirty_bitmap(bm, 0, bdrv_dirty_bitmap_size(bm));
     }
 }
 

@@ -30,6 +30,7 @@ struct BlockCopyState {
     bool discard_source;
 
     bool skip_unallocated;      /* atomic */
+    BlockDriverState *base;     /* below what is copied then; or NULL */
     bool use_copy_range;        /* atomic; until it was refused */
     bool target_is_partial;     /* it may get a backing file later */
     bool abandoned;             /* atomic */

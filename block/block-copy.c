@@ -122,6 +122,7 @@ void block_copy_state_free(BlockCopyState *s)
     assert(QLIST_EMPTY(&s->tasks) && QLIST_EMPTY(&s->waits));
     ratelimit_destroy(&s->rate_limit);
     bdrv_release_dirty_bitmap(s->copy_bitmap);
+    bdrv_unref(s->base);
     buffer_pool_destroy(&s->buffers);
     qemu_mutex_destroy(&s->lock);
     g_free(s);
@@ -159,6 +160,13 @@ void block_copy_set_speed(BlockCopyState *s, uint64_t speed)
 
 void block_copy_set_skip_unallocated(BlockCopyState *s, bool skip)
 {
+    if (skip) {
+        /* Now: the source may get an overlay while it is copied. */
+        s->base = bdrv_backing_chain_next(s->source->bs);
+        if (s->base) {
+            bdrv_ref(s->base);
+        }
+    }
     qatomic_set(&s->skip_unallocated, skip);
 }
 
@@ -348,7 +356,7 @@ static int coroutine_fn block_copy_data(BlockCopyTask *task, int64_t bytes,
     BlockCopyState *s = task->s;
     void *buf = block_copy_get_memory(s, bytes);
     int ret = !buf ? -ENOMEM :
-              bdrv_co_pread(s->source, task->offset, bytes, buf, 0);
+              bdrv_co_pread_within(s->source, task->offset, bytes, buf);
 
     *error_is_read = buf && ret < 0;
     if (qatomic_read(&s->abandoned)) {
@@ -525,7 +533,7 @@ static int coroutine_fn block_copy_status(BlockCopyState *s, int64_t offset,
     int ret;
 
     if (skip_unallocated) {
-        base = bdrv_backing_chain_next(s->source->bs);
+        base = s->base;
     }
     bytes = block_copy_clip(s, offset, bytes);
     ret = bdrv_co_block_status_above(s->source->bs, base, offset, bytes, &num,
@@ -684,9 +692,8 @@ int64_t coroutine_fn block_copy_reset_unallocated(BlockCopyState *s,
     int64_t bytes = s->len - offset, pnum = 0;
     int ret;
 
-    ret = bdrv_co_is_allocated_above(s->source->bs,
-                                     bdrv_backing_chain_next(s->source->bs),
-                                     false, offset, bytes, &pnum);
+    ret = bdrv_co_is_allocated_above(s->source->bs, s->base, false, offset,
+                                     bytes, &pnum);
     if (ret < 0) {
         return ret;
     }

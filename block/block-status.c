@@ -247,6 +247,10 @@ bdrv_co_do_status_above(BlockDriverState *bs, BlockDriverState *base,
 
     p = bs;
     while ((p = bdrv_filter_or_cow_bs(p)) && (include_base || p != base)) {
+        if (p != base && p->drv && p->drv->is_filter) {
+            /* It has nothing itself: what is below may be the base. */
+            continue;
+        }
         bytes = *pnum;
         ret = bdrv_co_do_block_status(p, want_zero, offset, bytes, pnum, map,
                                       file);

@@ -62,6 +62,25 @@ static int coroutine_fn commit_handle_error(CommitBlockJob *s, bool is_read,
     return 0;
 }
 
+/*
+ * Whether the base lacks what those above read in the @bytes at @offset, 1 or
+ * 0, the same for *@pnum bytes; -errno.  Past the end of the top they read
+ * zeroes, whatever the base has.
+ */
+static int coroutine_fn commit_needs(CommitBlockJob *s, int64_t offset,
+                                     int64_t bytes, int64_t *pnum)
+{
+    int ret = bdrv_co_is_allocated_above(s->top, s->base, false, offset, bytes,
+                                         pnum);
+
+    if (ret != 0 || *pnum > 0) {
+        return MIN(ret, 1);
+    }
+    *pnum = bytes;
+    ret = bdrv_co_is_zero_fast(s->base, offset, bytes);
+    return ret < 0 ? ret : !ret;
+}
+
 static int coroutine_fn commit_loop(CommitBlockJob *s, int64_t len, void *buf)
 {
     Job *job = &s->common.job;
@@ -71,8 +90,7 @@ static int coroutine_fn commit_loop(CommitBlockJob *s, int64_t len, void *buf)
         int64_t bytes = MIN(copy_window_bytes(&s->window, COMMIT_CHUNK),
                             len - offset);
         bool is_read = true;
-        int ret = bdrv_co_is_allocated_above(s->top, s->base, false, offset,
-                                             bytes, &pnum);
+        int ret = commit_needs(s, offset, bytes, &pnum);
 
         if (ret > 0) {
             CopyMark mark;
@@ -115,7 +133,7 @@ static int coroutine_fn commit_run(Job *job, Error **errp)
 {
     CommitBlockJob *s = container_of(job, CommitBlockJob, common.job);
     int64_t len = bdrv_co_getlength(s->top);
-    int64_t base_len = bdrv_co_getlength(s->base);
+    int64_t base_len = bdrv_co_getlength(s->base), overlay_len;
     QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(s->top, COMMIT_CHUNK);
     int ret;
 
@@ -132,6 +150,8 @@ static int coroutine_fn commit_run(Job *job, Error **errp)
             return ret;
         }
     }
+    overlay_len = bdrv_co_getlength(s->overlay);
+    len = MAX(len, MIN(base_len, overlay_len));
     job_progress_set_remaining(job, len);
     ret = commit_loop(s, len, buf);
     return ret < 0 ? ret : commit_flush(s);
@@ -149,7 +169,9 @@ static void commit_unfreeze(CommitBlockJob *s)
 
 static int commit_change_chain(CommitBlockJob *s, Error **errp)
 {
-    const char *name = s->backing_file ? s->backing_file : s->base->filename;
+    /* The header names an image, also where there is a filter above it. */
+    BlockDriverState *image = bdrv_skip_filters(s->base);
+    const char *name = s->backing_file ? s->backing_file : image->filename;
     int ret;
 
     ret = bdrv_flush_child(s->base_child);
@@ -164,8 +186,10 @@ static int commit_change_chain(CommitBlockJob *s, Error **errp)
             return ret;
         }
     }
+    /* Users of the overlay need not let others write to the base. */
+    bdrv_child_try_set_perm(s->base_child, 0, BLK_PERM_ALL, NULL);
     ret = bdrv_change_backing_file(s->overlay, name,
-                                   s->base->drv->format_name, false);
+                                   image->drv->format_name, false);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not change the backing file of "
                          "'%s'", s->overlay->filename);
@@ -314,7 +338,8 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
     if (block_job_add_bdrv(&s->common, "top", top, 0, BLK_PERM_ALL,
                            errp) < 0 ||
         block_job_add_bdrv(&s->common, "base", base, BLK_PERM_CONSISTENT_READ |
-                           BLK_PERM_WRITE | BLK_PERM_RESIZE, BLK_PERM_ALL,
+                           BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                           BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
                            errp) < 0) {
         job_early_fail(&s->common.job);
         return NULL;
@@ -360,7 +385,7 @@ static CommitBlockJob *commit_create_frozen(BlockDriverState *overlay,
         bdrv_reopen_set_read_only(base, false, errp) == 0) {
         s = commit_create_on_filter(filter, top, base, o, errp);
         if (!s && base_read_only) {
-            bdrv_reopen_set_read_only(base, true, &error_abort);
+            bdrv_reopen_set_read_only(base, true, NULL);     /* or not */
         }
     }
     if (!s) {

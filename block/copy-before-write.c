@@ -167,11 +167,6 @@ static int coroutine_fn cbw_co_flush(BlockDriverState *bs)
     return bs->file ? bdrv_co_flush_child(bs->file) : 0;
 }
 
-static int64_t coroutine_fn cbw_co_getlength(BlockDriverState *bs)
-{
-    return bdrv_co_getlength(bs->file->bs);
-}
-
 /* --- the snapshot --- */
 
 /*
@@ -300,6 +295,11 @@ static int coroutine_fn cbw_co_pdiscard_snapshot(BlockDriverState *bs,
 /* --- life --- */
 
 /* The bitmaps, and the target, are as long as the disk was. */
+static bool cbw_keeps_length(BlockDriverState *bs)
+{
+    return true;
+}
+
 static int coroutine_fn cbw_co_truncate(BlockDriverState *bs, int64_t offset,
                                         bool exact, PreallocMode prealloc,
                                         BdrvRequestFlags flags, Error **errp)
@@ -491,7 +491,7 @@ static BlockDriver bdrv_cbw_filter = {
     .bdrv_co_pwrite_zeroes = cbw_co_pwrite_zeroes,
     .bdrv_co_pdiscard = cbw_co_pdiscard,
     .bdrv_co_flush = cbw_co_flush,
-    .bdrv_co_getlength = cbw_co_getlength,
+    .bdrv_keeps_length = cbw_keeps_length,
     .bdrv_co_truncate = cbw_co_truncate,
     .bdrv_child_perm = cbw_child_perm,
 
@@ -511,7 +511,8 @@ BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
     QOpts *options = qopts_new();
     BDRVCopyBeforeWriteState *s;
     BlockDriverState *top;
-    int flags = BDRV_O_RDWR | (discard_source ? BDRV_O_UNMAP : 0);
+    /* What users discard meanwhile is discarded. */
+    int flags = BDRV_O_RDWR | (source->open_flags & BDRV_O_UNMAP);
 
     GLOBAL_STATE_CODE();
     if (bdrv_getlength(source) != bdrv_getlength(target)) {
@@ -536,6 +537,8 @@ BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
     if (!top) {
         return NULL;
     }
+    /* It goes when the job ends, whatever other jobs want of the chain. */
+    top->never_freeze = true;
     s = top->opaque;
     *bcs = s->bcs;
     return top;

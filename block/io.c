@@ -423,6 +423,18 @@ int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset,
     return bdrv_co_preadv_part(child, offset, bytes, &qiov, 0, flags);
 }
 
+int coroutine_fn bdrv_co_pread_within(BdrvChild *child, int64_t offset,
+                                      int64_t bytes, void *buf)
+{
+    int64_t length = bdrv_co_getlength(child->bs);
+
+    if (length < 0) {
+        return length;
+    }
+    return offset > length - bytes ? -EIO :
+           bdrv_co_pread(child, offset, bytes, buf, 0);
+}
+
 int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset,
                                 int64_t bytes, const void *buf,
                                 BdrvRequestFlags flags)

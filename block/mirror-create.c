@@ -14,7 +14,14 @@
 
 /* --- checks --- */
 
-/* Only what shows the same data as the source, now and always. */
+bool mirror_shows_same(BlockDriverState *bs, BlockDriverState *below)
+{
+    while (bs && bs != below) {
+        bs = bdrv_filter_bs(bs);
+    }
+    return bs;
+}
+
 static bool mirror_can_replace(BlockDriverState *bs, const char *name,
                                Error **errp)
 {
@@ -24,10 +31,8 @@ static bool mirror_can_replace(BlockDriverState *bs, const char *name,
         error_setg(errp, "Failed to find node with node-name='%s'", name);
         return false;
     }
-    for (p = bs; p; p = bdrv_filter_bs(p)) {
-        if (p == to_replace) {
-            return true;
-        }
+    if (mirror_shows_same(bs, to_replace)) {
+        return true;
     }
     error_setg(errp, "Cannot replace '%s' by a node mirrored from '%s', "
                "because it cannot be guaranteed that doing so would not lead "
@@ -103,7 +108,9 @@ static BlockDriverState *mirror_append_top(BlockDriverState *bs,
     }
     bdrv_ref(target);
     *target_child = bdrv_attach_child(top_bs, target, "target", &child_of_bds,
-                                      BDRV_CHILD_DATA, errp);
+                                      BDRV_CHILD_DATA |
+                                      (is_commit ? BDRV_CHILD_COMMIT : 0),
+                                      errp);
     if (!*target_child) {
         bdrv_drop_filter(top_bs, &error_abort);
         bdrv_unref(top_bs);
@@ -309,7 +316,7 @@ static BlockJob *commit_active_create_frozen(BlockDriverState *bs,
                         errp);
     if (!job) {
         if (read_only) {
-            bdrv_reopen_set_read_only(base, true, &error_abort);
+            bdrv_reopen_set_read_only(base, true, NULL);    /* or not */
         }
         return NULL;
     }

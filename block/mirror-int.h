@@ -91,6 +91,9 @@ extern const BlockJobDriver commit_active_job_driver;
  */
 int mirror_exit(MirrorBlockJob *s, bool success);
 
+/* Whether @below is @bs, or shows the same since only filters are between. */
+bool mirror_shows_same(BlockDriverState *bs, BlockDriverState *below);
+
 /* Wait until nothing else works on the op's range, and list it. */
 void coroutine_fn mirror_op_begin(MirrorOp *op);
 void coroutine_fn mirror_op_end(MirrorOp *op);

@@ -251,10 +251,11 @@ static void mirror_top_child_perm(BlockDriverState *bs, BdrvChild *c,
     if (!(role & BDRV_CHILD_FILTERED)) {
         /*
          * The target is no one else's while it is not whole, but that of a
-         * commit is the backing file of what is in use.
+         * commit is the backing file of what is in use: it may be read.
          */
         *nperm = BLK_PERM_WRITE;
-        *nshared = top->is_commit ? BLK_PERM_ALL & ~BLK_PERM_RESIZE :
+        *nshared = top->is_commit ?
+                   BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED :
                    BLK_PERM_WRITE_UNCHANGED;
         return;
     }
@@ -263,13 +264,15 @@ static void mirror_top_child_perm(BlockDriverState *bs, BdrvChild *c,
     *nperm |= BLK_PERM_CONSISTENT_READ;
     *nshared &= ~(BLK_PERM_WRITE | BLK_PERM_RESIZE);
     if (top->is_commit) {
-        /*
-         * The job writes below the source what the source has: no user sees a
-         * difference, so that they need not forbid it.
-         */
+        /* The images in between are not consistent meanwhile. */
         *nperm &= ~BLK_PERM_CONSISTENT_READ;
-        *nshared |= BLK_PERM_WRITE | BLK_PERM_RESIZE;
     }
+}
+
+/* The bitmaps of the job are as long as the disk was. */
+static bool mirror_top_keeps_length(BlockDriverState *bs)
+{
+    return true;
 }
 
 BlockDriver bdrv_mirror_top = {
@@ -283,5 +286,6 @@ BlockDriver bdrv_mirror_top = {
     .bdrv_co_pwrite_zeroes = mirror_top_co_pwrite_zeroes,
     .bdrv_co_pdiscard = mirror_top_co_pdiscard,
     .bdrv_co_flush = mirror_top_co_flush,
+    .bdrv_keeps_length = mirror_top_keeps_length,
     .bdrv_child_perm = mirror_top_child_perm,
 };

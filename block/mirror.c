@@ -151,7 +151,8 @@ static int coroutine_fn mirror_copy_data(MirrorOp *op, int64_t bytes,
     MirrorBlockJob *s = op->s;
     BdrvChild *source = s->mirror_top_bs->backing;
     void *buf = buffer_pool_get(&s->buffers, source->bs, bytes);
-    int ret = !buf ? -ENOMEM : bdrv_co_pread(source, op->offset, bytes, buf, 0);
+    int ret = !buf ? -ENOMEM :
+              bdrv_co_pread_within(source, op->offset, bytes, buf);
 
     *is_read = buf && ret < 0;
     if (ret == 0) {
@@ -558,6 +559,14 @@ static int mirror_pivot(MirrorBlockJob *s, BlockDriverState *src,
     BlockDriverState *to_replace = s->to_replace ? s->to_replace : src;
     int ret;
 
+    if (!mirror_shows_same(src, to_replace)) {
+        error_setg(errp, "Can no longer replace '%s' by '%s', because it can "
+                   "no longer be guaranteed that doing so would not lead to "
+                   "an abrupt change of visible data",
+                   bdrv_get_node_name(to_replace),
+                   bdrv_get_node_name(target));
+        return -EPERM;
+    }
     if (s->source_backing) {
         ret = mirror_give_backing(s, src, target, errp);
         if (ret < 0) {
@@ -586,10 +595,6 @@ static int mirror_leave(MirrorBlockJob *s, bool pivot)
 
     bdrv_ref(src);
     bdrv_ref(target);
-    if (s->frozen) {
-        bdrv_unfreeze_backing_chain(src, target);
-        s->frozen = false;
-    }
     bdrv_release_dirty_bitmap(s->dirty_bitmap);
     s->dirty_bitmap = NULL;
     top->job = NULL;
@@ -597,6 +602,11 @@ static int mirror_leave(MirrorBlockJob *s, bool pivot)
     block_job_remove_all_bdrv(&s->common);
     bdrv_unref_child(top_bs, s->target);
     s->target = NULL;
+    if (s->frozen) {
+        /* Not before: only frozen links let the job write below them. */
+        bdrv_unfreeze_backing_chain(src, target);
+        s->frozen = false;
+    }
     if (pivot) {
         ret = mirror_pivot(s, src, target, &local_err);
         if (ret < 0) {

@@ -92,6 +92,10 @@ static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
         QLIST_FOREACH(b, &bs->parents, next_parent) {
             uint64_t conflict = b->perm & ~a->shared_perm;
 
+            if (a->frozen && (b->role & BDRV_CHILD_COMMIT)) {
+                /* What those above @a read does not change. */
+                continue;
+            }
             if (a != b && conflict) {
                 bdrv_set_conflict_error(b, a, conflict, errp);
                 return -EPERM;

@@ -30,17 +30,32 @@ typedef struct StreamBlockJob {
     bool frozen;
 } StreamBlockJob;
 
+/* What the image has below; NULL: there is nothing to be copied up. */
+static BlockDriverState *stream_below(StreamBlockJob *s)
+{
+    BlockDriverState *below = bdrv_backing_chain_next(s->bs);
+
+    return below == bdrv_skip_filters(s->base) ? NULL : below;
+}
+
 /* 1: the @bytes at @offset are in an image between; *@pnum as always. */
 static int coroutine_fn stream_needs(StreamBlockJob *s, int64_t offset,
                                      int64_t bytes, int64_t *pnum)
 {
     int ret = bdrv_co_is_allocated(s->bs, offset, bytes, pnum);
+    int64_t n = *pnum;
 
     if (ret != 0) {
         return ret < 0 ? ret : 0;
     }
-    return bdrv_co_is_allocated_above(bdrv_backing_chain_next(s->bs), s->base,
-                                      false, offset, *pnum, pnum);
+    ret = bdrv_co_is_allocated_above(stream_below(s), s->base, false, offset,
+                                     n, pnum);
+    if (ret == 0 && *pnum == 0) {
+        /* Past the end of the image below: zeroes, whatever the base has. */
+        *pnum = n;
+        ret = s->base && offset < bdrv_co_getlength(s->base);
+    }
+    return ret;
 }
 
 static int coroutine_fn stream_loop(StreamBlockJob *s, int64_t len, void *buf)
@@ -97,8 +112,7 @@ static int coroutine_fn stream_run(Job *job, Error **errp)
     if (!buf) {
         return -ENOMEM;
     }
-    if (!bdrv_backing_chain_next(s->bs) ||
-        bdrv_backing_chain_next(s->bs) == s->base) {
+    if (!stream_below(s)) {
         return 0;
     }
     job_progress_set_remaining(job, len);
@@ -112,13 +126,15 @@ static int stream_change_chain(StreamBlockJob *s, Error **errp)
     const char *name = NULL, *fmt = NULL;
     int ret;
 
-    if (!bdrv_backing_chain_next(s->bs) ||
-        bdrv_backing_chain_next(s->bs) == s->base) {
+    if (!stream_below(s)) {
         return 0;
     }
     if (s->base) {
-        name = s->backing_file ? s->backing_file : s->base->filename;
-        fmt = s->base->drv->format_name;
+        /* The header names an image, also where there is a filter above it. */
+        BlockDriverState *image = bdrv_skip_filters(s->base);
+
+        name = s->backing_file ? s->backing_file : image->filename;
+        fmt = image->drv->format_name;
     }
     ret = bdrv_flush_child(s->child);
     if (ret < 0) {
@@ -296,7 +312,7 @@ BlockJob *stream_job_create(BlockDriverState *bs, BlockDriverState *base,
     if (!read_only || bdrv_reopen_set_read_only(bs, false, errp) == 0) {
         s = stream_create_frozen(bs, base, o, errp);
         if (!s && read_only) {
-            bdrv_reopen_set_read_only(bs, true, &error_abort);
+            bdrv_reopen_set_read_only(bs, true, NULL);      /* or not */
         }
     }
     if (!s) {

@@ -309,9 +309,13 @@ BlockErrorAction block_job_error_action(BlockJob *job, BlockdevOnError on_err,
     }
     if (action == BLOCK_ERROR_ACTION_STOP) {
         if (!job->job.user_paused) {
-            /* As if the user had: it is the user who resumes it. */
-            job_pause_locked(&job->job);
+            /*
+             * As if the user had: it is the user who resumes it.  In this
+             * order: the second may let other threads have the lock, and two
+             * errors pause it once.
+             */
             job->job.user_paused = true;
+            job_pause_locked(&job->job);
         }
         block_job_iostatus_set_err_locked(job, error);
     }

@@ -44,8 +44,11 @@ static bool drive_create(const DriveTarget *t, Error **errp)
     opts = qopts_new();
     qopts_set_uint(opts, "size", t->size);
     if (t->backing) {
-        qopts_set_str(opts, "backing_file", t->backing->filename);
-        qopts_set_str(opts, "backing_fmt", t->backing->drv->format_name);
+        /* The header names an image, also where there is a filter above it. */
+        BlockDriverState *image = bdrv_skip_filters(t->backing);
+
+        qopts_set_str(opts, "backing_file", image->filename);
+        qopts_set_str(opts, "backing_fmt", image->drv->format_name);
     }
     return bdrv_create(drv, t->filename, opts, errp) >= 0;
 }

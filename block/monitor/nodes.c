@@ -158,6 +158,11 @@ void qmp_block_resize(const char *device, const char *node_name,
         error_setg(errp, "Parameter 'size' expects a >0 size");
         return;
     }
+    if (block_job_blocks(bs, NULL)) {
+        error_setg(errp, "Device '%s' is in use",
+                   bdrv_get_device_or_node_name(bs));
+        return;
+    }
     blk = blk_new(bdrv_get_aio_context(bs), BLK_PERM_RESIZE, BLK_PERM_ALL);
     blk_exp_share_resize(true);
     if (blk_insert_bs(blk, bs, errp) == 0) {

@@ -112,6 +112,8 @@ typedef enum BdrvChildRole {
     BDRV_CHILD_FILTERED = 0x04, /* a filter: the child has the same data */
     BDRV_CHILD_COW      = 0x08, /* backing: read only */
     BDRV_CHILD_PRIMARY  = 0x10, /* the "file" of the node */
+    /* The base of a commit: what is written there is above frozen links. */
+    BDRV_CHILD_COMMIT   = 0x20,
     BDRV_CHILD_IMAGE    = BDRV_CHILD_DATA | BDRV_CHILD_METADATA
                           | BDRV_CHILD_PRIMARY,
 } BdrvChildRole;

@@ -56,7 +56,10 @@ void block_copy_set_target_is_partial(BlockCopyState *s, bool partial);
 void block_copy_set_progress_meter(BlockCopyState *s, ProgressMeter *pm);
 /* Bytes per second for the calls in the background; 0: no limit. */
 void block_copy_set_speed(BlockCopyState *s, uint64_t speed);
-/* Leave out what is not allocated in the top image of the source. */
+/*
+ * Leave out what is not allocated in the image that is on top of the source
+ * when this begins: before the first call, and in the main thread.
+ */
 void block_copy_set_skip_unallocated(BlockCopyState *s, bool skip);
 
 int64_t block_copy_cluster_size(BlockCopyState *s);
@@ -64,7 +67,7 @@ int64_t block_copy_cluster_size(BlockCopyState *s);
 BdrvDirtyBitmap *block_copy_dirty_bitmap(BlockCopyState *s);
 
 /*
- * Drop from the bitmap what is not allocated in the top image, from @offset
+ * Drop from the bitmap what is not allocated in that image, from @offset
  * on; *@count: how far it came.  >= 0 or -errno.
  */
 int64_t coroutine_fn block_copy_reset_unallocated(BlockCopyState *s,

@@ -264,6 +264,12 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset,
 int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset,
                                int64_t bytes, void *buf,
                                BdrvRequestFlags flags);
+/*
+ * As bdrv_co_pread(), but -EIO for what is past the end of the node, which may
+ * be shorter than it was (a server's disk).
+ */
+int coroutine_fn bdrv_co_pread_within(BdrvChild *child, int64_t offset,
+                                      int64_t bytes, void *buf);
 int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset,
                                 int64_t bytes, const void *buf,
                                 BdrvRequestFlags flags);

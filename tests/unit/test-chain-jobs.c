@@ -86,13 +86,6 @@ static void test_stream_base(void)
     assert_reopened(1);
 }
 
-static void cancel_unstarted(BlockJob *job)
-{
-    job_lock();
-    job_cancel_locked(&job->job, true);
-    job_unlock();
-}
-
 typedef struct {
     BlockDriverState *bs;
     int64_t offset;
@@ -192,9 +185,7 @@ static void test_cancel(void)
             load_stop(&load);
             g_assert_cmpint(job_cancel_sync(&job->job, true), ==, -ECANCELED);
         } else {
-            job_lock();
-            job_cancel_locked(&job->job, true);
-            job_unlock();
+            cancel_unstarted(job);
         }
         g_assert_cmpint(result, ==, -ECANCELED);
         g_assert_true(bdrv_backing_chain_next(source) == middle);
@@ -228,9 +219,7 @@ static void test_refused(void)
     job = stream_job_create(source, base, &options, &error_abort);
     g_assert_null(stream_job_create(source, base, &o, &err));
     error_free_or_abort(&err);
-    job_lock();
-    job_cancel_locked(&job->job, true);
-    job_unlock();
+    cancel_unstarted(job);
     assert_reopened(2);
 }
 
@@ -269,21 +258,6 @@ static void test_overlap(void)
 
 /* --- errors --- */
 
-/* Each @what of the file of @bs fails, or the first of them: a reference. */
-static BlockDriverState *insert_fault(BlockDriverState *bs, const char *what,
-                                      bool once)
-{
-    BlockDriverState *file = bs->file->bs;
-    g_autofree char *opts = g_strdup_printf(
-        "driver=blkdebug,image=%s,inject-error.0.event=none,"
-        "inject-error.0.iotype=%s,inject-error.0.once=%s",
-        file->node_name, what, once ? "on" : "off");
-
-    return bdrv_insert_node(file, qopts_parse(opts, NULL, &error_abort),
-                            bdrv_is_read_only(file) ? 0 : BDRV_O_RDWR,
-                            &error_abort);
-}
-
 /* The images are those that they were, in the headers, too. */
 static void assert_unchanged(BlockDriverState *fault)
 {
@@ -294,32 +268,6 @@ static void assert_unchanged(BlockDriverState *fault)
     bdrv_drop_filter(fault, &error_abort);
     bdrv_unref(fault);
     assert_reopened(2);
-}
-
-static void start_until(BlockJob *job, JobStatus status)
-{
-    JobStatus now = job->job.status;
-
-    job_start(&job->job);
-    while (now != status) {
-        aio_poll(qemu_get_aio_context(), true);
-        g_assert_cmpint(result, ==, 1);
-        WITH_JOB_LOCK_GUARD() {
-            now = job->job.status;
-        }
-    }
-}
-
-/* To the error at which it stops, and on from there. */
-static void start_and_resume(BlockJob *job)
-{
-    start_until(job, JOB_STATUS_PAUSED);
-    WITH_JOB_LOCK_GUARD() {
-        g_assert_cmpint(job->iostatus, ==, BLOCK_DEVICE_IO_STATUS_FAILED);
-        job_user_resume_locked(&job->job, &error_abort);
-    }
-    wait_all(NULL);
-    g_assert_cmpint(result, ==, 0);
 }
 
 static void test_stream_stops(void)
@@ -367,18 +315,17 @@ static void test_commit_stops(void)
     assert_reopened(1);
 }
 
-/* This write repeats what is there: now there is something to flush. */
-static void write_same(BlockDriverState *bs)
+/*
+ * This write of the job to the base repeats what is there: now there is
+ * something to flush.
+ */
+static void write_same(BlockJob *job)
 {
-    BlockBackend *b = blk_new(qemu_get_aio_context(),
-                              BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE,
-                              BLK_PERM_ALL);
+    BdrvChild *base = job->nodes->data;
     uint8_t data[512];
 
-    blk_insert_bs(b, bs, &error_abort);
-    g_assert_cmpint(blk_pread(b, 0, sizeof(data), data, 0), ==, 0);
-    g_assert_cmpint(blk_pwrite(b, 0, sizeof(data), data, 0), ==, 0);
-    blk_unref(b);
+    g_assert_cmpint(bdrv_pread(base, 0, sizeof(data), data, 0), ==, 0);
+    g_assert_cmpint(bdrv_pwrite(base, 0, sizeof(data), data, 0), ==, 0);
 }
 
 /*
@@ -392,7 +339,7 @@ static void check_last_flush(BlockJob *job, BlockDriverState *to, bool data)
     start_until(job, JOB_STATUS_PENDING);
     fault = insert_fault(to, "flush", false);
     if (data) {
-        write_same(to);
+        write_same(job);
     }
     WITH_JOB_LOCK_GUARD() {
         job_finalize_locked(&job->job, &error_abort);

@@ -170,17 +170,24 @@ static inline void check_stored_zeroes(void (*copy)(void))
 
 /* --- chains --- */
 
-static inline void create_overlay(const char *name, const char *backing)
+static inline void create_overlay_of(const char *name, int64_t size,
+                                     const char *backing,
+                                     const char *backing_fmt)
 {
     g_autofree char *path = image_path(name);
     g_autofree char *backing_path = image_path(backing);
     QOpts *opts = qopts_new();
 
     qopts_set_str(opts, "backing_file", backing_path);
-    qopts_set_str(opts, "backing_fmt", "vmdk");
-    qopts_set_uint(opts, "size", SIZE);
+    qopts_set_str(opts, "backing_fmt", backing_fmt);
+    qopts_set_uint(opts, "size", size);
     g_assert_cmpint(bdrv_create(bdrv_find_format("vmdk"), path, opts,
                                 &error_abort), ==, 0);
+}
+
+static inline void create_overlay(const char *name, const char *backing)
+{
+    create_overlay_of(name, SIZE, backing, "vmdk");
 }
 
 /* So that others can open its file. */
@@ -211,6 +218,68 @@ static inline void open_chain(void)
     qopts_set_str(opts, "backing.node-name", "middle");
     qopts_set_str(opts, "backing.backing.node-name", "base");
     use_source(bdrv_open(NULL, NULL, opts, BDRV_O_RDWR, &error_abort));
+}
+
+/* --- errors --- */
+
+/* Each @what of the file of @bs fails, or the first of them: a reference. */
+static inline BlockDriverState *insert_fault(BlockDriverState *bs,
+                                             const char *what, bool once)
+{
+    BlockDriverState *file = bs->file->bs;
+    g_autofree char *opts = g_strdup_printf(
+        "driver=blkdebug,image=%s,inject-error.0.event=none,"
+        "inject-error.0.iotype=%s,inject-error.0.once=%s",
+        file->node_name, what, once ? "on" : "off");
+
+    return bdrv_insert_node(file, qopts_parse(opts, NULL, &error_abort),
+                            bdrv_is_read_only(file) ? 0 : BDRV_O_RDWR,
+                            &error_abort);
+}
+
+static inline void run_until(BlockJob *job, JobStatus status)
+{
+    JOB_LOCK_GUARD();
+
+    while (job->job.status != status) {
+        job_unlock();
+        aio_poll(qemu_get_aio_context(), true);
+        g_assert_cmpint(result, ==, 1);
+        job_lock();
+    }
+}
+
+static inline void start_until(BlockJob *job, JobStatus status)
+{
+    job_start(&job->job);
+    run_until(job, status);
+}
+
+/* One that runs: to the error at which it stops, and from there to the end. */
+static inline void resume_to_end(BlockJob *job)
+{
+    run_until(job, JOB_STATUS_PAUSED);
+    WITH_JOB_LOCK_GUARD() {
+        g_assert_cmpint(job->iostatus, ==, BLOCK_DEVICE_IO_STATUS_FAILED);
+        job_user_resume_locked(&job->job, &error_abort);
+    }
+    while (result == 1) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_cmpint(result, ==, 0);
+}
+
+static inline void start_and_resume(BlockJob *job)
+{
+    job_start(&job->job);
+    resume_to_end(job);
+}
+
+/* A job that has not been started. */
+static inline void cancel_unstarted(BlockJob *job)
+{
+    JOB_LOCK_GUARD();
+    job_cancel_locked(&job->job, true);
 }
 
 /* --- who writes meanwhile --- */
