@@ -91,6 +91,7 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs,
                                           const char *name, Error **errp)
 {
     BdrvDirtyBitmap *bitmap;
+    HBitmap *bits;
     int64_t size;
 
     GLOBAL_STATE_CODE();
@@ -110,9 +111,15 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs,
         error_setg_errno(errp, -size, "could not get length of device");
         return NULL;
     }
+    bits = hbitmap_try_alloc(size, ctz64(granularity));
+    if (!bits) {
+        error_setg(errp, "no memory for a bitmap of %" PRId64 " bytes with "
+                   "granularity %" PRIu32, size, granularity);
+        return NULL;
+    }
     bitmap = g_new0(BdrvDirtyBitmap, 1);
     bitmap->bs = bs;
-    bitmap->bitmap = hbitmap_alloc(size, ctz64(granularity));
+    bitmap->bitmap = bits;
     bitmap->size = size;
     bitmap->name = g_strdup(name);
     QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);

@@ -25,7 +25,7 @@ bool mirror_shows_same(BlockDriverState *bs, BlockDriverState *below)
 static bool mirror_can_replace(BlockDriverState *bs, const char *name,
                                Error **errp)
 {
-    BlockDriverState *to_replace = bdrv_find_node(name), *p;
+    BlockDriverState *to_replace = bdrv_find_node(name);
 
     if (!to_replace) {
         error_setg(errp, "Failed to find node with node-name='%s'", name);
@@ -159,6 +159,28 @@ static uint32_t mirror_granularity(BlockDriverState *target, bool is_commit,
     return granularity;
 }
 
+/* False with @errp set: without memory. */
+static bool mirror_create_bitmaps(MirrorBlockJob *s, const MirrorJobOptions *o,
+                                  Error **errp)
+{
+    bool full = o->sync == MIRROR_SYNC_MODE_FULL;
+    bool parts = mirror_target_lacks_backing(s->target->bs, s->is_commit, o);
+    int bits = ctz64(s->granularity);
+
+    if (full) {
+        s->was_zero = o->target_is_zero;
+        s->written = hbitmap_try_alloc(s->len, bits);
+    }
+    if (parts) {
+        s->whole = hbitmap_try_alloc(s->len, bits);
+    }
+    if ((full && !s->written) || (parts && !s->whole)) {
+        error_setg(errp, "no memory for the bitmaps of the job");
+        return false;
+    }
+    return true;
+}
+
 static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
                                const MirrorJobOptions *o)
 {
@@ -179,13 +201,6 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     copy_window_init(&s->window);
     s->max_in_flight = MIN(MAX(buf_size / s->max_io, 1), MIRROR_MAX_IN_FLIGHT);
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
-    if (o->sync == MIRROR_SYNC_MODE_FULL) {
-        s->was_zero = o->target_is_zero;
-        s->written = hbitmap_alloc(s->len, ctz64(granularity));
-    }
-    if (mirror_target_lacks_backing(s->target->bs, s->is_commit, o)) {
-        s->whole = hbitmap_alloc(s->len, ctz64(granularity));
-    }
 }
 
 static BlockJob *mirror_create(const BlockJobDriver *driver,
@@ -230,7 +245,8 @@ static BlockJob *mirror_create(const BlockJobDriver *driver,
     s->is_commit = is_commit;
     s->len = bdrv_getlength(bs);
     mirror_set_options(s, granularity, o);
-    if (block_job_add_bdrv(&s->common, "source", bs, 0, BLK_PERM_ALL,
+    if (!mirror_create_bitmaps(s, o, errp) ||
+        block_job_add_bdrv(&s->common, "source", bs, 0, BLK_PERM_ALL,
                            errp) < 0 ||
         block_job_add_bdrv(&s->common, "target", target, 0, BLK_PERM_ALL,
                            errp) < 0) {

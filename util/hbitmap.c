@@ -8,8 +8,8 @@
 
 #define WORD_SHIFT 6
 #define WORD_BITS (1u << WORD_SHIFT)
-/* 64^7 bits are more than any image has blocks. */
-#define MAX_LEVELS 7
+/* 64^11 bits are more than there are bytes. */
+#define MAX_LEVELS 11
 
 struct HBitmap {
     uint64_t size;              /* items */
@@ -37,7 +37,7 @@ static void hbitmap_layout(HBitmap *hb)
     hb->n_levels = i;
 }
 
-HBitmap *hbitmap_alloc(uint64_t size, int granularity)
+HBitmap *hbitmap_try_alloc(uint64_t size, int granularity)
 {
     HBitmap *hb = g_new0(HBitmap, 1);
     int i;
@@ -47,7 +47,21 @@ HBitmap *hbitmap_alloc(uint64_t size, int granularity)
     hb->granularity = granularity;
     hbitmap_layout(hb);
     for (i = 0; i < hb->n_levels; i++) {
-        hb->levels[i] = g_new0(uint64_t, hb->n_words[i]);
+        hb->levels[i] = g_try_new0(uint64_t, hb->n_words[i]);
+        if (!hb->levels[i]) {
+            hbitmap_free(hb);
+            return NULL;
+        }
+    }
+    return hb;
+}
+
+HBitmap *hbitmap_alloc(uint64_t size, int granularity)
+{
+    HBitmap *hb = hbitmap_try_alloc(size, granularity);
+
+    if (!hb) {
+        g_error("no memory for a bitmap of %" PRIu64 " items", size);
     }
     return hb;
 }

@@ -17,6 +17,8 @@ typedef struct HBitmap HBitmap;
 
 /* All clear.  2^@granularity items per bit, 0..63.  hbitmap_free() frees. */
 HBitmap *hbitmap_alloc(uint64_t size, int granularity);
+/* The same, but NULL without memory. */
+HBitmap *hbitmap_try_alloc(uint64_t size, int granularity);
 /* NULL is fine. */
 void hbitmap_free(HBitmap *hb);
 

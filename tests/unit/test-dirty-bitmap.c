@@ -208,6 +208,24 @@ static void test_thread(void)
     test_loop_free(loop);
 }
 
+/* A disk that is so large is refused its bitmap, and no more. */
+static void test_no_memory(void)
+{
+#ifdef QEMU_SANITIZE_ADDRESS
+    g_test_skip("the sanitizer ends a program that asks for so much");
+#else
+    BlockDriverState *huge = bdrv_open(NULL, NULL, qopts_parse(
+        "driver=null-co,size=4611686018427387904", NULL, &error_abort), 0,
+        &error_abort);
+    Error *err = NULL;
+
+    g_assert_null(bdrv_create_dirty_bitmap(huge, 512, "b", &err));
+    error_free_or_abort(&err);
+    g_assert_null(bdrv_find_dirty_bitmap(huge, "b"));
+    bdrv_unref(huge);
+#endif
+}
+
 #define ADD(name, fn) \
     g_test_add("/dirty-bitmap/" name, int, NULL, (void *)setup, (void *)fn, \
                (void *)teardown)
@@ -226,6 +244,7 @@ int main(int argc, char **argv)
     ADD("successor", test_successor);
     ADD("merge", test_merge);
     ADD("thread", test_thread);
+    ADD("no-memory", test_no_memory);
     ret = g_test_run();
     unlink(path);
     g_free(path);
