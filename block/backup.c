@@ -18,7 +18,6 @@
 typedef struct BackupBlockJob {
     BlockJob common;
     BlockDriverState *cbw;
-    BlockDriverState *source_bs;
     BlockDriverState *target_bs;
     BlockCopyState *bcs;
     BdrvDirtyBitmap *sync_bitmap;   /* NULL: none */
@@ -39,8 +38,8 @@ typedef struct BackupBlockJob {
 
 static void backup_cleanup_sync_bitmap(BackupBlockJob *s, int ret)
 {
-    BdrvDirtyBitmap *left = block_copy_dirty_bitmap(s->bcs);
     bool sync = ret == 0 && s->bitmap_mode == BITMAP_SYNC_MODE_ON_SUCCESS;
+    BdrvDirtyBitmap *left = block_copy_dirty_bitmap(s->bcs);
     BdrvDirtyBitmap *bm;
 
     if (s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS) {
@@ -373,7 +372,6 @@ static BackupBlockJob *backup_create_on_filter(BlockDriverState *cbw,
     }
     s->cbw = cbw;
     s->bcs = bcs;
-    s->source_bs = bs;
     s->target_bs = target;
     s->sync_bitmap = o->bitmap;
     s->sync_mode = o->sync == MIRROR_SYNC_MODE_INCREMENTAL ?
