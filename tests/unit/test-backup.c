@@ -241,6 +241,61 @@ static void test_stored_zeroes(void)
     check_stored_zeroes(copy_all);
 }
 
+/*
+ * sync=top is about the image that was on top when the job was created, also if
+ * it has got an overlay since then.
+ */
+static void test_top_overlay(void)
+{
+    g_autofree uint8_t *data = g_malloc(STEP), *buf = g_malloc(SIZE);
+    g_autofree char *path = image_path("middle");
+    BlockDriverState *overlay;
+    BlockJob *job;
+    QOpts *opts;
+
+    close_source();
+    create_overlay("top", "source");
+    use_source(open_node("top", "vmdk"));
+    memset(data, 0x77, STEP);
+    g_assert_cmpint(blk_pwrite(blk, 2 * STEP, STEP, data, 0), ==, 0);
+    create_overlay("middle", "top");
+    opts = qopts_new();
+    qopts_set_str(opts, "driver", "vmdk");
+    qopts_set_str(opts, "file.filename", path);
+    overlay = bdrv_open(NULL, NULL, opts, BDRV_O_RDWR | BDRV_O_NO_BACKING,
+                        &error_abort);
+
+    job = new_backup(MIRROR_SYNC_MODE_TOP, NULL);
+    g_assert_cmpint(bdrv_append(overlay, source, &error_abort), ==, 0);
+    job_start(&job->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    g_assert_true(blk_bs(blk) == overlay);
+    read_all(target, buf);
+    g_assert_cmpint(memcmp(buf + 2 * STEP, data, STEP), ==, 0);
+    g_assert_true(buffer_is_zero(buf, 2 * STEP));
+    bdrv_unref(overlay);
+}
+
+/* What is discarded while a backup runs is copied, and takes no room then. */
+static void test_discard(void)
+{
+    BlockJob *job = new_backup(MIRROR_SYNC_MODE_NONE, NULL);
+    int64_t before = allocated("source");
+    g_autofree uint8_t *buf = g_malloc(SIZE);
+
+    job_start(&job->job);
+    g_assert_cmpint(blk_pdiscard(blk, 0, 2 * STEP), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 4 * STEP, 2 * STEP,
+                                      BDRV_REQ_MAY_UNMAP), ==, 0);
+    g_assert_cmpint(allocated("source"), <=, before - 4 * STEP);
+    read_all(target, buf);
+    g_assert_cmpint(memcmp(buf, frozen, 2 * STEP), ==, 0);
+    g_assert_cmpint(memcmp(buf + 4 * STEP, frozen + 4 * STEP, 2 * STEP), ==,
+                    0);
+    g_assert_cmpint(job_cancel_sync(&job->job, true), ==, -ECANCELED);
+}
+
 #define ADD(name, fn) \
     g_test_add("/backup/" name, int, NULL, (void *)setup, (void *)fn, \
                (void *)teardown)
@@ -254,6 +309,9 @@ static void add_tests(void)
     ADD("disturbed", test_disturbed);
     ADD("refused", test_refused);
     ADD("stored-zeroes", test_stored_zeroes);
+    ADD("discard", test_discard);
+    g_test_add("/backup/top-overlay", int, NULL, (void *)use_vmdk,
+               (void *)test_top_overlay, (void *)teardown);
     g_test_add("/backup/vmdk-native/disturbed", int, NULL,
                (void *)use_native_vmdk, (void *)test_disturbed,
                (void *)teardown);

@@ -4,6 +4,7 @@
  * base <- middle <- top, whose user writes all the time.
  */
 #include "qemu/osdep.h"
+#include "block/backup.h"
 #include "block/mirror.h"
 #include "block/stream.h"
 #include "test-job-nodes.h"
@@ -390,9 +391,238 @@ static void test_names(void)
     bdrv_unref(base);
 }
 
-#define ADD(name, fn) \
-    g_test_add("/chain-jobs/" name, int, NULL, (void *)chain_setup, \
-               (void *)fn, (void *)teardown)
+/* A backup of an image of the chain: its filter may go at any time. */
+static void test_backup_within(void)
+{
+    BackupJobOptions o = {
+        .job_id = "backup", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+    };
+    BlockDriverState *middle = bdrv_find_node("middle");
+    MirrorJobOptions m = { .job_id = "active", .cb = job_over };
+    BlockJob *job = backup_job_create(middle, target, &o, &error_abort);
+    Error *err = NULL;
+
+    g_assert_null(stream_job_create(source, NULL, &options, &err));
+    error_free_or_abort(&err);
+    g_assert_null(commit_active_job_create(source, bdrv_find_node("base"), &m,
+                                           &err));
+    error_free_or_abort(&err);
+    job_start(&job->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    g_assert_true(bdrv_backing_chain_next(source) == middle);
+    assert_reopened(2);
+}
+
+/* The filter of a backup lets nobody write to what is below it. */
+static void test_commit_below_backup(void)
+{
+    BackupJobOptions o = { .job_id = "backup", .sync = MIRROR_SYNC_MODE_FULL };
+    BlockJob *backup = backup_job_create(source, target, &o, &error_abort);
+
+    run_job(commit_job_create(source, bdrv_find_node("middle"),
+                              bdrv_find_node("base"), &options,
+                              &error_abort));
+    cancel_unstarted(backup);
+    assert_reopened(1);
+}
+
+/* --- filters within a chain --- */
+
+/* It is explicit: its file name is no name of an image. */
+static BlockDriverState *insert_filter(const char *above)
+{
+    g_autofree char *opts = g_strdup_printf(
+        "driver=copy-on-read,node-name=f,file=%s", above);
+
+    return bdrv_insert_node(bdrv_find_node(above), qopts_parse(
+        opts, NULL, &error_abort), 0, &error_abort);
+}
+
+/* The header has the name of the image below the filter. */
+static void test_stream_to_filter(void)
+{
+    BlockDriverState *f = insert_filter("base");
+
+    run_job(stream_job_create(source, f, &options, &error_abort));
+    g_assert_true(source->backing->bs == f);
+    bdrv_unref(f);
+    assert_reopened(1);
+}
+
+/* Nothing is between the image and its base but the filter. */
+static void test_stream_nothing(void)
+{
+    BlockDriverState *f = insert_filter("middle");
+    int64_t i;
+
+    job_start(&stream_job_create(source, f, &options, &error_abort)->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    for (i = 0; is_allocated(source, i); i += STEP) {
+        g_assert_cmpint(i, <, SIZE - STEP);
+    }
+    bdrv_unref(f);
+    assert_reopened(2);
+}
+
+/* sync=top leaves out what is below the filter. */
+static void test_backup_above_filter(void)
+{
+    BackupJobOptions o = {
+        .job_id = "backup", .sync = MIRROR_SYNC_MODE_TOP, .cb = job_over,
+    };
+    BlockDriverState *f = insert_filter("middle");
+    int64_t i;
+    int left_out = 0;
+
+    job_start(&backup_job_create(source, target, &o, &error_abort)->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    for (i = 0; i + STEP <= SIZE; i += STEP) {
+        if (!is_allocated(source, i)) {
+            g_assert_cmpint(is_allocated(target, i), ==, 0);
+            left_out++;
+        }
+    }
+    g_assert_cmpint(left_out, >, 0);
+    bdrv_unref(f);
+    assert_reopened(2);
+}
+
+/* --- who may write meanwhile --- */
+
+static bool can_write(BlockDriverState *bs)
+{
+    BlockBackend *b = blk_new(qemu_get_aio_context(), BLK_PERM_WRITE,
+                              BLK_PERM_ALL);
+    bool ok = blk_insert_bs(b, bs, NULL) == 0;
+
+    blk_unref(b);
+    return ok;
+}
+
+/* What passes by the filter would be lost. */
+static void test_active_writers(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+    MirrorJobOptions m = { .job_id = "active", .cb = job_over };
+    BlockJob *job = commit_active_job_create(source, base, &m, &error_abort);
+
+    g_assert_true(can_write(blk_bs(blk)));
+    g_assert_false(can_write(source));
+    g_assert_false(can_write(base));
+    cancel_unstarted(job);
+    g_assert_true(can_write(source));
+    assert_reopened(2);
+}
+
+static void test_commit_writers(void)
+{
+    BlockDriverState *base = bdrv_find_node("base");
+    BlockJob *job = commit_job_create(source, bdrv_find_node("middle"), base,
+                                      &options, &error_abort);
+
+    g_assert_true(can_write(source));
+    g_assert_false(can_write(base));
+    cancel_unstarted(job);
+    assert_reopened(2);
+}
+
+/* --- a base that cannot be written --- */
+
+static BlockDriverState *open_image(const char *name, const char *file_name,
+                                    const char *file, const char *backing,
+                                    int flags)
+{
+    g_autofree char *path = image_path(file_name);
+    g_autofree char *more = g_strconcat(file, path, NULL);
+    g_autofree char *opts = g_strdup_printf(
+        "driver=vmdk,node-name=%s,%s%s%s", name, more,
+        backing ? ",backing=" : "", backing ? backing : "");
+
+    return bdrv_open(NULL, NULL, qopts_parse(opts, NULL, &error_abort), flags,
+                     &error_abort);
+}
+
+/* The base cannot even be made read-only again: the job fails, and no more. */
+static void test_broken_base(void)
+{
+    MirrorJobOptions m = { .job_id = "active", .cb = job_over };
+    BlockDriverState *base, *middle;
+    Error *err = NULL;
+
+    close_source();
+    base = open_image("base", "source", "file.driver=blkdebug,"
+                      "file.inject-error.0.event=none,"
+                      "file.inject-error.0.iotype=write,"
+                      "file.inject-error.1.event=none,"
+                      "file.inject-error.1.iotype=flush,"
+                      "file.image.driver=file,file.image.filename=", NULL, 0);
+    middle = open_image("middle", "middle", "file.filename=", "base", 0);
+    use_source(open_image("top", "top", "file.filename=", "middle",
+                          BDRV_O_RDWR));
+    g_assert_null(commit_job_create(source, middle, base, &options, &err));
+    error_free_or_abort(&err);
+    g_assert_null(commit_active_job_create(source, base, &m, &err));
+    error_free_or_abort(&err);
+    g_assert_false(bdrv_is_backing_chain_frozen(source, NULL, NULL));
+    assert_shadow();
+    bdrv_unref(middle);
+    bdrv_unref(base);
+}
+
+/* --- an image that is shorter than the one below it --- */
+
+/* Past the end of the middle the top reads zeroes; there the base has data. */
+static void short_setup(void)
+{
+    const int64_t size = 8 * MiB;
+
+    use_vmdk();
+    close_source();
+    create_overlay_of("middle", size, "source", "vmdk");
+    create_overlay("top", "middle");
+    open_chain();
+    memset(frozen + size, 0, SIZE - size);
+    load = (Load) { .shadow = frozen };
+    assert_shadow();
+}
+
+static void run_short(BlockJob *job)
+{
+    job_start(&job->job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, 0);
+    assert_shadow();
+}
+
+static void test_short_stream(void)
+{
+    run_short(stream_job_create(source, bdrv_find_node("base"), &options,
+                                &error_abort));
+    assert_reopened(1);
+}
+
+static void test_short_stream_all(void)
+{
+    run_short(stream_job_create(source, NULL, &options, &error_abort));
+    assert_reopened(0);
+}
+
+static void test_short_commit(void)
+{
+    run_short(commit_job_create(source, bdrv_find_node("middle"),
+                                bdrv_find_node("base"), &options,
+                                &error_abort));
+    assert_reopened(1);
+}
+
+#define ADD_WITH(name, set_up, fn) \
+    g_test_add("/chain-jobs/" name, int, NULL, (void *)set_up, (void *)fn, \
+               (void *)teardown)
+
+#define ADD(name, fn) ADD_WITH(name, chain_setup, fn)
 
 static void add_tests(void)
 {
@@ -409,6 +639,17 @@ static void add_tests(void)
     ADD("stream/flush", test_stream_flush);
     ADD("commit/stops", test_commit_stops);
     ADD("commit/flush", test_commit_flush);
+    ADD("backup-within", test_backup_within);
+    ADD("backup-above", test_commit_below_backup);
+    ADD("filter-within/stream", test_stream_to_filter);
+    ADD("filter-within/stream-nothing", test_stream_nothing);
+    ADD("filter-within/backup", test_backup_above_filter);
+    ADD("active/writers", test_active_writers);
+    ADD("commit/writers", test_commit_writers);
+    ADD("broken-base", test_broken_base);
+    ADD_WITH("short/stream", short_setup, test_short_stream);
+    ADD_WITH("short/stream-all", short_setup, test_short_stream_all);
+    ADD_WITH("short/commit", short_setup, test_short_commit);
 }
 
 int main(int argc, char **argv)

@@ -523,6 +523,39 @@ static void test_pivot_refused(void)
     assert_frozen(target);
 }
 
+/* What was to be replaced shows something else when the time has come. */
+static void test_replaces_other(void)
+{
+    MirrorJobOptions o = {
+        .job_id = "mirror", .sync = MIRROR_SYNC_MODE_FULL, .cb = job_over,
+        .replaces = "source",
+    };
+    BlockDriverState *filter, *other;
+    BlockJob *job;
+
+    blk_unref(blk);
+    filter = bdrv_open(NULL, NULL, qopts_parse(
+        "driver=copy-on-read,node-name=filter,file=source", NULL,
+        &error_abort), BDRV_O_RDWR, &error_abort);
+    blk = blk_new(qemu_get_aio_context(),
+                  BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, BLK_PERM_ALL);
+    blk_insert_bs(blk, filter, &error_abort);
+    create("middle", "raw", SIZE);
+    other = open_node("middle", "raw");
+
+    job = mirror_job_create(filter, target, &o, &error_abort);
+    job_start(&job->job);
+    wait_status(job, JOB_STATUS_READY);
+    g_assert_cmpint(bdrv_replace_child_bs(filter->file, other, &error_abort),
+                    ==, 0);
+    complete(job);
+    wait_all(NULL);
+    g_assert_cmpint(result, ==, -EPERM);
+    g_assert_true(blk_bs(blk) == filter && filter->file->bs == other);
+    bdrv_unref(filter);
+    bdrv_unref(other);
+}
+
 #define ADD(name, fn) \
     g_test_add("/mirror/" name, int, NULL, (void *)setup, (void *)fn, \
                (void *)teardown)
@@ -547,6 +580,7 @@ static void add_tests(void)
     ADD("final/write", test_final_write);
     ADD("final/flush", test_final_flush);
     ADD("pivot-refused", test_pivot_refused);
+    ADD("replaces-other", test_replaces_other);
     g_test_add("/mirror/commit", int, NULL, (void *)use_vmdk,
                (void *)test_commit, (void *)teardown);
     g_test_add("/mirror/vmdk-native/disturbed", int, NULL,
