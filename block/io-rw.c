@@ -256,6 +256,8 @@ int coroutine_fn bdrv_co_do_pwrite_zeroes(BlockDriverState *bs,
                                              bs->supported_zero_flags);
         }
         if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
+            /* These are writes without FUA, also of a driver that has it. */
+            need_flush |= flags & BDRV_REQ_FUA;
             ret = bdrv_co_write_zero_bytes(bs, offset, n,
                                            flags & ~(BDRV_REQ_ZERO_WRITE |
                                                      BDRV_REQ_FUA));
