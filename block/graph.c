@@ -282,6 +282,7 @@ void bdrv_delete(BlockDriverState *bs)
     if (QTAILQ_IN_USE(bs, node_list)) {
         QTAILQ_REMOVE(&all_nodes, bs, node_list);
     }
+    assert(bs->refcnt == 1);
     assert(QLIST_EMPTY(&bs->tracked_requests));
     assert(QLIST_EMPTY(&bs->aio_notifiers.head));
     qemu_spin_destroy(&bs->reqs_lock);
@@ -304,9 +305,17 @@ void bdrv_unref(BlockDriverState *bs)
     }
     GLOBAL_STATE_CODE();
     assert(bs->refcnt > 0);
-    if (--bs->refcnt == 0) {
-        bdrv_delete(bs);
+    if (bs->refcnt > 1) {
+        bs->refcnt--;
+        return;
     }
+    /*
+     * Closing polls, and what runs meanwhile may take references to all nodes,
+     * and drop them.
+     */
+    assert(!bs->closing);
+    bs->closing = true;
+    bdrv_delete(bs);
 }
 
 const char *bdrv_get_node_name(const BlockDriverState *bs)

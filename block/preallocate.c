@@ -106,7 +106,7 @@ static void preallocate_drop_bh(void *opaque)
     BlockDriverState *bs = opaque;
     Error *local_err = NULL;
 
-    if (!bs->refcnt) {
+    if (bs->closing) {
         /* It is being closed, which waits, and does the same. */
         return;
     }

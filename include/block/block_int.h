@@ -387,6 +387,7 @@ struct BlockDriverState {
 
     int open_flags;
     int refcnt;
+    bool closing;               /* the last reference has been dropped */
     char node_name[32];
     char *filename;             /* as shown to users; never NULL */
     char *exact_filename;       /* path or "proto:..." alone; may be "" */
