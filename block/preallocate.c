@@ -367,8 +367,9 @@ static int preallocate_reopen_prepare(BDRVReopenState *state, Error **errp)
     BlockDriverState *bs = state->bs;
     PreallocateOpts *opts = g_new0(PreallocateOpts, 1);
 
+    /* It may be left with another file, or with one that it may not write. */
     if (!preallocate_take_opts(opts, state->options, bs->file->bs, errp) ||
-        (!(state->flags & BDRV_O_RDWR) && preallocate_drop(bs, errp) < 0)) {
+        preallocate_drop(bs, errp) < 0) {
         g_free(opts);
         return -EINVAL;
     }
