@@ -22,7 +22,7 @@ static int coroutine_fn bdrv_activate_entry(void *opaque)
 {
     BlockDriverState *bs = opaque;
 
-    return bdrv_co_refresh_total_sectors(bs);
+    return bdrv_co_refresh_size(bs);
 }
 
 static int bdrv_activate_parents(BlockDriverState *bs, Error **errp)

@@ -127,7 +127,10 @@ void coroutine_fn bdrv_co_write_req_finish(BlockDriverState *bs,
 void bdrv_status_remember(BlockDriverState *bs, int64_t offset, int64_t bytes);
 /* Data in this range may become zeroes: see block-status.c. */
 void bdrv_status_forget(BlockDriverState *bs, int64_t offset, int64_t bytes);
+/* Ask the driver, and note in bs->total_sectors, how long @bs is.  -errno. */
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs);
+/* The same of a node in use: its bitmaps and its parents follow. */
+int coroutine_fn bdrv_co_refresh_size(BlockDriverState *bs);
 int bdrv_check_request(int64_t offset, int64_t bytes);
 /* -EPERM unless the user of @child has asked for what @type does. */
 static inline int bdrv_check_child_perm(const BdrvChild *child,

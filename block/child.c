@@ -42,11 +42,18 @@ static void GRAPH_UNCHECKED child_of_bds_resize(BdrvChild *c)
     BlockDriverState *parent = c->opaque;
     int64_t sectors = qatomic_read(&c->bs->total_sectors);
 
-    if ((c->role & BDRV_CHILD_FILTERED) &&
-        !(parent->drv && parent->drv->bdrv_keeps_length &&
-          parent->drv->bdrv_keeps_length(parent)) &&
-        qatomic_xchg(&parent->total_sectors, sectors) != sectors) {
-        bdrv_dirty_bitmap_truncate(parent, sectors * BDRV_SECTOR_SIZE);
+    if (!(c->role & BDRV_CHILD_PRIMARY) || !parent->drv) {
+        return;
+    }
+    if (parent->drv->bdrv_length_by_child) {
+        sectors = DIV_ROUND_UP(parent->drv->bdrv_length_by_child(
+                                   parent, sectors * BDRV_SECTOR_SIZE),
+                               (int64_t)BDRV_SECTOR_SIZE);
+    } else if (!(c->role & BDRV_CHILD_FILTERED)) {
+        return;
+    }
+    if (qatomic_xchg(&parent->total_sectors, sectors) != sectors) {
+        bdrv_dirty_bitmap_truncate(parent);
         bdrv_do_parent_cb_resize(parent);
     }
 }

@@ -295,9 +295,9 @@ static int coroutine_fn cbw_co_pdiscard_snapshot(BlockDriverState *bs,
 /* --- life --- */
 
 /* The bitmaps, and the target, are as long as the disk was. */
-static bool cbw_keeps_length(BlockDriverState *bs)
+static int64_t cbw_length_by_child(BlockDriverState *bs, int64_t child_bytes)
 {
-    return true;
+    return qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
 }
 
 static int coroutine_fn cbw_co_truncate(BlockDriverState *bs, int64_t offset,
@@ -491,7 +491,7 @@ static BlockDriver bdrv_cbw_filter = {
     .bdrv_co_pwrite_zeroes = cbw_co_pwrite_zeroes,
     .bdrv_co_pdiscard = cbw_co_pdiscard,
     .bdrv_co_flush = cbw_co_flush,
-    .bdrv_keeps_length = cbw_keeps_length,
+    .bdrv_length_by_child = cbw_length_by_child,
     .bdrv_co_truncate = cbw_co_truncate,
     .bdrv_child_perm = cbw_child_perm,
 

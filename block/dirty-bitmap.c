@@ -390,6 +390,11 @@ bool bdrv_dirty_bitmap_status(BdrvDirtyBitmap *bitmap, int64_t offset,
                               int64_t bytes, int64_t *count)
 {
     BITMAP_LOCK_GUARD(bitmap);
+    /* The node may have become shorter meanwhile. */
+    if (offset >= bitmap->size) {
+        *count = bytes;
+        return false;
+    }
     return hbitmap_status(bitmap->bitmap, offset, bytes, count);
 }
 
@@ -476,6 +481,29 @@ bool bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src,
 
 /* --- for the request path --- */
 
+/* Under the mutex: of several changes of the size at once the last counts. */
+static void bdrv_dirty_bitmap_truncate_locked(BlockDriverState *bs)
+{
+    int64_t bytes = qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
+    BdrvDirtyBitmap *bm;
+
+    QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
+        if (bm->size != bytes) {
+            hbitmap_truncate(bm->bitmap, bytes);
+            bm->size = bytes;
+        }
+    }
+}
+
+void bdrv_dirty_bitmap_truncate(BlockDriverState *bs)
+{
+    if (likely(!qatomic_read(&bs->n_dirty_bitmaps))) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    bdrv_dirty_bitmap_truncate_locked(bs);
+}
+
 void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     BdrvDirtyBitmap *bm;
@@ -485,25 +513,11 @@ void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes)
         return;
     }
     QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
+    /* Another thread may have made the node longer, and not the bitmaps yet. */
+    bdrv_dirty_bitmap_truncate_locked(bs);
     QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
         if (!bm->disabled && offset < bm->size) {
             hbitmap_set(bm->bitmap, offset, MIN(bytes, bm->size - offset));
-        }
-    }
-}
-
-void bdrv_dirty_bitmap_truncate(BlockDriverState *bs, int64_t bytes)
-{
-    BdrvDirtyBitmap *bm;
-
-    if (likely(!qatomic_read(&bs->n_dirty_bitmaps))) {
-        return;
-    }
-    QEMU_LOCK_GUARD(&bs->dirty_bitmap_mutex);
-    QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
-        if (bm->size != bytes) {
-            hbitmap_truncate(bm->bitmap, bytes);
-            bm->size = bytes;
         }
     }
 }

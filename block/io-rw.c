@@ -325,12 +325,11 @@ bdrv_co_write_finish_special(BlockDriverState *bs, int64_t offset,
 
     if (ret == 0 && type == BDRV_TRACKED_WRITE &&
         bdrv_grow_to(bs, end_sector)) {
-        bdrv_dirty_bitmap_truncate(bs, end_sector * BDRV_SECTOR_SIZE);
+        bdrv_dirty_bitmap_truncate(bs);
         bdrv_co_parent_cb_resize(bs);
     }
     if (ret == 0 && type == BDRV_TRACKED_TRUNCATE) {
-        bdrv_dirty_bitmap_truncate(bs, qatomic_read(&bs->total_sectors) *
-                                   BDRV_SECTOR_SIZE);
+        bdrv_dirty_bitmap_truncate(bs);
         bdrv_co_parent_cb_resize(bs);
     }
     /* A write that failed may have written some of it. */

@@ -270,9 +270,10 @@ static void mirror_top_child_perm(BlockDriverState *bs, BdrvChild *c,
 }
 
 /* The bitmaps of the job are as long as the disk was. */
-static bool mirror_top_keeps_length(BlockDriverState *bs)
+static int64_t mirror_top_length_by_child(BlockDriverState *bs,
+                                          int64_t child_bytes)
 {
-    return true;
+    return qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE;
 }
 
 BlockDriver bdrv_mirror_top = {
@@ -286,6 +287,6 @@ BlockDriver bdrv_mirror_top = {
     .bdrv_co_pwrite_zeroes = mirror_top_co_pwrite_zeroes,
     .bdrv_co_pdiscard = mirror_top_co_pdiscard,
     .bdrv_co_flush = mirror_top_co_flush,
-    .bdrv_keeps_length = mirror_top_keeps_length,
+    .bdrv_length_by_child = mirror_top_length_by_child,
     .bdrv_child_perm = mirror_top_child_perm,
 };

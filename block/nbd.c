@@ -42,9 +42,7 @@ static void coroutine_fn nbd_resized_entry(void *opaque)
 {
     BlockDriverState *bs = opaque;
 
-    if (bdrv_co_refresh_total_sectors(bs) == 0) {
-        bdrv_co_parent_cb_resize(bs);
-    }
+    bdrv_co_refresh_size(bs);
     bdrv_dec_in_flight(bs);
 }
 

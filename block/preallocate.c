@@ -84,7 +84,7 @@ static int coroutine_fn preallocate_drop_co(void *opaque)
     /* After an error there are zeroes behind the data, which is no harm. */
     s->file_end = -1;
     qatomic_set(&s->data_end, -1);
-    bdrv_co_refresh_total_sectors(bs);
+    bdrv_co_refresh_size(bs);
     return ret;
 }
 
@@ -249,11 +249,13 @@ static int64_t coroutine_fn preallocate_co_getlength(BlockDriverState *bs)
     return data_end >= 0 ? data_end : bdrv_co_getlength(bs->file->bs);
 }
 
-static bool preallocate_keeps_length(BlockDriverState *bs)
+static int64_t preallocate_length_by_child(BlockDriverState *bs,
+                                           int64_t child_bytes)
 {
     BDRVPreallocateState *s = bs->opaque;
 
-    return qatomic_read(&s->data_end) >= 0;
+    return qatomic_read(&s->data_end) >= 0 ?
+           qatomic_read(&bs->total_sectors) * BDRV_SECTOR_SIZE : child_bytes;
 }
 
 static int coroutine_fn preallocate_co_truncate(BlockDriverState *bs,
@@ -420,7 +422,7 @@ static BlockDriver bdrv_preallocate_filter = {
     .bdrv_co_flush = preallocate_co_flush,
     .bdrv_co_truncate = preallocate_co_truncate,
     .bdrv_co_getlength = preallocate_co_getlength,
-    .bdrv_keeps_length = preallocate_keeps_length,
+    .bdrv_length_by_child = preallocate_length_by_child,
 
     .bdrv_child_perm = preallocate_child_perm,
     .bdrv_set_perm = preallocate_set_perm,

@@ -309,19 +309,19 @@ static int coroutine_fn raw_co_block_status(BlockDriverState *bs,
     return BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_RAW;
 }
 
-static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
+static int64_t raw_length_by_child(BlockDriverState *bs, int64_t child_bytes)
 {
     BDRVRawState *s = bs->opaque;
+    int64_t length = MAX(child_bytes - s->offset, 0);
+
+    return s->has_size ? MIN(length, s->size) : length;
+}
+
+static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
+{
     int64_t length = bdrv_co_getlength(bs->file->bs);
 
-    if (length < 0) {
-        return length;
-    }
-    if (length < s->offset) {
-        return 0;
-    }
-    length -= s->offset;
-    return s->has_size ? MIN(length, s->size) : length;
+    return length < 0 ? length : raw_length_by_child(bs, length);
 }
 
 static int64_t coroutine_fn raw_co_get_allocated_file_size(
@@ -406,6 +406,7 @@ static BlockDriver bdrv_raw = {
     .bdrv_co_copy_range_to = raw_co_copy_range_to,
     .bdrv_co_truncate = raw_co_truncate,
     .bdrv_co_getlength = raw_co_getlength,
+    .bdrv_length_by_child = raw_length_by_child,
     .bdrv_co_get_allocated_file_size = raw_co_get_allocated_file_size,
     .bdrv_co_get_info = raw_co_get_info,
     .bdrv_co_block_status = raw_co_block_status,

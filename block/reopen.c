@@ -579,7 +579,7 @@ static int GRAPH_WRLOCK reopen_change_graph(BlockReopenQueue *queue,
 
 static int coroutine_fn reopen_refresh_entry(void *opaque)
 {
-    return bdrv_co_refresh_total_sectors(opaque);
+    return bdrv_co_refresh_size(opaque);
 }
 
 static void reopen_commit(ReopenNode *n)

@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
+#include "block/dirty-bitmap.h"
 
 int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs)
 {
@@ -22,6 +23,18 @@ int coroutine_fn bdrv_co_refresh_total_sectors(BlockDriverState *bs)
     qatomic_set(&bs->total_sectors,
                 DIV_ROUND_UP(length, (int64_t)BDRV_SECTOR_SIZE));
     return 0;
+}
+
+int coroutine_fn bdrv_co_refresh_size(BlockDriverState *bs)
+{
+    int64_t old = qatomic_read(&bs->total_sectors);
+    int ret = bdrv_co_refresh_total_sectors(bs);
+
+    if (ret == 0 && qatomic_read(&bs->total_sectors) != old) {
+        bdrv_dirty_bitmap_truncate(bs);
+        bdrv_co_parent_cb_resize(bs);
+    }
+    return ret;
 }
 
 void bdrv_do_parent_cb_resize(BlockDriverState *bs)

@@ -132,10 +132,11 @@ struct BlockDriver {
     /* Required for protocols; default: bs->total_sectors. */
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
     /*
-     * Of a filter: its child may become longer, or shorter, than it is itself.
+     * The length of @bs, in bytes, now that its primary child has @child_bytes.
+     * Default: a filter is as long as its child, another node stays as it is.
      * In the coroutine that changes the child, of any thread; may not yield.
      */
-    bool (*bdrv_keeps_length)(BlockDriverState *bs);
+    int64_t (*bdrv_length_by_child)(BlockDriverState *bs, int64_t child_bytes);
     int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(
         BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs,

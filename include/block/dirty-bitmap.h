@@ -148,7 +148,7 @@ void bdrv_dirty_bitmap_merge_internal(BdrvDirtyBitmap *dest,
 
 /* A part of @bs has changed. */
 void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes);
-/* The size of @bs is @bytes now. */
-void bdrv_dirty_bitmap_truncate(BlockDriverState *bs, int64_t bytes);
+/* bs->total_sectors has changed.  Any thread. */
+void bdrv_dirty_bitmap_truncate(BlockDriverState *bs);
 
 #endif

@@ -4,7 +4,7 @@
  * that no write of another thread is lost.
  */
 #include "qemu/osdep.h"
-#include "block/block.h"
+#include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "qemu/aio-wait.h"
 #include "qemu/cutils.h"
@@ -161,6 +161,28 @@ static void test_merge(void)
     bdrv_release_dirty_bitmap(b);
 }
 
+/* The node is longer already, its bitmaps are not: two threads make it grow. */
+static void test_longer(void)
+{
+    BdrvDirtyBitmap *b = new_bitmap("b");
+    int64_t sectors = bs->total_sectors;
+    int64_t count;
+
+    qatomic_set(&bs->total_sectors, 2 * sectors);
+    bdrv_set_dirty(bs, 2 * SIZE - STEP, STEP);
+    g_assert_true(bdrv_dirty_bitmap_get(b, 2 * SIZE - STEP));
+    /* The other thread comes to this only now. */
+    bdrv_dirty_bitmap_truncate(bs);
+    g_assert_cmpint(bdrv_get_dirty_count(b), ==, STEP);
+
+    /* A part that has gone has nothing in it. */
+    qatomic_set(&bs->total_sectors, sectors);
+    bdrv_dirty_bitmap_truncate(bs);
+    g_assert_false(bdrv_dirty_bitmap_status(b, 2 * SIZE - STEP, STEP, &count));
+    g_assert_cmpint(count, ==, STEP);
+    bdrv_release_dirty_bitmap(b);
+}
+
 /* --- another thread writes while bitmaps come and go --- */
 
 typedef struct {
@@ -243,6 +265,7 @@ int main(int argc, char **argv)
     ADD("names", test_names);
     ADD("successor", test_successor);
     ADD("merge", test_merge);
+    ADD("longer", test_longer);
     ADD("thread", test_thread);
     ADD("no-memory", test_no_memory);
     ret = g_test_run();
