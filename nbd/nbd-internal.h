@@ -29,7 +29,9 @@ typedef struct NBDExport {
     uint64_t size;              /* the last that a client was told; atomic */
     uint16_t flags;             /* NBD_FLAG_* */
     bool allocation_depth;
+    uint64_t serial;            /* another export of its name has another one */
     BdrvDirtyBitmap **bitmaps;  /* busy while they are here */
+    BlockDriverState **bitmap_nodes;    /* that have them; references */
     size_t n_bitmaps;
     unsigned next_ctx;          /* of the next client */
     QLIST_ENTRY(NBDExport) next;
@@ -73,7 +75,7 @@ typedef struct NBDClient {
     bool send_blocked;          /* until the socket is writable */
     int send_error;             /* -errno: nothing can be sent any more */
 
-    char *meta_export;          /* the name for which contexts were chosen */
+    uint64_t meta_export;       /* with these contexts: its serial, or 0 */
     bool base_allocation;
     bool allocation_depth;
     bool *bitmaps;              /* of the export, by their order */

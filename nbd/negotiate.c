@@ -161,7 +161,7 @@ static uint64_t coroutine_fn export_size(NBDExport *exp)
 /* The contexts that were chosen are for another export: there are none. */
 static void choose_export(NBDClient *c, NBDExport *exp)
 {
-    if (!c->meta_export || strcmp(c->meta_export, exp->name)) {
+    if (c->meta_export != exp->serial) {
         c->base_allocation = false;
         c->allocation_depth = false;
         g_free(c->bitmaps);
@@ -410,8 +410,7 @@ static int coroutine_fn opt_meta_context(NBDClient *c, NBDOption *o)
     blk_exp_ref(&exp->common);
     ret = send_all_meta(c, o, exp, &q);
     if (ret == 0 && !list) {
-        g_free(c->meta_export);
-        c->meta_export = g_strdup(exp->name);
+        c->meta_export = exp->serial;
         c->base_allocation = q.base_allocation;
         c->allocation_depth = q.allocation_depth;
         g_free(c->bitmaps);
@@ -463,7 +462,7 @@ static void forget_options(NBDClient *c)
 {
     c->structured_reply = false;
     c->extended = false;
-    g_clear_pointer(&c->meta_export, g_free);
+    c->meta_export = 0;
     c->base_allocation = false;
     c->allocation_depth = false;
     g_clear_pointer(&c->bitmaps, g_free);

@@ -381,17 +381,10 @@ static int coroutine_fn context_status(NBDRequest *r, uint32_t id,
         *flags = ret;
     } else {
         BdrvDirtyBitmap *b = exp->bitmaps[id - NBD_META_DIRTY_BITMAPS];
-        int64_t size = bdrv_dirty_bitmap_size(b);
 
         ret = 0;
-        if (offset >= (uint64_t)size) {
-            *flags = 0;
-            *pnum = bytes;
-        } else {
-            *flags = bdrv_dirty_bitmap_status(b, offset, MIN(bytes, size -
-                                              (int64_t)offset), pnum) ?
-                     NBD_STATE_DIRTY : 0;
-        }
+        *flags = bdrv_dirty_bitmap_status(b, offset, bytes, pnum) ?
+                 NBD_STATE_DIRTY : 0;
     }
     return ret;
 }

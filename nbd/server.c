@@ -57,22 +57,23 @@ static void nbd_export_free_bitmaps(NBDExport *exp)
 
     for (i = 0; i < exp->n_bitmaps; i++) {
         bdrv_dirty_bitmap_set_busy(exp->bitmaps[i], false);
+        bdrv_unref(exp->bitmap_nodes[i]);
     }
     g_free(exp->bitmaps);
+    g_free(exp->bitmap_nodes);
 }
 
-/* In the image, or in one below it. */
+/* In the image, or in one below it; *@owner is the node that has it. */
 static BdrvDirtyBitmap *nbd_find_bitmap(BlockDriverState *bs,
                                         const BlockDirtyBitmapOrStr *which,
-                                        Error **errp)
+                                        BlockDriverState **owner, Error **errp)
 {
     const char *name = which->type == QTYPE_QSTRING ? which->u.local :
                        which->u.external.name;
     BdrvDirtyBitmap *bitmap = NULL;
 
     if (which->type == QTYPE_QSTRING) {
-        while (bs && !bitmap) {
-            bitmap = bdrv_find_dirty_bitmap(bs, name);
+        while (bs && !(bitmap = bdrv_find_dirty_bitmap(bs, name))) {
             bs = bdrv_filter_or_cow_bs(bs);
         }
     } else {
@@ -87,6 +88,7 @@ static BdrvDirtyBitmap *nbd_find_bitmap(BlockDriverState *bs,
         error_setg(errp, "Bitmap '%s' is not found", name);
         return NULL;
     }
+    *owner = bs;
     return bdrv_dirty_bitmap_check(bitmap, BDRV_BITMAP_ALLOW_RO, errp) < 0 ?
            NULL : bitmap;
 }
@@ -102,8 +104,10 @@ static bool nbd_export_take_bitmaps(NBDExport *exp, BlockDriverState *bs,
         n++;
     }
     exp->bitmaps = g_new0(BdrvDirtyBitmap *, MAX(n, 1));
+    exp->bitmap_nodes = g_new0(BlockDriverState *, MAX(n, 1));
     for (l = list; l; l = l->next) {
-        BdrvDirtyBitmap *b = nbd_find_bitmap(bs, l->value, errp);
+        BlockDriverState *owner;
+        BdrvDirtyBitmap *b = nbd_find_bitmap(bs, l->value, &owner, errp);
 
         if (!b) {
             return false;
@@ -115,7 +119,10 @@ static bool nbd_export_take_bitmaps(NBDExport *exp, BlockDriverState *bs,
                        "export", bdrv_dirty_bitmap_name(b));
             return false;
         }
+        /* It may be of no user of the export, and goes with its bitmaps. */
+        bdrv_ref(owner);
         bdrv_dirty_bitmap_set_busy(b, true);
+        exp->bitmap_nodes[exp->n_bitmaps] = owner;
         exp->bitmaps[exp->n_bitmaps++] = b;
     }
     return true;
@@ -141,6 +148,7 @@ static bool nbd_export_check(const char *name, const char *description,
 static bool nbd_export_create(BlockExport *common,
                               const BlockExportOptions *opts, Error **errp)
 {
+    static uint64_t last_serial;
     NBDExport *exp = container_of(common, NBDExport, common);
     const BlockExportOptionsNbd *o = &opts->u.nbd;
     const char *name = o->name ? o->name : opts->node_name;
@@ -169,6 +177,7 @@ static bool nbd_export_create(BlockExport *common,
         nbd_export_free_bitmaps(exp);
         return false;
     }
+    exp->serial = ++last_serial;
     exp->name = g_strdup(name);
     exp->description = g_strdup(o->description);
     QLIST_INSERT_HEAD(&nbd_exports, exp, next);
@@ -234,7 +243,6 @@ static void nbd_client_free(NBDClient *c)
     nbd_client_watch(c);
     nbd_client_free_tls(c);
     close(c->fd);
-    g_free(c->meta_export);
     g_free(c->bitmaps);
     nbd_client_unref(c);
     nbd_server.connections--;
