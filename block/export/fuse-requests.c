@@ -170,41 +170,57 @@ static void coroutine_fn do_getattr(FuseReq *req)
 typedef struct {
     FuseExport *exp;
     Coroutine *co;
-    int64_t size;
+    bool take;
     int ret;
-} ResizeInMain;
+} ResizePerm;
 
-/* The permission to resize is taken for as long as that takes. */
-static void resize_bh(void *opaque)
+static void set_resize_perm_bh(void *opaque)
 {
-    ResizeInMain *r = opaque;
-    BlockBackend *blk = r->exp->common.blk;
+    ResizePerm *p = opaque;
+    BlockBackend *blk = p->exp->common.blk;
     uint64_t perm, shared;
 
     blk_get_perm(blk, &perm, &shared);
-    r->ret = blk_set_perm(blk, perm | BLK_PERM_RESIZE, shared, NULL);
-    if (r->ret == 0) {
-        r->ret = blk_truncate(blk, r->size, true, PREALLOC_MODE_OFF, 0, NULL);
-        blk_set_perm(blk, perm, shared, &error_abort);
-    }
-    aio_co_wake(r->co);
+    perm = p->take ? perm | BLK_PERM_RESIZE : perm & ~BLK_PERM_RESIZE;
+    p->ret = blk_set_perm(blk, perm, shared, NULL);
+    aio_co_wake(p->co);
+}
+
+/* The permission to resize, of an export that does not have it at all times. */
+static int coroutine_fn set_resize_perm(FuseExport *exp, bool take)
+{
+    ResizePerm p = {
+        .exp = exp, .co = qemu_coroutine_self(), .take = take,
+    };
+
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), set_resize_perm_bh, &p);
+    qemu_coroutine_yield();
+    return p.ret;
 }
 
 /* The caller has resize_lock. */
 static int coroutine_fn resize_locked(FuseExport *exp, int64_t size,
                                       PreallocMode prealloc)
 {
-    ResizeInMain r = {
-        .exp = exp, .co = qemu_coroutine_self(), .size = size,
-    };
+    int ret = exp->growable ? 0 : set_resize_perm(exp, true);
 
     qatomic_set(&exp->mtime, time(NULL));
-    if (exp->growable) {
-        return blk_co_truncate(exp->common.blk, size, true, prealloc, 0, NULL);
+    if (ret < 0) {
+        return ret;
     }
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), resize_bh, &r);
-    qemu_coroutine_yield();
-    return r.ret;
+    /*
+     * Not in the bottom half: that may run while the main thread waits for the
+     * beginning of a drained section, of which this has to wait for the end.
+     */
+    ret = blk_co_truncate(exp->common.blk, size, true, prealloc, 0, NULL);
+    if (!exp->growable) {
+        /*
+         * It stays where the disk is no whole number of blocks now, so that the
+         * last block cannot be written without it.
+         */
+        set_resize_perm(exp, false);
+    }
+    return ret;
 }
 
 static int coroutine_fn resize(FuseExport *exp, int64_t size)

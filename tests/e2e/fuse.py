@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import traceback
 
 import qsd
@@ -331,6 +332,53 @@ def test_beside_nbd(daemons):
     os.close(fd)
 
 
+def test_resize_in_drain(daemons):
+    """A new size waits for the end of a drained section that begins."""
+    daemon = start(daemons)
+    daemon.cmd('block-export-del', id='export')
+    daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', {'id': 'export'})
+    daemon.cmd('blockdev-add', {'driver': 'null-co', 'node-name': 'slow',
+                                'size': MIB, 'latency-ns': 10 ** 9})
+    daemon.cmd('block-export-add', {
+        'type': 'fuse', 'id': 'slow', 'node-name': 'slow', 'writable': True,
+        'mountpoint': path('file')})
+
+    def read():
+        with open(path('file'), 'rb', 0) as file:
+            file.read(512)
+
+    # The reopening waits for the read; then there is a size to be set.
+    threads = [threading.Timer(when, function) for when, function in (
+        (0, read), (.6, functools.partial(os.truncate, path('file'),
+                                          2 * MIB)))]
+    for thread in threads:
+        thread.start()
+    time.sleep(.3)
+    daemon.qmp.timeout = 10
+    daemon.cmd('blockdev-reopen', {'options': [{
+        'driver': 'null-co', 'node-name': 'slow', 'size': MIB,
+        'latency-ns': 10 ** 9}]})
+    for thread in threads:
+        thread.join()
+    check('resized', os.stat(path('file')).st_size == 2 * MIB)
+
+
+def test_odd_size(daemons):
+    """The disk is no whole number of its file's blocks, and more is to come."""
+    daemon = start(daemons, aio='threads')
+    daemon.cmd('block-export-del', id='export')
+    daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', {'id': 'export'})
+    daemon.cmd('blockdev-add', {
+        'driver': 'raw', 'node-name': 'aligned', 'file': {
+            'driver': 'blkdebug', 'align': 4096, 'image': 'disk'}})
+    daemon.cmd('block-export-add', {
+        'type': 'fuse', 'id': 'aligned', 'node-name': 'aligned',
+        'writable': True, 'mountpoint': path('file')})
+    for size in (MIB + 512, MIB + 1024, MIB):
+        os.truncate(path('file'), size)
+        check('size', os.stat(path('file')).st_size == size)
+
+
 def test_read_only(daemons):
     daemon = start(daemons, writable=False)
     check('mode', os.stat(path('file')).st_mode & 0o7777 == 0o400)
@@ -441,6 +489,8 @@ def main():
             ('size', test_size, {'growable': False}),
             ('growable', test_size, {'growable': True}),
             ('beside-nbd', test_beside_nbd, {}),
+            ('resize-in-drain', test_resize_in_drain, {}),
+            ('odd-size', test_odd_size, {}),
             ('read-only', test_read_only, {}),
             ('allow-other', test_allow_other, {}), ('life', test_life, {}),
             ('life in iothreads', test_life, {'iothread': two})):
