@@ -222,6 +222,7 @@ static void export_free(BlockExport *exp)
 BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp)
 {
     const BlockExportDriver *drv = export_driver(opts->type);
+    AioContext *old_ctx;
     BlockDriverState *bs;
     BlockExport *exp;
 
@@ -240,6 +241,9 @@ BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp)
                    opts->node_name);
         return NULL;
     }
+    /* It may move to the iothread of the export: back if that fails. */
+    bdrv_ref(bs);
+    old_ctx = bdrv_get_aio_context(bs);
     exp = g_malloc0(drv->instance_size);
     exp->drv = drv;
     exp->refcount = 1;
@@ -248,11 +252,14 @@ BlockExport *blk_exp_add(const BlockExportOptions *opts, Error **errp)
     if (export_contexts(exp, bs, opts, errp)) {
         exp->blk = export_backend(bs, opts, errp);
     }
-    if (!exp->blk || !drv->create(exp, opts, errp)) {
+    if (exp->blk && drv->create(exp, opts, errp)) {
+        QLIST_INSERT_HEAD(&all_exports, exp, next);
+    } else {
         export_free(exp);
-        return NULL;
+        exp = NULL;
+        bdrv_try_change_aio_context(bs, old_ctx, NULL, NULL);
     }
-    QLIST_INSERT_HEAD(&all_exports, exp, next);
+    bdrv_unref(bs);
     return exp;
 }
 
