@@ -120,11 +120,13 @@ class Spy:
     """
     A server of zeroes at a UNIX socket that notes what it is asked for:
     (kind, flags, offset, length).  While @held is set it answers nothing but
-    FLUSH; errors has what it answers to a kind of request instead of 0.
+    FLUSH; errors has what it answers to a kind of request instead of 0.  It
+    says that it has FLUSH, FUA, TRIM, WRITE_ZEROES and FAST_ZERO, or @flags.
     """
 
-    def __init__(self, path, size):
+    def __init__(self, path, size, flags=0x86d):
         self.size = size
+        self.flags = flags
         self.seen = []
         self.errors = {}
         self.held = False
@@ -160,9 +162,8 @@ class Spy:
                 break
             sock.sendall(struct.pack('>QIII', REP_MAGIC, option, 0x80000001,
                                      0))
-        # With FLUSH, FUA, TRIM, WRITE_ZEROES and FAST_ZERO.
         sock.sendall(struct.pack('>QIIIHQH', REP_MAGIC, GO, 3, 12, 0,
-                                 self.size, 0x86d))
+                                 self.size, self.flags))
         sock.sendall(struct.pack('>QIII', REP_MAGIC, GO, 1, 0))
 
     def request(self, sock):

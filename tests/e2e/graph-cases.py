@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Nodes of which something changes while they are in use.
+
+usage: graph-cases.py DAEMON IMG IO FOLDER
+
+Each case is one order of events in which something was forgotten once.
+"""
+
+import os
+import struct
+import sys
+import time
+
+from nbd_wire import (Client, Spy, FLUSH, FUA, SET_META, STATUS, STRUCTURED,
+                      WRITE, ZEROES)
+from qsd import Daemon, QmpError, run, run_tests
+
+PROGRAM, IMG, IO, FOLDER = sys.argv[1:]
+MIB = 1 << 20
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+class World:
+    """A daemon that serves exports of nodes, each by the node's name."""
+
+    def __init__(self):
+        self.daemon = Daemon(PROGRAM, FOLDER)
+        self.cmd = self.daemon.cmd
+        self.cmd('nbd-server-start', {'addr': {
+            'type': 'unix', 'data': {'path': path('nbd')}}})
+
+    def add_file(self, name, mib):
+        with open(path(name), 'wb') as file:
+            file.truncate(mib * MIB)
+        self.cmd('blockdev-add', {'driver': 'file', 'node-name': name,
+                                  'filename': path(name)})
+
+    def add(self, name, driver, file, **options):
+        self.cmd('blockdev-add', {'driver': driver, 'node-name': name,
+                                  'file': file, **options})
+
+    def reopen(self, name, driver, file, **options):
+        self.cmd('blockdev-reopen', {'options': [{
+            'driver': driver, 'node-name': name, 'file': file, **options}]})
+
+    def export(self, node, **options):
+        self.cmd('block-export-add', {
+            'type': 'nbd', 'id': node, 'node-name': node, 'writable': True,
+            **options})
+        return Client(path('nbd')).go(node.encode())
+
+    def remove(self, node):
+        self.cmd('block-export-del', id=node, mode='hard')
+        self.daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', {'id': node})
+
+    def node(self, name):
+        return next(n for n in self.cmd('query-named-block-nodes')
+                    if n['node-name'] == name)
+
+    def mib(self, name):
+        return self.node(name)['image']['virtual-size'] / MIB
+
+    def dirty(self, name):
+        return [b['count'] for b in self.node(name)['dirty-bitmaps']]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if not kind:
+                status = self.daemon.quit()
+                assert status == 0, self.daemon.output()
+        finally:
+            self.daemon.cleanup()
+
+
+def test_zeroes_fua():
+    """FUA holds also where the server has it, but no zero writes."""
+    spy = Spy(path('spy'), MIB, flags=0x2d)
+    with World() as w:
+        try:
+            w.cmd('blockdev-add', {
+                'driver': 'nbd', 'node-name': 'remote', 'server': {
+                    'type': 'unix', 'path': path('spy')}})
+        except QmpError as error:
+            if 'libnbd' in error.desc or 'nknown driver' in error.desc:
+                return error.desc
+            raise
+        client = w.export('remote')
+        for flags in (0, FUA):
+            spy.take()
+            client.request(ZEROES, 0, 65536, flags=flags)
+            assert client.simple() == 0
+            seen = spy.take()
+            written = [i for i, r in enumerate(seen) if r[0] == WRITE]
+            assert written, seen
+            durable = (FLUSH in (r[0] for r in seen[written[-1]:]) or
+                       all(seen[i][1] & FUA for i in written))
+            assert durable == bool(flags), (flags, seen)
+        client.close()
+    return None
+
+
+def test_reopened_longer():
+    """Bitmaps, and the nodes above, follow the length of a window."""
+    with World() as w:
+        w.add_file('file', 8)
+        w.add('raw', 'raw', 'file', size=4 * MIB)
+        w.cmd('object-add', {'qom-type': 'throttle-group', 'id': 'group'})
+        w.add('top', 'throttle', 'raw', **{'throttle-group': 'group'})
+        for node in ('raw', 'top'):
+            w.cmd('block-dirty-bitmap-add', node=node, name='b')
+        for mib in (8, 2, 6):
+            w.reopen('raw', 'raw', 'file', size=mib * MIB)
+            assert (w.mib('raw'), w.mib('top')) == (mib, mib), mib
+            client = w.export('top')
+            client.request(WRITE, (mib - 1) * MIB, 65536, b'x' * 65536)
+            assert client.simple() == 0
+            client.close()
+            w.remove('top')
+            for node in ('raw', 'top'):
+                assert w.dirty(node)[0] >= 65536, (mib, node)
+                w.cmd('block-dirty-bitmap-clear', node=node, name='b')
+
+
+def test_other_child():
+    """The nodes above follow the length of a new child."""
+    with World() as w:
+        w.add_file('small', 2)
+        w.add_file('large', 6)
+        w.add('raw', 'raw', 'small')
+        w.add('top', 'preallocate', 'raw')
+        w.reopen('raw', 'raw', 'large')
+        assert (w.mib('raw'), w.mib('top')) == (6, 6)
+
+
+def test_window():
+    """A window to the end of a file that was none at first, or always."""
+    with World() as w:
+        for name, first in (('a', {}), ('b', {'offset': 2 * MIB})):
+            w.add_file('file-' + name, 8)
+            w.add(name, 'raw', 'file-' + name, **first)
+            w.reopen(name, 'raw', 'file-' + name, offset=MIB)
+            assert w.mib(name) == 7, name
+            # The file of one that is a window from the beginning is its own.
+            for mib in (10, 9) if not first else ():
+                w.cmd('block_resize', {'node-name': 'file-' + name,
+                                       'size': mib * MIB})
+                assert w.mib(name) == mib - 1, (name, mib)
+            w.cmd('block_resize', {'node-name': name, 'size': 4 * MIB})
+            assert (w.mib(name), w.mib('file-' + name)) == (4, 5), name
+
+
+def test_preallocated_other_file():
+    """What is known of the end of one file is not true of another."""
+    with World() as w:
+        w.add_file('one', 4)
+        w.add_file('two', 1)
+        w.add('p', 'preallocate', 'one', **{'prealloc-size': MIB})
+        client = w.export('p')
+        client.request(WRITE, 0, 512, b'x' * 512)
+        assert client.simple() == 0
+        w.cmd('block_resize', {'node-name': 'p', 'size': 4 * MIB + 65536})
+        w.reopen('p', 'preallocate', 'two', **{'prealloc-size': MIB})
+        assert w.mib('p') == 1
+        client.request(WRITE, 512, 512, b'y' * 512)
+        assert client.simple() == 0
+        client.close()
+        w.remove('p')
+        assert w.mib('p') == 1
+    with open(path('two'), 'rb') as file:
+        assert file.read(1024) == bytes(512) + b'y' * 512
+    assert os.path.getsize(path('one')) == 4 * MIB + 65536
+
+
+def set_context(client, name):
+    query = b'base:allocation'
+    client.send_option(STRUCTURED)
+    assert client.reply()[1] == 1
+    client.send_option(SET_META, struct.pack('>I', len(name)) + name +
+                       struct.pack('>II', 1, len(query)) + query)
+    while client.reply()[1] != 1:
+        pass
+
+
+def test_contexts_of_another_export():
+    """Another export of the same name, with more bitmaps, has come between."""
+    with World() as w:
+        w.add_file('disk', 1)
+        names = ['b%d' % i for i in range(100)]
+        for name in names:
+            w.cmd('block-dirty-bitmap-add', node='disk', name=name)
+        w.export('disk').close()
+        client = Client(path('nbd'))
+        set_context(client, b'disk')
+        w.remove('disk')
+        w.export('disk', bitmaps=names).close()
+        client.go(b'disk')
+        client.request(STATUS, 0, 65536)
+        magic, flags, kind, _, _ = struct.unpack('>IHHQI', client.read(20))
+        assert (magic, flags & 1) == (0x668e33ef, 1)
+        assert kind & 0x8000, 'contexts of an export that has gone'
+        client.close()
+
+
+def test_refused_export():
+    """Its thread is not used by the node then."""
+    with World() as w:
+        w.add_file('disk', 1)
+        w.export('disk').close()
+        w.cmd('object-add', {'qom-type': 'iothread', 'id': 'io'})
+        for options in ({'id': 'e', 'name': 'disk'},
+                        {'id': 'e', 'bitmaps': ['none']}):
+            try:
+                w.export('disk', iothread='io', **options)
+                raise AssertionError('exported: %s' % options)
+            except QmpError:
+                pass
+        w.cmd('object-del', id='io')
+
+
+def test_bitmap_of_another_node():
+    """A node stays as long as a bitmap of it is exported."""
+    with World() as w:
+        for name in ('disk', 'other'):
+            w.add_file(name, 1)
+        w.cmd('block-dirty-bitmap-add', node='other', name='b')
+        w.export('disk', bitmaps=[{'node': 'other', 'name': 'b'}]).close()
+        try:
+            w.cmd('blockdev-del', {'node-name': 'other'})
+            raise AssertionError('deleted with a bitmap that is in use')
+        except QmpError as error:
+            assert 'in use' in error.desc, error
+        w.remove('disk')
+        w.cmd('blockdev-del', {'node-name': 'other'})
+
+
+def test_closed_meanwhile():
+    """A job ends, and reopens its base, while another node is closed."""
+    with World() as w:
+        run(IMG, 'create', '-q', '-f', 'vmdk', path('base'), '4M')
+        for name, below in (('mid', 'base'), ('top', 'mid')):
+            run(IMG, 'create', '-q', '-f', 'vmdk', '-b', path(below), '-F',
+                'vmdk', path(name))
+        run(IO, '-f', 'vmdk', '-c', 'write -q -P 5 0 2M', path('mid'))
+        w.cmd('blockdev-add', {'driver': 'vmdk', 'node-name': 'top', 'file': {
+            'driver': 'file', 'filename': path('top')}})
+        nodes = {n['file']: n['node-name']
+                 for n in w.cmd('query-named-block-nodes')
+                 if n['drv'] == 'vmdk'}
+        # Its flush takes so long, and there is something to be flushed.
+        w.cmd('blockdev-add', {'driver': 'null-co', 'node-name': 'slow',
+                               'size': MIB, 'latency-ns': 1500 * 10 ** 6})
+        client = w.export('slow')
+        client.request(WRITE, 0, 512, bytes(512))
+        assert client.simple() == 0
+        client.close()
+        w.remove('slow')
+        w.cmd('block-commit', {
+            'job-id': 'j', 'device': 'top', 'top-node': nodes[path('mid')],
+            'base-node': nodes[path('base')], 'speed': 2 * MIB})
+        begin = time.monotonic()
+        w.cmd('blockdev-del', {'node-name': 'slow'})
+        assert time.monotonic() - begin > 1
+        assert 'error' not in w.daemon.qmp.wait_job('j')['data']
+
+
+run_tests((test_zeroes_fua, test_reopened_longer, test_other_child,
+           test_window, test_preallocated_other_file,
+           test_contexts_of_another_export, test_refused_export,
+           test_bitmap_of_another_node, test_closed_meanwhile))
