@@ -478,9 +478,22 @@ class Walk:
             lambda: self.options('top', offset=1 << 50),
             lambda: self.options('top', throttle_group='g0'),
             lambda: self.options('file', node_name='none')))()
+        # A filter that would have other permissions comes, too.
+        place = self.rng.randrange(len(self.chain) - 1)
+        name = self.new('filter')
+        self.must('blockdev-add', {
+            'driver': 'preallocate', 'node-name': name,
+            'file': self.chain[place + 1]})
+        if place + 2 == len(self.chain) and self.images[0][1] == 'vmdk':
+            # Two would write to the file: known only when all are asked.
+            bad = self.options('top', file=name)
+        elif self.rng.random() < 0.7:
+            nodes.insert(0, self.above(place, name))
+        nodes = list({n['node-name']: n for n in reversed(nodes)}.values())
         nodes = [n for n in nodes if n['node-name'] != bad['node-name']]
         if self.attempt('blockdev-reopen', {'options': nodes + [bad]}):
             raise RuntimeError('reopened with %s' % bad)
+        self.must('blockdev-del', {'node-name': name})
 
     # --- threads, objects ---
 
