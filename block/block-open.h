@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by block/graph.c, block/open.c, block/probe.c and block/reopen.c.
+ * Shared by block/graph.c, graph-mod.c, open.c, probe.c and reopen.c.
  * Main thread.
  */
 #ifndef BLOCK_OPEN_H
@@ -48,5 +48,11 @@ bool bdrv_can_be_inactive(BlockDriverState *bs, Error **errp);
 void bdrv_refresh_format_filename(BlockDriverState *bs);
 /* bs->filename = "json:{...}", with the options of the nodes below. */
 void bdrv_set_json_filename(BlockDriverState *bs);
+
+/*
+ * graph-mod.c: the limits and names of @bs, and of all nodes above it, follow
+ * from what is below.
+ */
+void GRAPH_WRLOCK bdrv_refresh_limits_above(BlockDriverState *bs);
 
 #endif

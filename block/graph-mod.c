@@ -58,8 +58,7 @@ static void bdrv_go_home(BlockDriverState *bs, AioContext *old)
     bdrv_try_change_aio_context(bs, old, NULL, NULL);
 }
 
-/* The limits of @bs and of all nodes above it follow from what is below. */
-static void GRAPH_WRLOCK bdrv_refresh_limits_above(BlockDriverState *bs)
+void bdrv_refresh_limits_above(BlockDriverState *bs)
 {
     BdrvChild *c;
 

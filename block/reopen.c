@@ -594,9 +594,8 @@ static void reopen_commit(ReopenNode *n)
     bs->detect_zeroes = n->detect_zeroes;
     qopts_unref(bs->options);
     bs->options = g_steal_pointer(&n->node_options);
-    bdrv_refresh_filename(bs);
     bdrv_graph_wrlock();
-    bdrv_refresh_limits(bs, NULL);
+    bdrv_refresh_limits_above(bs);
     bdrv_graph_wrunlock();
     /* Options may have changed the size.  An error leaves the old one. */
     bdrv_run_co(bs->aio_context, reopen_refresh_entry, bs);

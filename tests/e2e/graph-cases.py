@@ -128,14 +128,18 @@ def test_reopened_longer():
 
 
 def test_other_child():
-    """The nodes above follow the length of a new child."""
+    """The nodes above follow the length, and the name, of a new child."""
     with World() as w:
         w.add_file('small', 2)
         w.add_file('large', 6)
         w.add('raw', 'raw', 'small')
-        w.add('top', 'preallocate', 'raw')
+        w.add('top', 'raw', 'raw')
+        w.add('p', 'preallocate', 'top')
         w.reopen('raw', 'raw', 'large')
-        assert (w.mib('raw'), w.mib('top')) == (6, 6)
+        assert (w.mib('raw'), w.mib('top'), w.mib('p')) == (6, 6, 6)
+        names = [w.node(n)['file'] for n in ('raw', 'top')]
+        assert names == [path('large')] * 2, names
+        assert path('large') in w.node('p')['file']
 
 
 def test_window():
