@@ -120,6 +120,10 @@ static bool nbd_check(const NBDConnector *c, const NBDInfo *info,
         error_setg(errp, "NBD export '%s' has block sizes that make no sense: "
                    "%" PRIu32 " to %" PRIu32, p->export, info->min_block,
                    info->max_block);
+    } else if (info->min_block && info->size % info->min_block) {
+        /* The rest could not be read. */
+        error_setg(errp, "export size %" PRId64 " is not multiple of minimum "
+                   "block size %" PRIu32, info->size, info->min_block);
     } else if (p->writable && !(info->caps & NBD_CAP_WRITE)) {
         error_setg(errp, "NBD export '%s' is read-only", p->export);
     } else if (strcmp(p->context, LIBNBD_CONTEXT_BASE_ALLOCATION) &&

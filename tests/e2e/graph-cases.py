@@ -78,18 +78,40 @@ class World:
             self.daemon.cleanup()
 
 
+def add_remote(w, name):
+    """Why there is no node of the spy."""
+    try:
+        w.cmd('blockdev-add', {
+            'driver': 'nbd', 'node-name': 'remote', 'server': {
+                'type': 'unix', 'path': path(name)}})
+    except QmpError as error:
+        return error.desc
+    return None
+
+
+def has_no_client(why):
+    return why if why and ('libnbd' in why or 'nknown driver' in why) else None
+
+
+def test_size_of_no_blocks():
+    """The end of such a disk could not be read."""
+    Spy(path('odd'), MIB + 512, block=4096)
+    with World() as w:
+        why = add_remote(w, 'odd')
+        if has_no_client(why):
+            return why
+        assert 'not multiple of minimum block size 4096' in why, why
+    return None
+
+
 def test_zeroes_fua():
     """FUA holds also where the server has it, but no zero writes."""
     spy = Spy(path('spy'), MIB, flags=0x2d)
     with World() as w:
-        try:
-            w.cmd('blockdev-add', {
-                'driver': 'nbd', 'node-name': 'remote', 'server': {
-                    'type': 'unix', 'path': path('spy')}})
-        except QmpError as error:
-            if 'libnbd' in error.desc or 'nknown driver' in error.desc:
-                return error.desc
-            raise
+        why = add_remote(w, 'spy')
+        if has_no_client(why):
+            return why
+        assert why is None, why
         client = w.export('remote')
         for flags in (0, FUA):
             spy.take()
@@ -273,7 +295,7 @@ def test_closed_meanwhile():
         assert 'error' not in w.daemon.qmp.wait_job('j')['data']
 
 
-run_tests((test_zeroes_fua, test_reopened_longer, test_other_child,
-           test_window, test_preallocated_other_file,
+run_tests((test_size_of_no_blocks, test_zeroes_fua, test_reopened_longer,
+           test_other_child, test_window, test_preallocated_other_file,
            test_contexts_of_another_export, test_refused_export,
            test_bitmap_of_another_node, test_closed_meanwhile))

@@ -121,12 +121,14 @@ class Spy:
     A server of zeroes at a UNIX socket that notes what it is asked for:
     (kind, flags, offset, length).  While @held is set it answers nothing but
     FLUSH; errors has what it answers to a kind of request instead of 0.  It
-    says that it has FLUSH, FUA, TRIM, WRITE_ZEROES and FAST_ZERO, or @flags.
+    says that it has FLUSH, FUA, TRIM, WRITE_ZEROES and FAST_ZERO, or @flags,
+    and takes whole blocks of @block bytes only, if that is given.
     """
 
-    def __init__(self, path, size, flags=0x86d):
+    def __init__(self, path, size, flags=0x86d, block=0):
         self.size = size
         self.flags = flags
+        self.block = block
         self.seen = []
         self.errors = {}
         self.held = False
@@ -162,6 +164,9 @@ class Spy:
                 break
             sock.sendall(struct.pack('>QIII', REP_MAGIC, option, 0x80000001,
                                      0))
+        if self.block:
+            sock.sendall(struct.pack('>QIIIHIII', REP_MAGIC, GO, 3, 14, 3,
+                                     self.block, self.block, 1 << 25))
         sock.sendall(struct.pack('>QIIIHQH', REP_MAGIC, GO, 3, 12, 0,
                                  self.size, self.flags))
         sock.sendall(struct.pack('>QIII', REP_MAGIC, GO, 1, 0))
