@@ -272,7 +272,8 @@ def test_closed_meanwhile():
         for name, below in (('mid', 'base'), ('top', 'mid')):
             run(IMG, 'create', '-q', '-f', 'vmdk', '-b', path(below), '-F',
                 'vmdk', path(name))
-        run(IO, '-f', 'vmdk', '-c', 'write -q -P 5 0 2M', path('mid'))
+            # Before there is one above: it would be of another image.
+            run(IO, '-f', 'vmdk', '-c', 'write -q -P 5 0 2M', path(name))
         w.cmd('blockdev-add', {'driver': 'vmdk', 'node-name': 'top', 'file': {
             'driver': 'file', 'filename': path('top')}})
         nodes = {n['file']: n['node-name']
