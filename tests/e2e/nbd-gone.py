@@ -219,7 +219,7 @@ class CommitBelow(Commit):
 
     def images(self):
         super().images()
-        run(IMG, 'create', '-q', '-f', 'vmdk', '-b', path('served'), '-F',
+        run(IMG, 'create', '-q', '-f', 'vmdk', '-b', path('top'), '-F',
             'vmdk', path('empty'))
 
     def nodes(self, daemon, delay):
