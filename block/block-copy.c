@@ -528,13 +528,10 @@ static int coroutine_fn block_copy_status(BlockCopyState *s, int64_t offset,
                                           int64_t bytes, bool skip_unallocated,
                                           int64_t *pnum)
 {
-    BlockDriverState *base = NULL;
+    BlockDriverState *base = skip_unallocated ? s->base : NULL;
     int64_t num;
     int ret;
 
-    if (skip_unallocated) {
-        base = s->base;
-    }
     bytes = block_copy_clip(s, offset, bytes);
     ret = bdrv_co_block_status_above(s->source->bs, base, offset, bytes, &num,
                                      NULL, NULL);
