@@ -173,6 +173,10 @@ static int bdrv_replace_node_common(BlockDriverState *from,
     if (ret == 0) {
         bdrv_refresh_limits_above(to);
     }
+    if (ret == 0 && from->total_sectors != to->total_sectors) {
+        /* A base that is longer, or a server's disk that has changed. */
+        bdrv_do_parent_cb_resize(to);
+    }
     bdrv_graph_wrunlock();
     bdrv_change_end(from, to);
     if (ret < 0) {

@@ -286,6 +286,15 @@ static BlockDriverState *open_null(void)
         &error_abort), BDRV_O_RDWR, &error_abort);
 }
 
+static int resizes;             /* that the user is told */
+
+static void note_resize(void *opaque)
+{
+    resizes++;
+}
+
+static const BlockDevOps user_ops = { .resize_cb = note_resize };
+
 /* What is gone cannot be copied: an error of the source. */
 static void check_backup(uint64_t size, int ret)
 {
@@ -297,10 +306,17 @@ static void check_backup(uint64_t size, int ret)
     };
     BlockJob *job = backup_job_create(bs, null, &o, &error_abort);
 
+    resizes = 0;
+    blk_set_dev_ops(blk, &user_ops, NULL);
     server_restarts(size);
     g_assert_cmpint(blk_getlength(blk), ==, DISK);
+    g_assert_cmpint(resizes, ==, 0);
     job_start(&job->job);
     wait_all(NULL);
+    /* The user sees the new length when the filter has gone. */
+    g_assert_cmpint(resizes, ==, 1);
+    g_assert_cmpint(blk_getlength(blk), ==, size);
+    blk_set_dev_ops(blk, NULL, NULL);
     g_assert_cmpint(result, ==, ret);
     g_assert_true(blk_bs(blk) == bs);
     o.bitmap = bdrv_find_dirty_bitmap(bs, "b");
