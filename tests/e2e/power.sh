@@ -15,7 +15,7 @@ library=${BUILD_DIR:-$(dirname "$IMG")}/tests/faults/power-log.so
 command -v python3 > /dev/null || skip_all 'no python3'
 skip_with_sanitizer "$QSD" 'a sanitizer wants to be loaded first'
 if [ -w /dev/shm ]; then make_work /dev/shm; else make_work "${TMPDIR:-/tmp}"; fi
-seconds=${POWER_SECONDS:-${LAIO_FIRST:+30}}
+seconds=${POWER_SECONDS:-${LAIO_FIRST:+90}}
 seconds=${seconds:-0}
 cuts=${POWER_CUTS:-4}
 seed=${SEED:-1}
