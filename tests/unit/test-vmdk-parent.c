@@ -343,7 +343,6 @@ static void check_has_changed(const BlockJob *job, Error **err)
 static void check_jobs_refused(uint32_t middle_parent, uint32_t active_parent)
 {
     static const char named[] = "parentFileNameHint=\"parent.vmdk\"\n";
-    g_autofree char *middle = make_chain(middle_parent, named);
     g_autofree char *path = tmp_path("active.vmdk");
     g_autoptr(GByteArray) active = sparse_image(
         0, active_parent, "parentFileNameHint=\"child.vmdk\"\n");
@@ -353,6 +352,7 @@ static void check_jobs_refused(uint32_t middle_parent, uint32_t active_parent)
     BlockBackend *blk;
     Error *err = NULL;
 
+    g_free(make_chain(middle_parent, named));
     save(active, path);
     blk = open_vmdk(path, RW_FLAGS, &error_abort);
     bs = blk_bs(blk);
