@@ -511,7 +511,7 @@ BlockDriverState *bdrv_cbw_append(BlockDriverState *source,
     QOpts *options = qopts_new();
     BDRVCopyBeforeWriteState *s;
     BlockDriverState *top;
-    /* What users discard meanwhile is discarded. */
+    /* Users may discard meanwhile: the source does it, too. */
     int flags = BDRV_O_RDWR | (source->open_flags & BDRV_O_UNMAP);
 
     GLOBAL_STATE_CODE();

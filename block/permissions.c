@@ -93,7 +93,7 @@ static int bdrv_check_parents(BlockDriverState *bs, Error **errp)
             uint64_t conflict = b->perm & ~a->shared_perm;
 
             if (a->frozen && (b->role & BDRV_CHILD_COMMIT)) {
-                /* What those above @a read does not change. */
+                /* Those above @a read the same as before. */
                 continue;
             }
             if (a != b && conflict) {

@@ -30,7 +30,7 @@ typedef struct StreamBlockJob {
     bool frozen;
 } StreamBlockJob;
 
-/* What the image has below; NULL: there is nothing to be copied up. */
+/* The image below; NULL: the job has nothing to copy up. */
 static BlockDriverState *stream_below(StreamBlockJob *s)
 {
     BlockDriverState *below = bdrv_backing_chain_next(s->bs);

@@ -283,7 +283,7 @@ static int rebase_safe(const RebaseArgs *a, BlockBackend *blk,
     Error *local_err = NULL;
     int ret;
 
-    /* What it has is copied, so it has to be the one that belongs there. */
+    /* Its data are copied, so it has to be the one that belongs there. */
     if (!bdrv_check_backing(bs, bdrv_backing_chain_next(bs), &local_err)) {
         error_report_err(local_err);
         return -EINVAL;

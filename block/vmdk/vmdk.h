@@ -490,7 +490,7 @@ uint64_t vmdk_grain_end(const VmdkExtent *e, uint64_t grain,
 /* Whether the grain is clear of all metadata. */
 bool vmdk_grain_is_free(const VmdkExtent *e, uint64_t grain,
                         uint64_t sector);
-/* What a grain is whose entry in its table is @gte. */
+/* The kind of a grain that has the entry @gte in its table. */
 static inline VmdkGrainKind vmdk_entry_kind(const VmdkExtent *e, uint64_t gte)
 {
     if (!gte) {

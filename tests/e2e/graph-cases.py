@@ -13,7 +13,7 @@ import time
 
 from nbd_wire import (Client, Spy, FLUSH, FUA, SET_META, STATUS, STRUCTURED,
                       WRITE, ZEROES)
-from qsd import Daemon, QmpError, run, run_tests
+from qsd import Daemon, HasDaemon, QmpError, run, run_tests
 
 PROGRAM, IMG, IO, FOLDER = sys.argv[1:]
 MIB = 1 << 20
@@ -23,7 +23,7 @@ def path(name):
     return os.path.join(FOLDER, name)
 
 
-class World:
+class World(HasDaemon):
     """A daemon that serves exports of nodes, each by the node's name."""
 
     def __init__(self):
@@ -65,17 +65,6 @@ class World:
 
     def dirty(self, name):
         return [b['count'] for b in self.node(name)['dirty-bitmaps']]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        try:
-            if not kind:
-                status = self.daemon.quit()
-                assert status == 0, self.daemon.output()
-        finally:
-            self.daemon.cleanup()
 
 
 def add_remote(w, name):

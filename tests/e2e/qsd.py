@@ -268,6 +268,21 @@ class Daemon:
             os.unlink(self.path)
 
 
+class HasDaemon:
+    """For 'with': self.daemon ends well, unless the test has failed."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if not kind:
+                status = self.daemon.quit()
+                assert status == 0, (status, self.daemon.output())
+        finally:
+            self.daemon.cleanup()
+
+
 def has_engine(program, folder, aio):
     """Whether @program can open a file in @folder with it; if not, say so."""
     name = os.path.join(folder, 'probe')

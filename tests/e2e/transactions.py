@@ -14,7 +14,7 @@ import sys
 import threading
 
 from nbd_wire import READ, WRITE, Client
-from qsd import Daemon, QmpError, run, run_tests
+from qsd import Daemon, HasDaemon, QmpError, run, run_tests
 
 PROGRAM, IMG, FOLDER = sys.argv[1:4]
 ROUNDS = int(sys.argv[4])
@@ -57,7 +57,7 @@ def state(daemon):
     return graph(daemon), bitmaps(daemon), daemon.cmd('query-jobs')
 
 
-class Disks:
+class Disks(HasDaemon):
     """A daemon with three disks in use, targets and overlays."""
 
     def __init__(self):
@@ -102,17 +102,6 @@ class Disks:
     def file(self):
         self.number += 1
         return path('made-%d' % self.number)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        try:
-            if not kind:
-                status = self.daemon.quit()
-                assert status == 0, status
-        finally:
-            self.daemon.cleanup()
 
 
 def backup(disks, rng, name):

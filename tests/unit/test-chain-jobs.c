@@ -502,7 +502,7 @@ static bool can_write(BlockDriverState *bs)
     return ok;
 }
 
-/* What passes by the filter would be lost. */
+/* The job would lose what passes by its filter. */
 static void test_active_writers(void)
 {
     BlockDriverState *base = bdrv_find_node("base");

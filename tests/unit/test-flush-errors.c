@@ -78,12 +78,6 @@ static BlockDriver bdrv_disk = {
 
 /* --- a format that flushes for itself, and has no FUA --- */
 
-static int format_open(BlockDriverState *bs, QOpts *options, int flags,
-                       Error **errp)
-{
-    return bdrv_open_file_child(NULL, options, "file", bs, errp);
-}
-
 /* At 64 KiB and later the file grows, and is flushed before. */
 static int coroutine_fn format_co_pwritev_part(BlockDriverState *bs,
                                                int64_t offset, int64_t bytes,
@@ -107,7 +101,7 @@ static BlockDriver bdrv_format = {
     .format_name = "format",
     .instance_size = 1,
     .is_format = true,
-    .bdrv_open = format_open,
+    .bdrv_open = pass_open,
     .bdrv_child_perm = bdrv_default_perms,
     .bdrv_co_getlength = pass_co_getlength,
     .bdrv_co_preadv_part = pass_co_preadv_part,

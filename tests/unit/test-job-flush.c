@@ -20,12 +20,6 @@ static int failing;             /* flushes; -1: all */
 
 /* --- a filter whose flush fails --- */
 
-static int faulty_open(BlockDriverState *bs, QOpts *options, int flags,
-                       Error **errp)
-{
-    return bdrv_open_file_child(NULL, options, "file", bs, errp);
-}
-
 static int coroutine_fn faulty_co_pwritev_part(BlockDriverState *bs,
                                                int64_t offset, int64_t bytes,
                                                QEMUIOVector *qiov,
@@ -48,7 +42,7 @@ static int coroutine_fn faulty_co_flush(BlockDriverState *bs)
 static BlockDriver bdrv_faulty = {
     .format_name = "faulty",
     .is_filter = true,
-    .bdrv_open = faulty_open,
+    .bdrv_open = pass_open,
     .bdrv_child_perm = bdrv_default_perms,
     .bdrv_co_getlength = pass_co_getlength,
     .bdrv_co_preadv_part = pass_co_preadv_part,

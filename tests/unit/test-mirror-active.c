@@ -71,7 +71,7 @@ static int coroutine_fn faulty_co_pdiscard(BlockDriverState *bs,
 static int faulty_open(BlockDriverState *bs, QOpts *options, int flags,
                        Error **errp)
 {
-    int ret = bdrv_open_file_child(NULL, options, "file", bs, errp);
+    int ret = pass_open(bs, options, flags, errp);
 
     if (ret == 0) {
         bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;

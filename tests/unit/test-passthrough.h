@@ -7,6 +7,12 @@
 
 #include "block/block_int.h"
 
+static int pass_open(BlockDriverState *bs, QOpts *options, int flags,
+                     Error **errp)
+{
+    return bdrv_open_file_child(NULL, options, "file", bs, errp);
+}
+
 static int64_t coroutine_fn pass_co_getlength(BlockDriverState *bs)
 {
     return bdrv_co_getlength(bs->file->bs);
