@@ -20,6 +20,7 @@
 #include "block/aio-parts.h"
 #include "block/block.h"
 #include "block/raw-aio.h"
+#include "block/io_uring-fixed.h"
 #include "block/io_uring-ring.h"
 #include "block/io_uring.h"
 #include "qapi/error.h"
@@ -57,6 +58,7 @@ struct LuringState {
     struct io_uring own_ring;
     bool shared;
     bool has_read;              /* the kernel (5.6) reads without an iovec */
+    LuringFixed fixed;
 
     /* Not in the submission queue yet. */
     QSIMPLEQ_HEAD(, LuringRequest) pending;
@@ -451,6 +453,7 @@ static void luring_prep(LuringRequest *req, struct io_uring_sqe *sqe)
     luring_prep_sqe(sqe, req->fd, req->type, req->flags,
                     req->done ? &req->tail : req->qiov,
                     req->offset + req->done, req->s->has_read);
+    luring_use_fixed(&req->s->fixed, req->s->ring, sqe);
     io_uring_sqe_set_data(sqe, req);
     req->sq_end = luring_ring_sq_end(req->s->ring);
 }

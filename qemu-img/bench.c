@@ -14,6 +14,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu-img.h"
+#include "block/aio-bufs.h"
 #include "qemu/cutils.h"
 #include "qemu/defer-call.h"
 #include "qemu/error-report.h"
@@ -256,6 +257,7 @@ static int bench_alloc(BenchData *b)
         return -ENOMEM;
     }
     memset(b->buf, b->pattern, bytes);
+    aio_register_buf(b->buf, bytes);
     for (i = slots - 1; i >= 0; i--) {
         BenchSlot *slot = &b->slots[i];
 
@@ -327,6 +329,7 @@ static int bench_run(BenchData *b, bool announce, int64_t *elapsed)
     }
     g_clear_pointer(&b->rand, g_rand_free);
     g_free(b->slots);
+    aio_unregister_buf(b->buf);
     qemu_vfree(b->buf);
     return ret;
 }

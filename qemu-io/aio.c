@@ -101,6 +101,7 @@ static int parse_extent(AioRequest *req, int argc, char **argv, int pattern)
     if (!req->buf) {
         return -EINVAL;
     }
+    qemuio_register(&req->args, req->buf, req->qiov.size);
     req->bytes = req->qiov.size;
     return 0;
 }
@@ -219,7 +220,7 @@ const QemuIOCommand qemuio_aio_cmds[] = {
 "  -i   only count it, as an invalid request\n"
 "  -P   verify that each byte read has this value\n"
 "  -q   do not report\n"
-"  -r   hint that the buffers are used again\n"
+"  -r   register the buffers first, for io_uring\n"
 "  -v   dump what was read\n",
     },
     {
@@ -243,7 +244,7 @@ const QemuIOCommand qemuio_aio_cmds[] = {
 "  -i   only count it, as an invalid request\n"
 "  -P   fill the buffers with this byte\n"
 "  -q   do not report\n"
-"  -r   hint that the buffers are used again\n"
+"  -r   register the buffers first, for io_uring\n"
 "  -u   with -z: unmapping is fine\n"
 "  -z   write zeroes without a buffer\n",
     },

@@ -100,6 +100,8 @@ void *qemuio_alloc(BlockBackend *blk, int64_t offset, size_t len,
 /* The same, filled with the content of @path, again and again. */
 void *qemuio_alloc_from_file(BlockBackend *blk, int64_t offset, size_t len,
                              const char *path);
+/* -r: the @len bytes at @buf are a registered buffer until qemuio_free(). */
+void qemuio_register(const IOArgs *a, void *buf, size_t len);
 /* NULL is fine. */
 void qemuio_free(void *p);
 

@@ -148,6 +148,7 @@ static int read_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
     if (!buf) {
         return -ENOMEM;
     }
+    qemuio_register(&a, buf, count);
     ret = do_read(blk, &a, offset, count, &range, buf);
     qemuio_free(buf);
     return ret;
@@ -239,6 +240,7 @@ static int write_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
         if (!buf) {
             return -EINVAL;
         }
+        qemuio_register(&a, buf, count);
     }
     ret = do_write(blk, &a, offset, count, buf, flags);
     qemuio_free(buf);
@@ -272,6 +274,7 @@ static int readv_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
     if (!buf) {
         return -EINVAL;
     }
+    qemuio_register(&a, buf, qiov.size);
     start = qemuio_now_ns();
     ret = blk_preadv(blk, offset, qiov.size, &qiov,
                      a.registered ? BDRV_REQ_REGISTERED_BUF : 0);
@@ -323,6 +326,7 @@ static int writev_cmd(BlockBackend *blk, const QemuIOCommand *cmd,
     if (!buf) {
         return -EINVAL;
     }
+    qemuio_register(&a, buf, qiov.size);
     start = qemuio_now_ns();
     ret = blk_pwritev(blk, offset, qiov.size, &qiov, flags);
     if (ret < 0) {
@@ -386,7 +390,7 @@ const QemuIOCommand qemuio_rw_cmds[] = {
 "  -p   ignored, for old scripts\n"
 "  -P   verify that each byte read has this value\n"
 "  -q   do not report\n"
-"  -r   hint that the buffer is used again\n"
+"  -r   register the buffers first, for io_uring\n"
 "  -s   with -P: verify from this offset of the data on\n"
 "  -v   dump what was read\n",
     },
@@ -413,7 +417,7 @@ const QemuIOCommand qemuio_rw_cmds[] = {
 "  -p   ignored, for old scripts\n"
 "  -P   fill the buffer with this byte\n"
 "  -q   do not report\n"
-"  -r   hint that the buffer is used again\n"
+"  -r   register the buffers first, for io_uring\n"
 "  -s   fill the buffer from this file\n"
 "  -u   with -z: unmapping is fine\n"
 "  -z   write zeroes without a buffer\n",
@@ -435,7 +439,7 @@ const QemuIOCommand qemuio_rw_cmds[] = {
 "  -C   report in a form for programs\n"
 "  -P   verify that each byte read has this value\n"
 "  -q   do not report\n"
-"  -r   hint that the buffers are used again\n"
+"  -r   register the buffers first, for io_uring\n"
 "  -v   dump what was read\n",
     },
     {
@@ -458,7 +462,7 @@ const QemuIOCommand qemuio_rw_cmds[] = {
 "  -f   force unit access: on stable storage before it completes\n"
 "  -P   fill the buffers with this byte\n"
 "  -q   do not report\n"
-"  -r   hint that the buffers are used again\n",
+"  -r   register the buffers first, for io_uring\n",
     },
     {
         .name = "discard",

@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include <getopt.h>
+#include "block/aio-bufs.h"
 #include "qemu/cutils.h"
 #include "qemu-io.h"
 
@@ -160,8 +161,16 @@ void *qemuio_alloc(BlockBackend *blk, int64_t offset, size_t len, int pattern)
     return buf;
 }
 
+void qemuio_register(const IOArgs *a, void *buf, size_t len)
+{
+    if (a->registered && buf) {
+        aio_register_buf(buf, len);
+    }
+}
+
 void qemuio_free(void *p)
 {
+    aio_unregister_buf(p);
     if (p && qemuio_misalign) {
         p = (char *)p - MISALIGN_OFFSET;
     }

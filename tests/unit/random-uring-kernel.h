@@ -7,7 +7,8 @@
  * complete a request within the call, later, or only when it is called again
  * (as with task work), transfer a part of it, or fail it; time may pass in each
  * of them.  The ring is the engine's own, or the fd monitor's, which the engine
- * shares: then it also polls descriptors, and waits.
+ * shares: then it also polls descriptors, and waits.  It may refuse fixed
+ * buffers, and knows which memory was given back since it got one.
  */
 #ifndef RANDOM_URING_KERNEL_H
 #define RANDOM_URING_KERNEL_H
@@ -33,12 +34,13 @@
 
 enum {
     UK_SYNC, UK_LATER, UK_TASKRUN, UK_SHORT, UK_FAIL, UK_AGAIN, UK_INTR,
-    UK_REFUSE, UK_PARTIAL, UK_SLOW, UK_NEST, UK_STRICT, UK_SHARED, UK_FEATURES,
+    UK_REFUSE, UK_PARTIAL, UK_SLOW, UK_NEST, UK_STRICT, UK_SHARED, UK_FIXED,
+    UK_FEATURES,
 };
 
 static const char *const uk_features[] = {
     "sync", "later", "taskrun", "short", "fail", "again", "intr", "refuse",
-    "partial", "slow", "nest", "strict", "shared",
+    "partial", "slow", "nest", "strict", "shared", "fixed",
 };
 
 /* What the request of an owner must end with. */
@@ -50,8 +52,16 @@ typedef struct UKOracle {
     unsigned eintr;             /* in a row at the end of its life */
 } UKOracle;
 
+/* A fixed buffer, and what it is of: an owner's memory as it was then. */
+typedef struct UKFixed {
+    uintptr_t start;            /* 0: none */
+    size_t size;
+    unsigned life;
+} UKFixed;
+
 static struct {
     uint64_t prng;
+    uint64_t fixed_prng;        /* of its own: the others stay as they were */
     uint32_t without;
     bool trace;
     unsigned odds[UK_FEATURES];
@@ -80,9 +90,17 @@ static struct {
     int64_t refused_ns;         /* when the last call was refused, idle */
     int64_t again_ns;           /* when a request was; 0: others done since */
     uintptr_t stack_low, stack_high;    /* of calls outside of coroutines */
+    bool has_table;
+    bool refuse_table, refuse_fixed;    /* always */
+    UKFixed fixed[AIO_BUFS_MAX];
+    unsigned nb_fixed;          /* requests from them */
+    unsigned lives[UK_OWNERS];  /* the memory was given back so many times */
     uint8_t disk[UK_OWNERS * UK_REGION];
     UKOracle oracle[UK_OWNERS];
 } uk;
+
+/* Whose memory @p is. */
+static unsigned uk_owner_of(const void *p);
 
 /* In front of the C library's: only this clock runs. */
 int clock_gettime(clockid_t id, struct timespec *ts)
@@ -118,7 +136,7 @@ static void uk_reset(uint64_t seed)
     for (i = 0; i < 8; i++) {
         uk_random();
     }
-    for (i = 0; i < UK_FEATURES; i++) {
+    for (i = 0; i < UK_FIXED; i++) {
         unsigned odds = uk_below(3) ? 0 : 1 + uk_below(60);
 
         uk.odds[i] = uk.without & (1u << i) ? 0 : odds;
@@ -129,6 +147,11 @@ static void uk_reset(uint64_t seed)
         uk.odds[UK_INTR] = 250;
     }
     uk.shared = uk.odds[UK_SHARED];
+    uk.fixed_prng = ~uk.prng | 1;
+    uk.odds[UK_FIXED] = uk.without & (1u << UK_FIXED) ||
+                        prng_below(&uk.fixed_prng, 2) ? 0 : 128;
+    uk.refuse_table = prng_below(&uk.fixed_prng, 4) == 0;
+    uk.refuse_fixed = false;
     uk.large = uk.had_sync = false;
     uk.clock_ns = NANOSECONDS_PER_SECOND;
     uk.waited_ns = 0;
@@ -253,7 +276,69 @@ static bool uk_take_monitors(const struct io_uring_sqe *sqe)
     return true;
 }
 
+/* --- fixed buffers --- */
+
+static bool uk_fixed_chance(void)
+{
+    return prng_below(&uk.fixed_prng, 256) < uk.odds[UK_FIXED];
+}
+
+int io_uring_register_buffers_sparse(struct io_uring *ring, unsigned nr)
+{
+    g_assert(uk.live && ring == uk.ring && !uk.has_table);
+    g_assert_cmpuint(nr, ==, AIO_BUFS_MAX);
+    if (uk.refuse_table) {
+        return -EINVAL;         /* an older kernel */
+    }
+    uk.has_table = true;
+    return 0;
+}
+
+int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned off,
+                                         const struct iovec *iov,
+                                         const __u64 *tags, unsigned nr)
+{
+    UKFixed *f = &uk.fixed[off];
+    unsigned id;
+
+    g_assert(uk.live && ring == uk.ring && uk.has_table && nr == 1);
+    g_assert_cmpuint(off, <, AIO_BUFS_MAX);
+    g_assert_cmpuint(tags[0], ==, 0);
+    *f = (UKFixed) { 0 };
+    if (!iov->iov_base) {
+        return 1;
+    }
+    if (uk.refuse_fixed || (uk.odds[UK_FIXED] &&
+                            prng_below(&uk.fixed_prng, 8) == 0)) {
+        return -ENOMEM;
+    }
+    id = uk_owner_of(iov->iov_base);
+    *f = (UKFixed) {
+        .start = (uintptr_t)iov->iov_base, .size = iov->iov_len,
+        .life = uk.lives[id],
+    };
+    return 1;
+}
+
+/* The kernel would use the pages of then, whatever has the address now. */
+static void uk_check_fixed(const struct io_uring_sqe *sqe)
+{
+    UKFixed *f = &uk.fixed[sqe->buf_index];
+
+    g_assert_cmpuint(sqe->buf_index, <, AIO_BUFS_MAX);
+    g_assert(f->start && sqe->addr >= f->start &&
+             sqe->addr + sqe->len <= f->start + f->size);
+    g_assert_cmpuint(f->life, ==, uk.lives[uk_owner_of((void *)f->start)]);
+    uk.nb_fixed++;
+}
+
 /* --- one request --- */
+
+static bool uk_is_read(const struct io_uring_sqe *sqe)
+{
+    return sqe->opcode == IORING_OP_READV || sqe->opcode == IORING_OP_READ ||
+           sqe->opcode == IORING_OP_READ_FIXED;
+}
 
 static UKOracle *uk_oracle(const struct io_uring_sqe *sqe)
 {
@@ -270,14 +355,16 @@ static size_t uk_copy(const struct io_uring_sqe *sqe, size_t max)
     };
     bool vector = sqe->opcode == IORING_OP_READV ||
                   sqe->opcode == IORING_OP_WRITEV;
-    bool is_read = sqe->opcode == IORING_OP_READV ||
-                   sqe->opcode == IORING_OP_READ;
     struct iovec *iov = vector ? (void *)(uintptr_t)sqe->addr : &one;
     unsigned niov = vector ? sqe->len : 1;
     size_t bytes = MIN(max, iov_size(iov, niov));
 
+    if (sqe->opcode == IORING_OP_READ_FIXED ||
+        sqe->opcode == IORING_OP_WRITE_FIXED) {
+        uk_check_fixed(sqe);
+    }
     g_assert_cmpuint(sqe->off + iov_size(iov, niov), <=, sizeof(uk.disk));
-    if (is_read) {
+    if (uk_is_read(sqe)) {
         iov_from_buf(iov, niov, 0, uk.disk + sqe->off, bytes);
     } else {
         iov_to_buf(iov, niov, 0, uk.disk + sqe->off, bytes);
@@ -325,8 +412,7 @@ static int uk_execute(const struct io_uring_sqe *sqe)
     o->done += n;
     if (n == 0) {
         /* The end of the file, or a full disk. */
-        uk_decide(o, sqe->opcode == IORING_OP_READ ||
-                     sqe->opcode == IORING_OP_READV ? 0 : -ENOSPC);
+        uk_decide(o, uk_is_read(sqe) ? 0 : -ENOSPC);
     } else if (o->done == o->size) {
         uk_decide(o, 0);
     }
@@ -421,7 +507,9 @@ int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
     g_assert_cmpuint(p->cq_entries, ==, uk.cq_entries);
     memset(ring, 0, sizeof(*ring));
     uk.khead = uk.sq_ktail = uk.kflags = uk.cq_khead = uk.cq_ktail = 0;
-    uk.nb_late = uk.nb_polls = 0;
+    uk.nb_late = uk.nb_polls = uk.nb_fixed = 0;
+    uk.has_table = false;
+    memset(uk.fixed, 0, sizeof(uk.fixed));
     uk.ring_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     uk.readable = false;
     uk.live = true;

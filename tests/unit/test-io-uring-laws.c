@@ -14,11 +14,13 @@
  *   L7 tails, end of file, disk full
  *   L8 an iteration of the event loop ends, and runs a timer that is due
  *   L9 a disk has something to do while its completions are delivered
+ *   A fixed buffer is used as long as it is registered, and no longer
  *
  * See test-io-uring-laws --help.
  */
 #include "qemu/osdep.h"
 #include "qemu/aio-uring.h"
+#include "block/aio-bufs.h"
 #include "block/block.h"
 #include "block/io_uring.h"
 #include "block/raw-aio.h"
@@ -47,6 +49,7 @@ typedef struct Owner {
     bool busy, finished;
     uint8_t buf[UK_REGION];
     uint8_t model[UK_REGION];
+    void *registered;           /* in buf, or NULL */
 } Owner;
 
 static Owner owners[UK_OWNERS];
@@ -63,7 +66,32 @@ static int64_t nested_ns;       /* of this iteration, in nested loops */
 
 static void nested_loop(void *opaque);
 
+static unsigned uk_owner_of(const void *p)
+{
+    size_t i = ((const char *)p - (const char *)owners) / sizeof(Owner);
+
+    g_assert_cmpuint(i, <, UK_OWNERS);
+    return i;
+}
+
 /* --- the coroutines --- */
+
+/* The address stays, as malloc() may give it again, and the pages do not. */
+static void owner_unregister(Owner *w)
+{
+    if (w->registered) {
+        aio_unregister_buf(w->registered);
+        w->registered = NULL;
+        uk.lives[w->id]++;
+    }
+}
+
+static void owner_register(Owner *w, size_t from)
+{
+    owner_unregister(w);
+    w->registered = w->buf + from;
+    aio_register_buf(w->registered, UK_REGION - from);
+}
 
 static void owner_fill(Owner *w, size_t n)
 {
@@ -134,6 +162,9 @@ static void coroutine_fn owner_request(Owner *w)
         fprintf(stderr, "owner %u: type %#x, %zu bytes at %zu\n", w->id, type,
                 n, offset);
     }
+    if (uk_fixed_chance()) {
+        owner_register(w, split / 2);
+    }
     ret = luring_co_submit(UK_FD + w->id, w->id * UK_REGION + offset,
                            type == QEMU_AIO_FLUSH ? NULL : &qiov, type, 0);
     owner_check(w, type, ret);
@@ -173,6 +204,7 @@ static void coroutine_fn owner_entry(void *opaque)
             defer_call(nested_loop, w);
         }
     } while (!w->nested && requests_left && requests_left--);
+    owner_unregister(w);
     w->finished = true;
     w->busy = false;
     unfinished--;
@@ -427,6 +459,73 @@ static void check_parts(bool meanwhile)
     free_engine();
 }
 
+static void coroutine_fn whole_read(void *opaque)
+{
+    Owner *w = opaque;
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_buf(&qiov, w->buf, UK_REGION);
+    uk.oracle[w->id] = (UKOracle) { .size = UK_REGION };
+    g_assert_cmpint(luring_co_submit(UK_FD + w->id, 0, &qiov, QEMU_AIO_READ,
+                                     0), ==, 0);
+    w->finished = true;
+}
+
+/* How many reads of @w's memory, one, were from a fixed buffer. */
+static unsigned fixed_reads(Owner *w)
+{
+    unsigned before = uk.nb_fixed;
+
+    w->finished = false;
+    qemu_coroutine_enter(qemu_coroutine_create(whole_read, w));
+    uk_complete_some(1);
+    uk_sync_fd();
+    while (!w->finished) {
+        aio_poll(ctx, false);
+    }
+    return uk.nb_fixed - before;
+}
+
+/* What is registered is used, where the kernel has it; @refuse: it does not. */
+static void check_fixed(bool refuse)
+{
+    Owner *w = &owners[0], *other = &owners[1];
+    unsigned want, i;
+
+    w->id = 0;
+    other->id = 1;
+    uk_asynchronous();
+    uk.refuse_table = refuse;
+    make_engine();
+    ctx->nonblocking_look = AIO_LOOK_ALWAYS;
+    want = uk.ring->features & IORING_FEAT_RW_CUR_POS && !refuse;
+
+    g_assert_cmpuint(fixed_reads(w), ==, 0);
+    for (i = 0; i < 3; i++) {
+        owner_register(w, 0);
+        g_assert_cmpuint(fixed_reads(w), ==, want);
+        g_assert_cmpuint(fixed_reads(w), ==, want);
+        g_assert_cmpuint(fixed_reads(other), ==, 0);
+    }
+    owner_register(other, 0);
+    g_assert_cmpuint(fixed_reads(other), ==, want);
+    owner_unregister(w);
+    g_assert_cmpuint(fixed_reads(other), ==, want);
+    g_assert_cmpuint(fixed_reads(w), ==, 0);
+    g_assert_cmpuint(uk.fixed[0].start, ==, 0);
+    /* Not all of the request. */
+    owner_register(w, 1);
+    g_assert_cmpuint(fixed_reads(w), ==, 0);
+    /* More than the process may lock. */
+    uk.refuse_fixed = true;
+    owner_register(w, 0);
+    g_assert_cmpuint(fixed_reads(w), ==, 0);
+    g_assert_cmpuint(fixed_reads(other), ==, want);
+    owner_unregister(w);
+    owner_unregister(other);
+    free_engine();
+}
+
 void run_schedule(uint64_t seed, const Plan *plan)
 {
     unsigned i;
@@ -440,6 +539,10 @@ void run_schedule(uint64_t seed, const Plan *plan)
     }
     if (seed % 256 >= 254) {
         check_parts(seed % 256 == 254);
+        return;
+    }
+    if (seed % 256 >= 252) {
+        check_fixed(seed % 256 == 252);
         return;
     }
     requests_left = MIN(5 + uk_below(60), plan->max_requests);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Setting up io_uring: which rings there are on which kernel, whose thread they
- * Setting up io_uring: which rings there are on which kernel, whose thread they
- * which a library in front of it makes older, or forbids.
+ * belong to, and which buffers they hold.  The kernel is the real one, which a
+ * library in front of it makes older, or forbids.
  */
 #include "qemu/osdep.h"
+#include "block/aio-bufs.h"
 #include "block/block.h"
 #include "block/io_uring.h"
 #include "block/raw-aio.h"
@@ -19,6 +20,7 @@
 
 #include <dlfcn.h>
 #include <liburing.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #define N_LOOPS 3               /* the first is the main one */
@@ -50,6 +52,7 @@ static struct {
     Setup setups[MAX_SETUPS];
     unsigned n;
     unsigned rings;             /* that there are */
+    unsigned pinned;            /* fixed buffers that the kernel has taken */
     unsigned strange;           /* calls by others than who made the ring */
 } fake = { .flags = KERNEL_6_1, .disabled = -1 };
 
@@ -72,6 +75,9 @@ typedef void QueueExit(struct io_uring *ring);
 typedef int Submit(struct io_uring *ring);
 typedef int Enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
                    unsigned flags, sigset_t *sig, size_t size);
+
+typedef int UpdateTag(struct io_uring *ring, unsigned off,
+                      const struct iovec *iov, const __u64 *tags, unsigned nr);
 
 #define REAL(type, name) ((type *)dlsym(RTLD_NEXT, name))
 
@@ -134,6 +140,20 @@ int io_uring_enter2(unsigned fd, unsigned to_submit, unsigned min_complete,
     note_call(fd);
     return REAL(Enter2, "io_uring_enter2")(fd, to_submit, min_complete, flags,
                                            sig, size);
+}
+
+int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned off,
+                                         const struct iovec *iov,
+                                         const __u64 *tags, unsigned nr)
+{
+    int ret = REAL(UpdateTag, "io_uring_register_buffers_update_tag")(
+        ring, off, iov, tags, nr);
+
+    note_call(ring->ring_fd);
+    if (ret == 1 && iov->iov_base) {
+        qatomic_inc(&fake.pinned);
+    }
+    return ret;
 }
 
 gboolean g_file_get_contents(const gchar *filename, gchar **contents,
@@ -260,16 +280,51 @@ static void coroutine_fn worker(void *opaque)
     aio_wait_kick();
 }
 
-static void run_workers(void)
+/* The same from memory that is given back, and comes again as other pages. */
+static void coroutine_fn fixed_worker(void *opaque)
+{
+    unsigned id = GPOINTER_TO_UINT(opaque), i;
+    g_autofree uint8_t *got = g_malloc(BLOCK);
+    void *buf = NULL;
+
+    for (i = 0; i < N_REQUESTS; i++) {
+        QEMUIOVector out, in = QEMU_IOVEC_INIT_BUF(in, got, BLOCK);
+
+        buf = mmap(buf, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+                   MAP_ANONYMOUS | (buf ? MAP_FIXED : 0), -1, 0);
+        g_assert(buf != MAP_FAILED);
+        qemu_iovec_init_buf(&out, buf, BLOCK);
+        aio_register_buf(buf, BLOCK);
+        memset(buf, id + i + 1, BLOCK);
+        g_assert_cmpint(blk_co_pwritev(blk, id * BLOCK, BLOCK, &out, 0), ==,
+                        0);
+        g_assert_cmpint(blk_co_preadv(blk, id * BLOCK, BLOCK, &in, 0), ==, 0);
+        g_assert(!memcmp(buf, got, BLOCK));
+        memset(buf, 0, BLOCK);
+        g_assert_cmpint(blk_co_preadv(blk, id * BLOCK, BLOCK, &out, 0), ==, 0);
+        g_assert(!memcmp(buf, got, BLOCK));
+        aio_unregister_buf(buf);
+    }
+    munmap(buf, BLOCK);
+    qatomic_dec(&running);
+    aio_wait_kick();
+}
+
+static void run_all(CoroutineEntry *entry)
 {
     unsigned i;
 
     qatomic_set(&running, N_LOOPS);
     for (i = 0; i < N_LOOPS; i++) {
-        aio_co_schedule(ctxs[i], qemu_coroutine_create(worker,
+        aio_co_schedule(ctxs[i], qemu_coroutine_create(entry,
                                                        GUINT_TO_POINTER(i)));
     }
     AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&running) > 0);
+}
+
+static void run_workers(void)
+{
+    run_all(worker);
 }
 
 static void open_disk(void)
@@ -406,6 +461,39 @@ static void test_other_monitor(void)
     }
 }
 
+/* Does the kernel (5.19) have what fixed buffers need? */
+static bool kernel_has_fixed(void)
+{
+    struct io_uring ring;
+    bool has = false;
+
+    if (luring_init_ring(&ring) == 0) {
+        has = io_uring_register_buffers_sparse(&ring, 1) == 0;
+        io_uring_queue_exit(&ring);
+    }
+    fake.n = 0;
+    return has;
+}
+
+/* Data is that of the memory which has the address now, in each ring. */
+static void test_fixed(void)
+{
+    bool has_fixed;
+
+    if (!in_own_process()) {
+        g_test_trap_assert_stderr_unmatched("*unable to use*");
+        return;
+    }
+    has_fixed = kernel_has_fixed();
+    begin();
+    run_all(fixed_worker);
+    g_assert_cmpuint(fake.rings, ==, N_LOOPS);
+    if (has_fixed) {
+        g_assert_cmpuint(fake.pinned, >=, N_LOOPS * N_REQUESTS);
+    }
+    end();
+}
+
 /*
  * Worker threads do what a forbidden ring would have done, and one line says
  * why.  The kernel is not asked for each request; later it may have changed.
@@ -452,6 +540,7 @@ int main(int argc, char **argv)
         g_test_add_func("/io-uring/setup/no-ext-arg", test_no_ext_arg);
         g_test_add_func("/io-uring/setup/no-nodrop", test_no_nodrop);
         g_test_add_func("/io-uring/setup/other-monitor", test_other_monitor);
+        g_test_add_func("/io-uring/setup/fixed", test_fixed);
         g_test_add_func("/io-uring/setup/forbidden", test_forbidden);
     }
     return g_test_run();
