@@ -145,15 +145,18 @@ static void queue_process(VuBlkQueue *q)
         return;
     }
     export_queue_begin_pass(&q->common);
-    virtqueue_set_notification(&q->vq, false);
-    budget = queue_take(q, budget);
-    if (!q->polling) {
-        virtqueue_set_notification(&q->vq, true);
-    }
-    /* Buffers may have come before the driver saw that we want to know. */
-    if (budget && queue_has_work(q)) {
+    /*
+     * Buffers may come before the driver sees that we want to know.  With
+     * event indices it tells of the buffer behind the last one that was taken
+     * when we asked, and of no other: so we ask again after each taking.
+     */
+    do {
+        virtqueue_set_notification(&q->vq, false);
         budget = queue_take(q, budget);
-    }
+        if (!q->polling) {
+            virtqueue_set_notification(&q->vq, true);
+        }
+    } while (budget && queue_has_work(q));
     export_queue_end_pass(&q->common);
     /* Others have their turn before the rest. */
     if (!budget || queue_has_work(q)) {
@@ -273,6 +276,10 @@ void coroutine_fn vu_blk_queue_set_call(VuBlkQueue *q, int fd)
     aio_co_reschedule_self(q->common.ctx);
     old = q->call_fd;
     q->call_fd = fd;
+    /* What was told by the old one, or by none, may not have been heard. */
+    if (q->running) {
+        signal_fd(fd);
+    }
     aio_co_reschedule_self(qemu_get_aio_context());
     if (old >= 0) {
         close(old);

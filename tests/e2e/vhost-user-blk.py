@@ -7,6 +7,7 @@ usage: vhost-user-blk.py DAEMON IMG FOLDER
 import itertools
 import os
 import random
+import select
 import socket
 import struct
 import subprocess
@@ -14,13 +15,15 @@ import sys
 import time
 import traceback
 
-from qsd import Daemon, QmpError, wait_asleep
+from qsd import Daemon, QmpError, wait_asleep, wait_until
 import vhost_user as vu
 
 DAEMON, IMG, FOLDER = sys.argv[1:4]
 MIB = 1 << 20
 SIZE = 16 * MIB
 OK, IOERR, UNSUPP = 0, 1, 2
+# Enough for one that comes in the moment in which a daemon asks for a kick.
+KICKS = 300000
 
 failed = False
 
@@ -173,6 +176,48 @@ def test_completions(daemons):
         check('%d MiB' % (peak_mib(daemon) - before),
               peak_mib(daemon) - before < 256)
         client.close()
+
+
+def test_kicks(daemons):
+    """No request waits for a kick that the daemon does not want."""
+    daemon = Daemon(DAEMON, FOLDER)
+    daemons.append(daemon)
+    # A loop that polls would look by itself.
+    daemon.cmd('object-add', {'qom-type': 'iothread', 'id': 'thread',
+                              'poll-max-ns': 0})
+    daemon.cmd('blockdev-add', driver='null-co', node_name='disk', size=SIZE)
+    daemon.cmd('block-export-add', export(iothread='thread'))
+    for packed in (0, 1):
+        client = connect(ring_features(packed, 0, 1), num=256)
+        ring, mem = client.rings[0], client.mem
+        header, status = mem.alloc(16), mem.alloc(1, 1)
+        mem.pack(header, 'IIQ', vu.T_FLUSH, 0, 0)
+        in_flight = 0
+        for i in range(KICKS):
+            ring.add([(header, 16)], [(status, 1)])
+            ring.notify_if_wanted()
+            in_flight += 1 - len(ring.poll())
+            # Awake, so that more come while the daemon goes to sleep.
+            end = time.monotonic() + 10
+            while in_flight >= 50:
+                in_flight -= len(ring.poll())
+                check('request %d' % i, time.monotonic() < end)
+        if in_flight:
+            ring.wait(in_flight)
+        client.close()
+
+
+def test_call(daemons):
+    """A new call descriptor: what was completed before is told by it."""
+    daemon = null_daemon(daemons, SIZE)
+    client = connect()
+    ring = client.rings[0]
+    client.must(vu.SET_VRING_CALL, struct.pack('<Q', 0x100))
+    client.submit(vu.T_IN, length=512)
+    wait_until('a read', lambda: client.mem.unpack(ring.used + 2, 'H') == 1)
+    client.must(vu.SET_VRING_CALL, struct.pack('<Q', 0), [ring.call])
+    check('an interrupt', select.select([ring.call], [], [], 10)[0])
+    client.close()
 
 
 def test_memory(daemons):
@@ -497,6 +542,8 @@ def main():
     run('many requests', test_depth)
     run('many requests in an iothread', test_depth, iothread='thread1')
     run('completions', test_completions)
+    run('kicks', test_kicks)
+    run('call', test_call)
     run('memory', test_memory)
     run('requests', test_requests)
     run('read-only', test_read_only)

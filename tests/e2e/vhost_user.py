@@ -99,6 +99,11 @@ class Ring:
     def notify(self):
         os.eventfd_write(self.kick, 1)
 
+    def notify_if_wanted(self):
+        """After one element more, with event indices."""
+        if self.is_wanted():
+            self.notify()
+
     def wait(self, count=1, timeout=10):
         """@count used elements, as (id, length)."""
         got = []
@@ -168,6 +173,10 @@ class SplitRing(Ring):
         self.avail_idx = (self.avail_idx + 1) & 0xffff
         self.mem.pack(self.avail + 2, 'H', self.avail_idx)
 
+    def is_wanted(self):
+        return self.mem.unpack(self.used + 4 + 8 * self.num, 'H') == (
+            self.avail_idx - 1 & 0xffff)
+
     def poll(self):
         got = []
         while self.mem.unpack(self.used + 2, 'H') != self.used_idx:
@@ -215,7 +224,13 @@ class PackedRing(Ring):
             self.mem.pack(place, 'QIH', addr, size, ident)
             self.mem.pack(place + 14, 'H', flags)
         self.chains[ident] = len(chain)
+        self.added = [place for place, _, _, _ in entries]
         return ident
+
+    def is_wanted(self):
+        place, flags = self.mem.unpack(self.used, 'HH')
+        return flags == 0 or flags == 2 and self.desc + 16 * (
+            place & 0x7fff) in self.added
 
     def poll(self):
         got = []
