@@ -523,6 +523,7 @@ static bool coroutine_fn set_inflight_fd(VuBlkExport *exp, VuMsg *msg,
     guest_mapping_free(g_steal_pointer(&c->inflight));
     c->inflight = guest_mapping_new(msg->fds[0], msg->u.inflight.mmap_offset,
                                     need, &c->inflight_base, errp);
+    c->inflight_bytes = need;
     c->inflight_queues = msg->u.inflight.num_queues;
     c->inflight_num = msg->u.inflight.queue_size;
     return c->inflight && update_queues(exp, errp);

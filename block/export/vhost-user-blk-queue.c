@@ -223,6 +223,12 @@ static bool queue_start_here(VuBlkQueue *q, Error **errp)
     if (c->inflight && q->index < c->inflight_queues) {
         stride = virtqueue_inflight_size(
             vu_blk_has_feature(q->exp, VIRTIO_F_RING_PACKED), c->inflight_num);
+        /* It was mapped for rings of the kind that was negotiated then. */
+        if (stride * (q->index + 1) > c->inflight_bytes) {
+            error_setg(errp, "the region for requests in flight is too small "
+                       "for queue %u", q->index);
+            return false;
+        }
         region = c->inflight_base + q->index * stride;
     }
     if (!virtqueue_init(&q->vq, &c->mem, q->num, &q->addrs, c->features,

@@ -95,6 +95,7 @@ typedef struct VuBlkClient {
     GuestMemory mem;
     GuestMapping *inflight;     /* NULL: not tracked */
     uint8_t *inflight_base;
+    uint64_t inflight_bytes;    /* that are mapped */
     uint16_t inflight_queues;
     uint16_t inflight_num;      /* entries of each queue */
 } VuBlkClient;

@@ -415,10 +415,17 @@ static bool set_base(VirtQueue *vq, uint32_t base, Error **errp)
     return true;
 }
 
-static void free_arrays(VirtQueue *vq)
+uint32_t virtqueue_stop(VirtQueue *vq)
 {
+    assert(!vq->in_use);
     g_clear_pointer(&vq->taken, g_free);
     g_clear_pointer(&vq->resubmit, g_free);
+    vq->desc = NULL;
+    if (!vq->packed) {
+        return vq->last_avail;
+    }
+    return vq->last_avail | vq->avail_wrap << 15 |
+           (uint32_t)vq->used_idx << 16 | (uint32_t)vq->used_wrap << 31;
 }
 
 bool virtqueue_init(VirtQueue *vq, const GuestMemory *mem, unsigned num,
@@ -445,30 +452,13 @@ bool virtqueue_init(VirtQueue *vq, const GuestMemory *mem, unsigned num,
                    "%u entries", num);
         return false;
     }
-    if (!map_ring(vq, addrs, errp) || !set_base(vq, base, errp)) {
-        return false;
-    }
     vq->taken = g_new0(unsigned long, DIV_ROUND_UP(num, 64));
-    if (region) {
-        vq->resubmit = g_new(uint16_t, num);
-        if (!virtqueue_inflight_start(vq, errp)) {
-            free_arrays(vq);
-            vq->desc = NULL;
-            return false;
-        }
+    vq->resubmit = region ? g_new(uint16_t, num) : NULL;
+    if (!map_ring(vq, addrs, errp) || !set_base(vq, base, errp) ||
+        (region && !virtqueue_inflight_start(vq, errp))) {
+        virtqueue_stop(vq);
+        return false;
     }
     virtqueue_set_notification(vq, true);
     return true;
-}
-
-uint32_t virtqueue_stop(VirtQueue *vq)
-{
-    assert(!vq->in_use);
-    free_arrays(vq);
-    vq->desc = NULL;
-    if (!vq->packed) {
-        return vq->last_avail;
-    }
-    return vq->last_avail | vq->avail_wrap << 15 |
-           (uint32_t)vq->used_idx << 16 | (uint32_t)vq->used_wrap << 31;
 }

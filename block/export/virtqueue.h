@@ -73,7 +73,10 @@ typedef struct VirtQueue {
     bool event_idx;
     bool indirect;
 
-    /* In the guest's memory: all of it can change at any time. */
+    /*
+     * In the guest's memory: all of it can change at any time.  NULL: the
+     * queue is stopped, or could not be initialised.
+     */
     union {
         VringDesc *desc;
         VringPackedDesc *ring;
@@ -107,7 +110,7 @@ typedef struct VirtQueue {
  * available ring, or of a packed ring bits 0 to 14: next available, 15: its
  * wrap counter, 16 to 30: next used, 31: its wrap counter.  @region of
  * @region_size bytes is where elements in flight are tracked, or NULL.  False
- * with @errp set if any of it cannot be.
+ * with @errp set if any of it cannot be: then the queue is stopped.
  */
 bool virtqueue_init(VirtQueue *vq, const GuestMemory *mem, unsigned num,
                     const VirtQueueAddresses *addrs, uint64_t features,

@@ -7,6 +7,7 @@ usage: vhost-user-hostile.py DAEMON FOLDER SECONDS [SEED]
 import os
 import random
 import re
+import select
 import socket
 import struct
 import sys
@@ -347,6 +348,64 @@ def test_truncated(world):
         world.check_all()
 
 
+def test_inflight(world):
+    """A region for requests in flight that is for another kind of rings."""
+    client = vu.Client(path('bad'))
+    client.features()
+    size = struct.pack('<QQHHI', 0, 0, 1, 1024, 0)
+    region, (fd,) = client.ask(vu.GET_INFLIGHT_FD, size)
+    client.must(vu.SET_INFLIGHT_FD, region, [fd])
+    os.close(fd)
+    client.features(vu.BASIC | 1 << vu.F_PACKED)
+    client.share(vu.Memory())
+    ring = vu.PackedRing(client.mem, 1024)
+    client.rings.append(ring)
+    try:
+        client.start_ring(0, ring)
+    except RuntimeError:
+        pass
+    else:
+        raise AssertionError('it is used')
+    client.close()
+
+
+def test_areas(world):
+    """An area that is not there, while ends of requests are to be told."""
+    world.daemon.cmd('blockdev-add', driver='null-co', node_name='null',
+                     size=SIZE)
+    # In the main thread, which looks at messages and requests in one turn.
+    world.daemon.cmd('block-export-add', {
+        'type': 'vhost-user-blk', 'id': 'main', 'node-name': 'null',
+        'num-queues': 2, 'addr': {'type': 'unix', 'path': path('main')}})
+    client = world.connect('main')
+    mem, ring = client.mem, client.rings[0]
+    header, status = mem.alloc(16), mem.alloc(1)
+    mem.pack(header, 'IIQ', vu.T_FLUSH, 0, 0)
+
+    def set_addrs(addrs):
+        client.send(vu.SET_VRING_ADDR, struct.pack('<IIQQQQ', 0, 0, *addrs, 0),
+                    flags=9)
+
+    def be_busy():
+        ring.poll()
+        while len(ring.free) >= 2:
+            ring.add([(header, 16)], [(status, 1)])
+        ring.notify()
+
+    for turn in range(60):
+        addrs = ring.addrs()
+        addrs[1 + turn % 2] = 1 << 60
+        for _ in range(20):
+            be_busy()
+        set_addrs(addrs)
+        while not select.select([client.socket], [], [], 0)[0]:
+            be_busy()
+        check('refused', client.receive()[1] == struct.pack('<Q', 1))
+        client.must(vu.SET_VRING_ADDR, struct.pack('<IIQQQQ', 0, 0,
+                                                   *ring.addrs(), 0))
+    client.close()
+
+
 # --- messages ---
 
 def test_messages(world):
@@ -604,7 +663,9 @@ def main():
             ('split rings', test_split), ('twice', test_twice),
             ('packed rings', test_packed),
             ('changing rings', test_changing), ('memory', test_memory),
-            ('truncated memory', test_truncated), ('messages', test_messages),
+            ('truncated memory', test_truncated),
+            ('requests in flight', test_inflight), ('areas', test_areas),
+            ('messages', test_messages),
             ('descriptors', test_descriptors), ('random', test_random),
             ('many connections', test_many),
             ('no descriptors', test_no_descriptors)):

@@ -342,6 +342,8 @@ static void expect_no_init(Driver *d, unsigned num, uint64_t features,
     g_assert_false(virtqueue_init(&vq, &d->mem, num, addrs, features, base,
                                   d->region, d->region ? 100 : 0, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), words));
+    /* As after the end: it has nothing of a memory that may go now. */
+    g_assert_null(vq.desc);
     error_free(err);
 }
 
