@@ -42,6 +42,18 @@ static int take_fd(VuMsg *msg)
     return fd;
 }
 
+void vu_blk_close_fds(VuMsg *msg)
+{
+    unsigned i;
+
+    for (i = 0; i < msg->n_fds; i++) {
+        if (msg->fds[i] >= 0) {
+            close(msg->fds[i]);
+        }
+    }
+    msg->n_fds = 0;
+}
+
 static void replace_fd(int *slot, int fd)
 {
     if (*slot >= 0) {
@@ -602,6 +614,10 @@ bool coroutine_fn vu_blk_handle_message(VuBlkExport *exp, VuMsg *msg,
         error_setg(errp, "the message has %u bytes, not at least %u",
                    msg->size, messages[request].min_size);
         return false;
+    }
+    if (messages[request].flags & MSG_REPLY) {
+        /* None of them needs any, and the answer has its own. */
+        vu_blk_close_fds(msg);
     }
     if (!messages[request].fn(exp, msg, errp)) {
         return false;

@@ -121,18 +121,6 @@ static int coroutine_fn client_read(VuBlkClient *c, VuMsg *msg, void *buf,
     return 0;
 }
 
-static void close_fds(VuMsg *msg)
-{
-    unsigned i;
-
-    for (i = 0; i < msg->n_fds; i++) {
-        if (msg->fds[i] >= 0) {
-            close(msg->fds[i]);
-        }
-    }
-    msg->n_fds = 0;
-}
-
 static int coroutine_fn read_message(VuBlkClient *c, VuMsg *msg, Error **errp)
 {
     uint32_t header[3];
@@ -250,7 +238,7 @@ static bool coroutine_fn client_message(VuBlkExport *exp, VuMsg *msg,
         }
     }
     if (!reply && ack) {
-        close_fds(msg);
+        vu_blk_close_fds(msg);
         msg->u.u64 = ok ? 0 : 1;
         msg->size = sizeof(msg->u.u64);
         reply = true;
@@ -265,9 +253,9 @@ static void coroutine_fn client_entry(void *opaque)
     Error *err = NULL;
 
     while (!exp->client.closing && client_message(exp, msg, &err)) {
-        close_fds(msg);
+        vu_blk_close_fds(msg);
     }
-    close_fds(msg);
+    vu_blk_close_fds(msg);
     g_free(msg);
     if (exp->client.late) {
         error_free(err);

@@ -196,6 +196,8 @@ enum {
  */
 bool coroutine_fn vu_blk_handle_message(VuBlkExport *exp, VuMsg *msg,
                                         bool *reply, Error **errp);
+/* Close the descriptors of @msg that nobody has taken. */
+void vu_blk_close_fds(VuMsg *msg);
 /* "VHOST_USER_..." without that, or a number. */
 char *vu_blk_message_name(uint32_t request);
 /* Whether an answer is wanted that has no other content. */

@@ -461,6 +461,13 @@ def test_descriptors(world):
             except vu.Gone:
                 pass
             client.close()
+        client = vu.Client(path('bad'))
+        client.features()
+        for _ in range(20):
+            for fd in client.ask(vu.GET_INFLIGHT_FD, struct.pack(
+                    '<QQHHI', 0, 0, 1, 16, 0), [file.fileno()] * 8)[1]:
+                os.close(fd)
+        client.close()
     os.close(read_end)
     os.close(write_end)
     world.check_all()
