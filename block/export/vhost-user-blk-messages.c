@@ -292,24 +292,41 @@ static bool coroutine_fn get_features(VuBlkExport *exp, VuMsg *msg,
     return true;
 }
 
+/*
+ * A driver that cannot flush expects every write to be on the disk.  The next
+ * one, as that of a system after its firmware, finds what there was before.
+ */
+static void update_cache_mode(VuBlkExport *exp)
+{
+    BlockBackend *blk = exp->common.blk;
+    bool cannot_flush = !vu_blk_has_feature(exp, VIRTIO_BLK_F_FLUSH);
+
+    if (cannot_flush == exp->cannot_flush) {
+        return;
+    }
+    exp->cannot_flush = cannot_flush;
+    if (cannot_flush) {
+        exp->write_cache = blk_enable_write_cache(blk);
+    }
+    blk_set_enable_write_cache(blk, !cannot_flush && exp->write_cache);
+}
+
 static bool coroutine_fn set_features(VuBlkExport *exp, VuMsg *msg,
                                       Error **errp)
 {
+    bool same = msg->u.u64 == exp->client.features;
+
     if (msg->u.u64 & ~exp->features) {
         error_setg(errp, "the features 0x%" PRIx64 " are not offered",
                    msg->u.u64 & ~exp->features);
         return false;
     }
-    if (msg->u.u64 == exp->client.features) {
-        return true;
+    if (!same) {
+        stop_queues(exp);
+        exp->client.features = msg->u.u64;
     }
-    stop_queues(exp);
-    exp->client.features = msg->u.u64;
-    /* A driver that cannot flush expects every write to be on the disk. */
-    if (!vu_blk_has_feature(exp, VIRTIO_BLK_F_FLUSH)) {
-        blk_set_enable_write_cache(exp->common.blk, false);
-    }
-    return update_queues(exp, errp);
+    update_cache_mode(exp);
+    return same || update_queues(exp, errp);
 }
 
 static bool coroutine_fn get_protocol_features(VuBlkExport *exp, VuMsg *msg,

@@ -107,6 +107,8 @@ struct VuBlkExport {
     uint64_t features;          /* that are offered */
     uint32_t blk_size;          /* logical blocks, bytes */
     bool writable;
+    bool cannot_flush;          /* the driver; so there is no write cache */
+    bool write_cache;           /* what there was before that */
     unsigned n_queues;
     VuBlkQueue *queues;
     QEMUBH *resize_bh;

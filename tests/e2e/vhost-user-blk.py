@@ -337,6 +337,23 @@ def test_config(daemons):
     c.close()
 
 
+def test_cache_mode(daemons):
+    """There is no write cache for a driver that cannot flush."""
+    daemon = null_daemon(daemons, SIZE)
+    for none in (0, 1 << vu.F_VERSION_1):
+        c = vu.Client(path())
+        check('before', c.config(32, 1) == b'\1')
+        for features, want in ((none, b'\0'), (vu.BASIC, b'\1'),
+                               (none, b'\0')):
+            c.must(vu.SET_FEATURES, struct.pack('<Q', features))
+            check('features 0x%x' % features, c.config(32, 1) == want)
+        c.close()
+        c = vu.Client(path())
+        c.must(vu.SET_FEATURES, struct.pack('<Q', vu.BASIC))
+        check('the next one', c.config(32, 1) == b'\1')
+        c.close()
+
+
 def thread_times(daemon):
     """How many ns each iothread has run."""
     times = {}
@@ -548,6 +565,7 @@ def main():
     run('requests', test_requests)
     run('read-only', test_read_only)
     run('configuration', test_config)
+    run('cache mode', test_cache_mode)
     run('queues in iothreads', test_queues)
     run('stop and start', test_stop)
     run('without protocol features', test_no_protocol_features)
