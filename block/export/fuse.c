@@ -13,7 +13,6 @@
 #include <sys/ioctl.h>
 #include "fuse.h"
 #include "qapi/error.h"
-#include "qemu/aio-wait.h"
 #include "qemu/error-report.h"
 
 /* --- queues --- */
@@ -131,6 +130,19 @@ static void queue_start_bh(void *opaque)
 
     q->running = true;
     queue_watch(q);
+}
+
+/*
+ * Nothing waits for that: in an event loop the file could be unmounted, and
+ * the export end, before it is on the list.  Stopping comes after it.
+ */
+static void queue_start(FuseQueue *q)
+{
+    if (q->common.ctx == qemu_get_aio_context()) {
+        queue_start_bh(q);
+    } else {
+        aio_bh_schedule_oneshot(q->common.ctx, queue_start_bh, q);
+    }
 }
 
 /* From the main thread, and back there afterwards. */
@@ -333,8 +345,7 @@ static bool fuse_create(BlockExport *common, const BlockExportOptions *opts,
     }
     exp->gone_bh = aio_bh_new(qemu_get_aio_context(), gone_bh, exp);
     for (i = 0; i < exp->n_queues; i++) {
-        aio_wait_bh_oneshot(exp->queues[i].common.ctx, queue_start_bh,
-                            &exp->queues[i]);
+        queue_start(&exp->queues[i]);
     }
     return true;
 }
