@@ -124,9 +124,11 @@ static bool parse_socket(QOpts *opts, ChardevSocket *sock, Error **errp)
 
     /* Other defaults than in QMP: connect; and a server waits. */
     sock->has_server = true;
+    if (!qopts_take_bool(opts, "server", false, &sock->server, errp)) {
+        return false;
+    }
     sock->has_wait = sock->server || qopts_has(opts, "wait");
-    if (!qopts_take_bool(opts, "server", false, &sock->server, errp) ||
-        !qopts_take_bool(opts, "wait", sock->server, &sock->wait, errp) ||
+    if (!qopts_take_bool(opts, "wait", sock->server, &sock->wait, errp) ||
         !take_bool(opts, "nodelay", &sock->has_nodelay, &sock->nodelay,
                    errp) ||
         !take_int(opts, "reconnect", &has_seconds, &seconds, errp) ||

@@ -666,6 +666,24 @@ def test_fd_and_tcp():
     assert process.wait(30) == 0
 
 
+def test_wait():
+    """A server waits for its first client before the next option."""
+    path, pidfile = (os.path.join(FOLDER, n) for n in ('waits', 'waits.pid'))
+    process = subprocess.Popen(
+        [PROGRAM, '--chardev', 'socket,id=c,path=%s,server=on' % path,
+         '--monitor', 'c', '--pidfile', pidfile], stderr=subprocess.PIPE)
+    try:
+        wait_until('it neither waits nor goes on', lambda: os.path.exists(
+            pidfile) or select.select([process.stderr], [], [], 0)[0])
+        assert not os.path.exists(pidfile)
+        assert b'waiting for connection' in process.stderr.readline()
+        Qmp(path).cmd('quit')
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_pty():
     args, _ = monitor('second')
     daemon = Daemon(PROGRAM, FOLDER, args)
@@ -694,7 +712,7 @@ def main():
         test_inactive_export)]
     tests += [(x.__name__, x) for x in (
         test_options, test_help, test_stdio, test_early, test_daemonize,
-        test_notify, test_signals, test_fd_and_tcp, test_pty)]
+        test_notify, test_signals, test_fd_and_tcp, test_wait, test_pty)]
     for name, test in tests:
         try:
             test()
