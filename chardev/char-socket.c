@@ -29,6 +29,7 @@ typedef struct CharSocket {
     int listen_fd;              /* -1: a client */
     int fd;                     /* the connection; -1: none */
     QEMUTimer *timer;           /* to connect, or to accept, again */
+    CharConnect *connect;       /* on its way; NULL: none */
 } CharSocket;
 
 static void socket_acceptable(void *opaque);
@@ -48,8 +49,9 @@ static void set_filename(CharSocket *sock)
 
 static void retry_later(CharSocket *sock, int64_t ms)
 {
-    timer_mod(sock->timer,
-              qemu_clock_get_ns(QEMU_CLOCK_REALTIME) / SCALE_MS + ms);
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+
+    timer_mod(sock->timer, now + MIN(ms, INT64_MAX - now));
 }
 
 static void socket_hup(Chardev *chr)
@@ -99,20 +101,30 @@ static void socket_acceptable(void *opaque)
     }
 }
 
+/* The end of a connection's beginning; @fd is -1 if it has failed. */
+static void socket_has_connected(void *opaque, int fd)
+{
+    CharSocket *sock = opaque;
+
+    sock->connect = NULL;
+    if (fd < 0) {
+        retry_later(sock, sock->reconnect_ms);
+    } else {
+        socket_connected(sock, fd);
+    }
+}
+
 static void socket_timer(void *opaque)
 {
     CharSocket *sock = opaque;
-    int fd;
 
     if (sock->server) {
         qemu_set_fd_handler(sock->listen_fd, socket_acceptable, NULL, sock);
         return;
     }
-    fd = socket_connect(sock->addr, NULL);
-    if (fd < 0) {
+    sock->connect = char_connect_new(sock->addr, socket_has_connected, sock);
+    if (!sock->connect) {
         retry_later(sock, sock->reconnect_ms);
-    } else {
-        socket_connected(sock, fd);
     }
 }
 
@@ -174,6 +186,13 @@ static bool check_options(const ChardevSocket *opts, bool server,
                    "in server listen mode");
         return false;
     }
+    if (opts->has_reconnect_ms && opts->reconnect_ms &&
+        opts->addr->type == SOCKET_ADDRESS_TYPE_FD) {
+        /* Its number may be that of any other descriptor then. */
+        error_setg(errp, "'reconnect-ms' option is incompatible with 'fd' "
+                   "address type");
+        return false;
+    }
     if (!server && opts->has_wait) {
         error_setg(errp, "'wait' option is incompatible with socket in "
                    "client connect mode");
@@ -190,6 +209,9 @@ static void socket_free(CharSocket *sock)
         if (sock->addr->type != SOCKET_ADDRESS_TYPE_FD) {
             socket_unlink(sock->addr);
         }
+    }
+    if (sock->connect) {
+        char_connect_cancel(sock->connect);
     }
     char_fds_stop(&sock->fds);
     if (sock->fd >= 0) {

@@ -75,6 +75,18 @@ ssize_t char_fds_write(CharFds *fds, const void *buf, size_t len);
 void char_fds_update_read(CharFds *fds);
 void char_fds_want_write(CharFds *fds);
 
+/*
+ * Connect to @addr, of which this takes a copy, in a thread.  @func is called
+ * in the main loop, with the connection, which becomes its own, or -1 if that
+ * has failed; the CharConnect is gone then.  NULL: there can be no thread.
+ */
+typedef struct CharConnect CharConnect;
+typedef void CharConnectFunc(void *opaque, int fd);
+CharConnect *char_connect_new(const SocketAddress *addr, CharConnectFunc *func,
+                              void *opaque);
+/* Instead of that call: @func is not called any more. */
+void char_connect_cancel(CharConnect *c);
+
 /* The options of --chardev as those of chardev-add; NULL with @errp set. */
 ChardevBackend *chardev_parse_opts(ChardevBackendKind kind, QOpts *opts,
                                    Error **errp);

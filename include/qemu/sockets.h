@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Sockets by the addresses of QMP.  Names are looked up and connections are
- * made while the caller waits.  Main thread.
+ * made while the caller waits.  Any thread.
  */
 #ifndef QEMU_SOCKETS_H
 #define QEMU_SOCKETS_H

@@ -422,6 +422,38 @@ def test_inactive_export(daemon, _):
     daemon.cmd('blockdev-del', {'node-name': 'r'})
 
 
+def test_slow_server(daemon, _):
+    """A device that connects to a server which does not accept for a while."""
+    path = os.path.join(FOLDER, 'slow')
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(0)
+    listener.settimeout(30)
+    others = []
+    while True:
+        others.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        others[-1].setblocking(False)
+        try:
+            others[-1].connect(path)
+        except BlockingIOError:
+            break
+    for name in ('goes', 'stays'):
+        daemon.cmd('chardev-add', {'id': name, 'backend': {
+            'type': 'socket', 'data': {
+                'server': False, 'reconnect-ms': 20, 'addr': {
+                    'type': 'unix', 'data': {'path': path}}}}})
+    daemon.cmd('object-add', {'qom-type': 'monitor-qmp', 'id': 'm',
+                              'chardev': 'stays'})
+    daemon.cmd('chardev-remove', id='goes')
+    daemon.cmd('query-chardev')
+    for other in others:
+        other.close()
+    while b'"QMP"' not in listener.accept()[0].recv(4096):
+        pass
+    listener.close()
+    os.unlink(path)
+
+
 def with_daemon(test):
     args, path = monitor('second')
     daemon = Daemon(PROGRAM, FOLDER, args)
@@ -462,6 +494,8 @@ def test_options():
             (['--chardev', 'socket,id=x'], 'option required'),
             (['--chardev', 'socket,id=x,path=' + 'x' * 200], 'is too long'),
             (['--chardev', 'socket,id=x,fd=99'], 'is not a socket'),
+            (['--chardev', 'socket,id=x,fd=99,reconnect=1'],
+             "incompatible with 'fd' address type"),
             (['--chardev', 'socket,id=x,path=/no/x,server=on,wait=off'],
              'Failed to bind socket to /no/x'),
             (['--chardev', 'ringbuf,id=x,size=5'], 'power of two'),
@@ -708,7 +742,7 @@ def main():
     tests = [(x.__name__, lambda x=x: with_daemon(x)) for x in (
         test_input, test_limits, test_no_reader, test_lost_events,
         test_clients, test_many, test_capabilities, test_greeting,
-        test_no_descriptors, test_threshold, test_active,
+        test_no_descriptors, test_slow_server, test_threshold, test_active,
         test_inactive_export)]
     tests += [(x.__name__, x) for x in (
         test_options, test_help, test_stdio, test_early, test_daemonize,
