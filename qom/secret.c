@@ -211,12 +211,16 @@ static void *create(const ObjectOptions *options, Error **errp)
 uint8_t *secret_lookup(const char *id, size_t *len, Error **errp)
 {
     Secret *secret = user_object_of_type(id, OBJECT_TYPE_SECRET, errp);
+    uint8_t *bytes;
 
     if (!secret) {
         return NULL;
     }
     *len = secret->len;
-    return g_memdup2(secret->bytes, secret->len);
+    /* An empty secret is one, too, and g_memdup2() has no copy of nothing. */
+    bytes = g_malloc(secret->len + 1);
+    memcpy(bytes, secret->bytes, secret->len);
+    return bytes;
 }
 
 static struct json_object *get_data(void *object)

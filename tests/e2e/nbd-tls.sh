@@ -381,6 +381,9 @@ if command -v openssl > /dev/null; then
     refused 'a wrong password' "$IMG" info --object secret,id=pass,data=wrong \
         --object "tls-creds-x509,id=t,endpoint=server,dir=$work/sealed,passwordid=pass" \
         disk.raw
+    refused 'an empty password' "$IMG" info --object secret,id=pass,data= \
+        --object "tls-creds-x509,id=t,endpoint=server,dir=$work/sealed,passwordid=pass" \
+        disk.raw
     refused 'a wrong IV' "$IMG" info "$@" --object \
         "secret,id=pass,keyid=master,iv=AAAA,format=base64,file=secret.b64" \
         disk.raw
