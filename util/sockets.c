@@ -57,7 +57,8 @@ static void remove_stale(const UnixSocketAddress *addr,
         stat(addr->path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
         return;
     }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* A server that does not accept could keep us waiting. */
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return;
     }

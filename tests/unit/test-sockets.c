@@ -174,12 +174,44 @@ static void test_bad_keep_alive(void)
     error_free_or_abort(&err);
 }
 
+/* Another server, which has more clients than it accepts, keeps its socket. */
+static void test_busy_server(void)
+{
+    int fds[64], n = 0;
+    Server s;
+    Error *err = NULL;
+
+    server_start(&s);
+    do {
+        struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+        g_assert_cmpint(n, <, ARRAY_SIZE(fds));
+        g_strlcpy(un.sun_path, s.listens_at.u.q_unix.path,
+                  sizeof(un.sun_path));
+        fds[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        g_assert_cmpint(fds[n], >=, 0);
+        if (connect(fds[n++], (struct sockaddr *)&un, sizeof(un)) < 0) {
+            g_assert_cmpint(errno, ==, EAGAIN);
+            break;
+        }
+    } while (true);
+    /* It does not wait for that server. */
+    g_assert_cmpint(socket_listen(&s.listens_at, 8, &err), <, 0);
+    g_assert_nonnull(strstr(error_get_pretty(err), "Address already in use"));
+    error_free_or_abort(&err);
+    while (n) {
+        close(fds[--n]);
+    }
+    server_stop(&s);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/sockets/accept", test_accept);
     g_test_add_func("/sockets/no-descriptors", test_no_descriptors);
     g_test_add_func("/sockets/other-errors", test_other_errors);
+    g_test_add_func("/sockets/busy-server", test_busy_server);
     g_test_add_func("/sockets/keep-alive", test_keep_alive);
     g_test_add_func("/sockets/bad-keep-alive", test_bad_keep_alive);
     return g_test_run();
