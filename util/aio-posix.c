@@ -387,6 +387,7 @@ static bool aio_busy_poll(AioContext *ctx, AioHandlerList *ready,
 static void aio_adjust_poll_time(AioContext *ctx, int64_t block_ns)
 {
     int64_t grow = ctx->poll_grow ? ctx->poll_grow : 2;
+    int64_t ns;
 
     ctx->poll_average_ns += (block_ns - ctx->poll_average_ns) >>
                             ctx->poll_weight;
@@ -396,8 +397,11 @@ static void aio_adjust_poll_time(AioContext *ctx, int64_t block_ns)
     if (ctx->poll_average_ns > ctx->poll_max_ns) {
         ctx->poll_ns = ctx->poll_shrink ? ctx->poll_ns / ctx->poll_shrink : 0;
     } else if (ctx->poll_ns < ctx->poll_max_ns) {
-        ctx->poll_ns = ctx->poll_ns ? ctx->poll_ns * grow : AIO_POLL_FIRST_NS;
-        ctx->poll_ns = MIN(ctx->poll_ns, ctx->poll_max_ns);
+        /* The factor may be any number of the user's. */
+        if (__builtin_mul_overflow(ctx->poll_ns, grow, &ns)) {
+            ns = ctx->poll_max_ns;
+        }
+        ctx->poll_ns = MIN(ns ? ns : AIO_POLL_FIRST_NS, ctx->poll_max_ns);
     }
 }
 

@@ -175,7 +175,12 @@ void timer_mod_ns(QEMUTimer *ts, int64_t expire_time_ns)
 
 void timer_mod(QEMUTimer *ts, int64_t expire_time)
 {
-    timer_mod_ns(ts, expire_time * ts->scale);
+    int64_t ns;
+
+    if (__builtin_mul_overflow(expire_time, ts->scale, &ns)) {
+        ns = expire_time < 0 ? 0 : INT64_MAX;
+    }
+    timer_mod_ns(ts, ns);
 }
 
 void timer_del(QEMUTimer *ts)

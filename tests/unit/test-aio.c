@@ -522,13 +522,13 @@ static void timer_nothing(void *opaque)
 {
 }
 
-/* How long the loop polls after it has waited for a millisecond. */
-static int64_t poll_time_after_wait(int64_t weight)
+/* How long the loop polls, now @ns, after it has waited for a millisecond. */
+static int64_t poll_time_after_wait(int64_t weight, int64_t ns)
 {
     QEMUTimer timer;
 
     aio_context_set_poll_weight(ctx, weight);
-    ctx->poll_ns = ctx->poll_max_ns;
+    ctx->poll_ns = ns;
     aio_timer_init(ctx, &timer, QEMU_CLOCK_REALTIME, SCALE_NS, timer_nothing,
                    NULL);
     timer_mod(&timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + SCALE_MS);
@@ -545,9 +545,22 @@ static void test_poll_weight(void)
 
     poller_init(&t);
     aio_context_set_poll_params(ctx, 1000, 0, 0, &error_abort);
-    g_assert_cmpint(poll_time_after_wait(0), ==, 0);
-    g_assert_cmpint(poll_time_after_wait(63), ==, 1000);
+    g_assert_cmpint(poll_time_after_wait(0, 1000), ==, 0);
+    g_assert_cmpint(poll_time_after_wait(63, 1000), ==, 1000);
     aio_context_set_poll_weight(ctx, 0);
+    aio_context_set_poll_params(ctx, 0, 0, 0, &error_abort);
+    notifier_cleanup(&t);
+}
+
+/* It grows up to the most there may be: no factor makes it wrap around. */
+static void test_poll_grow(void)
+{
+    TestNotifier t;
+
+    poller_init(&t);
+    aio_context_set_poll_params(ctx, NANOSECONDS_PER_SECOND, INT64_MAX, 0,
+                                &error_abort);
+    g_assert_cmpint(poll_time_after_wait(0, 1000), ==, NANOSECONDS_PER_SECOND);
     aio_context_set_poll_params(ctx, 0, 0, 0, &error_abort);
     notifier_cleanup(&t);
 }
@@ -730,6 +743,7 @@ int main(int argc, char **argv)
     g_test_add_func("/aio/poll/nonblocking", test_poll_nonblocking);
     g_test_add_func("/aio/poll/busy", test_poll_busy);
     g_test_add_func("/aio/poll/weight", test_poll_weight);
+    g_test_add_func("/aio/poll/grow", test_poll_grow);
     g_test_add_func("/aio/co/schedule", test_co_schedule);
     g_test_add_func("/aio/co/wake-inside", test_co_wake_inside);
     g_test_add_func("/aio/source", test_source);

@@ -234,10 +234,16 @@ static void test_scale(void)
     aio_timer_init(ctx, &timer, QEMU_CLOCK_REALTIME, SCALE_MS, timer_cb, &t);
     timer_mod(&timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + 3600 * 1000);
     g_assert_false(aio_poll(ctx, false));
+    /* More than there are nanoseconds is as late as can be. */
+    timer_mod(&timer, INT64_MAX);
+    g_assert_false(aio_poll(ctx, false));
+    g_assert_true(timer_pending(&timer));
     timer_mod(&timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - 1);
     aio_poll(ctx, false);
+    timer_mod(&timer, INT64_MIN);
+    aio_poll(ctx, false);
     timer_del(&timer);
-    assert_ran("m");
+    assert_ran("mm");
 }
 
 static void test_clocks(void)
