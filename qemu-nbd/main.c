@@ -153,6 +153,7 @@ static struct {
     const char *device;         /* of -c */
     const char *pidfile;
     const char *tls_hostname;   /* for --list */
+    bool activated;             /* systemd has made the socket */
     bool aio_given;
     bool cache_given;
     bool discard_given;
@@ -533,7 +534,7 @@ static SocketAddress *server_address(void)
 {
     SocketAddress *addr = g_new0(SocketAddress, 1);
 
-    if (socket_activated()) {
+    if (args.activated) {
         addr->type = SOCKET_ADDRESS_TYPE_FD;
         addr->u.fd.str = g_strdup_printf("%d", SD_LISTEN_FDS_START);
     } else if (args.socket) {
@@ -700,6 +701,8 @@ int main(int argc, char **argv)
 {
     program_set_name(argv[0]);
     parse_options(argc, argv);
+    /* Before a fork: LISTEN_PID names the process that was started. */
+    args.activated = socket_activated();
     if (args.list) {
         return list(argc, argv);
     }

@@ -225,6 +225,11 @@ END
     wait "$server"
     must 'its end' test $? = 0
     rm -f socket
+    must 'activation, in the background' python3 activate.py "$NBD" --fork \
+        --pid-file="$work/fork.pid" -f raw disk.raw
+    servers="$servers $(cat fork.pid)"
+    must 'its socket' timeout 20 "$IO" -r -f raw -c 'read 0 512' "$uri"
+    rm -f socket
 fi
 
 # --list of our own and a stock server, by both programs.
