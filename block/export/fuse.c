@@ -128,13 +128,13 @@ static void queue_start_bh(void *opaque)
 {
     FuseQueue *q = opaque;
 
-    q->running = true;
+    q->started = q->running = true;
     queue_watch(q);
 }
 
 /*
  * Nothing waits for that: in an event loop the file could be unmounted, and
- * the export end, before it is on the list.  Stopping comes after it.
+ * the export end, before it is on the list.
  */
 static void queue_start(FuseQueue *q)
 {
@@ -149,6 +149,9 @@ static void queue_start(FuseQueue *q)
 static void coroutine_fn queue_stop(FuseQueue *q)
 {
     aio_co_reschedule_self(q->common.ctx);
+    while (!q->started) {
+        aio_co_give_way();      /* its bottom half is still on its way */
+    }
     q->running = false;
     queue_watch(q);
     export_queue_wait_idle(&q->common);

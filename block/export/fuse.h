@@ -28,6 +28,7 @@ typedef struct FuseQueue {
     FuseExport *exp;
     ExportQueue common;
     int fd;
+    bool started;               /* by its home thread; stays so */
     bool running;
     bool full;                  /* all requests are in use: nothing is read */
     unsigned n_reqs;            /* that have been made */
