@@ -102,6 +102,15 @@ BlockDriverState *bdrv_find_base(BlockDriverState *bs)
     return bdrv_find_overlay(bs, NULL);
 }
 
+void bdrv_get_header_names(BlockDriverState *bs, const char **name,
+                           const char **fmt)
+{
+    BlockDriverState *image = bdrv_skip_filters(bs);
+
+    *name = image->filename;
+    *fmt = image->drv->format_name;
+}
+
 bool bdrv_chain_contains(BlockDriverState *top, BlockDriverState *base)
 {
     while (top && top != base) {

@@ -169,11 +169,11 @@ static void commit_unfreeze(CommitBlockJob *s)
 
 static int commit_change_chain(CommitBlockJob *s, Error **errp)
 {
-    /* The header names an image, also where there is a filter above it. */
-    BlockDriverState *image = bdrv_skip_filters(s->base);
-    const char *name = s->backing_file ? s->backing_file : image->filename;
+    const char *name, *fmt;
     int ret;
 
+    bdrv_get_header_names(s->base, &name, &fmt);
+    name = s->backing_file ? s->backing_file : name;
     ret = bdrv_flush_child(s->base_child);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not flush '%s'",
@@ -188,8 +188,7 @@ static int commit_change_chain(CommitBlockJob *s, Error **errp)
     }
     /* Users of the overlay need not let others write to the base. */
     bdrv_child_try_set_perm(s->base_child, 0, BLK_PERM_ALL, NULL);
-    ret = bdrv_change_backing_file(s->overlay, name,
-                                   image->drv->format_name, false);
+    ret = bdrv_change_backing_file(s->overlay, name, fmt, false);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not change the backing file of "
                          "'%s'", s->overlay->filename);

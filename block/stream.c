@@ -130,11 +130,8 @@ static int stream_change_chain(StreamBlockJob *s, Error **errp)
         return 0;
     }
     if (s->base) {
-        /* The header names an image, also where there is a filter above it. */
-        BlockDriverState *image = bdrv_skip_filters(s->base);
-
-        name = s->backing_file ? s->backing_file : image->filename;
-        fmt = image->drv->format_name;
+        bdrv_get_header_names(s->base, &name, &fmt);
+        name = s->backing_file ? s->backing_file : name;
     }
     ret = bdrv_flush_child(s->child);
     if (ret < 0) {

@@ -44,11 +44,11 @@ static bool drive_create(const DriveTarget *t, Error **errp)
     opts = qopts_new();
     qopts_set_uint(opts, "size", t->size);
     if (t->backing) {
-        /* The header names an image, also where there is a filter above it. */
-        BlockDriverState *image = bdrv_skip_filters(t->backing);
+        const char *name, *fmt;
 
-        qopts_set_str(opts, "backing_file", image->filename);
-        qopts_set_str(opts, "backing_fmt", image->drv->format_name);
+        bdrv_get_header_names(t->backing, &name, &fmt);
+        qopts_set_str(opts, "backing_file", name);
+        qopts_set_str(opts, "backing_fmt", fmt);
     }
     return bdrv_create(drv, t->filename, opts, errp) >= 0;
 }

@@ -141,6 +141,12 @@ BlockDriverState *bdrv_find_overlay(BlockDriverState *active,
 /* Whether @base is @top or below it in its chain. */
 bool bdrv_chain_contains(BlockDriverState *top, BlockDriverState *base);
 /*
+ * What the header of an overlay of @bs calls it: *@name and *@fmt are those of
+ * an image, also where @bs is a filter.  They belong to the image.
+ */
+void bdrv_get_header_names(BlockDriverState *bs, const char **name,
+                           const char **fmt);
+/*
  * Whether @bs is the backing file of an image; @errp is set then, for what must
  * not be done to such a node.
  */
