@@ -319,6 +319,34 @@ static BlockDriverState *commit_append_top(BlockDriverState *top,
     return bs;
 }
 
+/* Hold the nodes that go, and the base, which gets their data. */
+static int commit_add_nodes(CommitBlockJob *s, BlockDriverState *top,
+                            BlockDriverState *base, Error **errp)
+{
+    uint64_t perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE;
+    int ret;
+
+    /* A base with users that rely on its size may stay as long as it is. */
+    if (bdrv_getlength(base) < bdrv_getlength(top) ||
+        bdrv_check_resize_perm(base, perm, base->bl.request_alignment,
+                               NULL) < 0) {
+        perm |= BLK_PERM_RESIZE;
+    }
+    /* Users must not rely on what these read as: it changes with the base. */
+    ret = block_job_add_chain(&s->common, top, base, BLK_PERM_WRITE |
+                              BLK_PERM_WRITE_UNCHANGED, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = block_job_add_bdrv(&s->common, "base", base, perm,
+                             BLK_PERM_CONSISTENT_READ |
+                             BLK_PERM_WRITE_UNCHANGED, errp);
+    if (ret == 0) {
+        s->base_child = s->common.nodes->data;
+    }
+    return ret;
+}
+
 static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
                                                BlockDriverState *top,
                                                BlockDriverState *base,
@@ -334,17 +362,11 @@ static CommitBlockJob *commit_create_on_filter(BlockDriverState *filter,
     if (!s) {
         return NULL;
     }
-    if (block_job_add_bdrv(&s->common, "top", top, 0, BLK_PERM_ALL,
-                           errp) < 0 ||
-        block_job_add_bdrv(&s->common, "base", base, BLK_PERM_CONSISTENT_READ |
-                           BLK_PERM_WRITE | BLK_PERM_RESIZE,
-                           BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
-                           errp) < 0) {
+    if (commit_add_nodes(s, top, base, errp) < 0) {
         job_early_fail(&s->common.job);
         return NULL;
     }
     copy_window_init(&s->window);
-    s->base_child = s->common.nodes->data;
     ret = bdrv_announce_base_change(s->base_child,
                                     bdrv_find_overlay(top, base));
     if (ret < 0) {

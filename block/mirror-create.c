@@ -203,6 +203,28 @@ static void mirror_set_options(MirrorBlockJob *s, uint32_t granularity,
     s->active = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING;
 }
 
+/*
+ * Hold the nodes.  A commit changes what nodes between read as: their users
+ * must not rely on that.
+ */
+static int mirror_add_nodes(MirrorBlockJob *s, BlockDriverState *bs,
+                            BlockDriverState *target, Error **errp)
+{
+    int ret = block_job_add_bdrv(&s->common, "source", bs, 0, BLK_PERM_ALL,
+                                 errp);
+
+    if (ret == 0) {
+        ret = block_job_add_bdrv(&s->common, "target", target, 0, BLK_PERM_ALL,
+                                 errp);
+    }
+    if (ret == 0 && s->is_commit) {
+        ret = block_job_add_chain(&s->common, bdrv_filter_or_cow_bs(bs),
+                                  target, BLK_PERM_WRITE |
+                                  BLK_PERM_WRITE_UNCHANGED, errp);
+    }
+    return ret;
+}
+
 static BlockJob *mirror_create(const BlockJobDriver *driver,
                                BlockDriverState *bs, BlockDriverState *target,
                                BlockDriverState *base, bool is_commit,
@@ -246,10 +268,7 @@ static BlockJob *mirror_create(const BlockJobDriver *driver,
     s->len = bdrv_getlength(bs);
     mirror_set_options(s, granularity, o);
     if (!mirror_create_bitmaps(s, o, errp) ||
-        block_job_add_bdrv(&s->common, "source", bs, 0, BLK_PERM_ALL,
-                           errp) < 0 ||
-        block_job_add_bdrv(&s->common, "target", target, 0, BLK_PERM_ALL,
-                           errp) < 0) {
+        mirror_add_nodes(s, bs, target, errp) < 0) {
         mirror_exit(s, false);
         job_early_fail(&s->common.job);
         return NULL;

@@ -235,18 +235,22 @@ static BlockDriverState *stream_insert_filter(BlockDriverState *bs,
     return cor;
 }
 
-/* No other job may have what is between @bs and @base, which will go. */
-static void stream_add_intermediate(StreamBlockJob *s, BlockDriverState *bs,
-                                    BlockDriverState *base)
+/* Nobody may write to what is between @bs and @base, which will go. */
+static int stream_add_nodes(StreamBlockJob *s, BlockDriverState *bs,
+                            BlockDriverState *base, Error **errp)
 {
-    BlockDriverState *i = bdrv_filter_or_cow_bs(bs);
+    int ret = block_job_add_bdrv(&s->common, "active node", bs,
+                                 BLK_PERM_CONSISTENT_READ |
+                                 BLK_PERM_WRITE_UNCHANGED,
+                                 BLK_PERM_ALL & ~BLK_PERM_RESIZE, errp);
 
-    while (i && i != base) {
-        /* It takes nothing and shares all, so it cannot fail. */
-        block_job_add_bdrv(&s->common, "intermediate node", i, 0, BLK_PERM_ALL,
-                           &error_abort);
-        i = bdrv_filter_or_cow_bs(i);
+    if (ret < 0) {
+        return ret;
     }
+    s->child = s->common.nodes->data;
+    return block_job_add_chain(&s->common, bdrv_filter_or_cow_bs(bs), base,
+                               BLK_PERM_CONSISTENT_READ |
+                               BLK_PERM_WRITE_UNCHANGED, errp);
 }
 
 /* The chain is frozen, and the image writable. */
@@ -269,10 +273,7 @@ static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
     s = block_job_create(o->job_id, &stream_job_driver, NULL, cor, 0,
                          BLK_PERM_ALL, o->speed, o->flags, o->cb, o->opaque,
                          errp);
-    if (s && block_job_add_bdrv(&s->common, "active node", bs,
-                                BLK_PERM_CONSISTENT_READ |
-                                BLK_PERM_WRITE_UNCHANGED,
-                                BLK_PERM_ALL & ~BLK_PERM_RESIZE, errp) < 0) {
+    if (s && stream_add_nodes(s, bs, base, errp) < 0) {
         job_early_fail(&s->common.job);
         s = NULL;
     }
@@ -282,9 +283,7 @@ static StreamBlockJob *stream_create_frozen(BlockDriverState *bs,
         return NULL;
     }
     copy_window_init(&s->window);
-    s->child = s->common.nodes->data;
     s->cor = cor;
-    stream_add_intermediate(s, bs, base);
     return s;
 }
 

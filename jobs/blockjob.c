@@ -206,6 +206,21 @@ int block_job_add_bdrv(BlockJob *job, const char *name, BlockDriverState *bs,
     return 0;
 }
 
+int block_job_add_chain(BlockJob *job, BlockDriverState *top,
+                        BlockDriverState *base, uint64_t shared_perm,
+                        Error **errp)
+{
+    int ret = 0;
+
+    GLOBAL_STATE_CODE();
+    while (ret == 0 && top && top != base) {
+        ret = block_job_add_bdrv(job, "intermediate node", top, 0, shared_perm,
+                                 errp);
+        top = bdrv_filter_or_cow_bs(top);
+    }
+    return ret;
+}
+
 /* --- speed --- */
 
 bool block_job_set_speed_locked(BlockJob *job, int64_t speed, Error **errp)

@@ -60,6 +60,14 @@ void *block_job_create(const char *job_id, const BlockJobDriver *driver,
 /* Hold one more node, under @name.  0 or -errno. */
 int block_job_add_bdrv(BlockJob *job, const char *name, BlockDriverState *bs,
                        uint64_t perm, uint64_t shared_perm, Error **errp);
+/*
+ * Hold @top and what is below it in its chain, down to @base, which is not held
+ * (NULL: the whole chain), for what others may do there: @shared_perm.  0 or
+ * -errno, when some of it may be held.
+ */
+int block_job_add_chain(BlockJob *job, BlockDriverState *top,
+                        BlockDriverState *base, uint64_t shared_perm,
+                        Error **errp);
 void block_job_remove_all_bdrv(BlockJob *job);
 bool block_job_has_bdrv(BlockJob *job, BlockDriverState *bs);
 

@@ -20,8 +20,8 @@ The table has
 
 An answer is "ok", or the text of the error, after its class and a colon if that
 is not GenericError; "-" is what a stock daemon of 7.2 need not be asked.  DIR
-is a folder with a.img (raw, 1 MiB), b.vmdk, c.vmdk (backed by it) and
-d.vmdk, e.vmdk (1 MiB each).
+is a folder with a.img (raw, 1 MiB), b.vmdk, c.vmdk (backed by it), g.vmdk
+(backed by that) and d.vmdk, e.vmdk (1 MiB each).
 
 ERRORS says which case is of which error that the schema documents:
 
@@ -109,7 +109,8 @@ class Runner:
         with open(os.path.join(self.folder, 'a.img'), 'wb') as file:
             file.truncate(1 << 20)
         for args in (['b.vmdk', '1M'], ['d.vmdk', '1M'], ['e.vmdk', '1M'],
-                     ['-b', 'b.vmdk', '-F', 'vmdk', 'c.vmdk']):
+                     ['-b', 'b.vmdk', '-F', 'vmdk', 'c.vmdk'],
+                     ['-b', 'c.vmdk', '-F', 'vmdk', 'g.vmdk']):
             subprocess.run([IMG, 'create', '-q', '-f', 'vmdk', *args],
                            check=True, cwd=self.folder)
         self.daemon = Daemon(self.program, self.folder)
