@@ -180,6 +180,7 @@ typedef struct BDRVNBDState {
     int64_t give_up_ns;         /* until when requests wait; REALTIME */
     NBDConn *conn;
     NBDConnector *connector;    /* NULL unless the connection is lost */
+    QEMUBH *limits_bh;          /* of the main thread */
     QTAILQ_HEAD(, NBDWaiter) waiters;
     uint64_t wakes;
 } BDRVNBDState;

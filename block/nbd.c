@@ -9,6 +9,7 @@
  */
 #include "qemu/osdep.h"
 #include "block-io.h"
+#include "block-open.h"
 #include "nbd-client.h"
 #include "qemu/aio-wait.h"
 #include "qemu/interrupt.h"
@@ -46,12 +47,35 @@ static void coroutine_fn nbd_resized_entry(void *opaque)
     bdrv_dec_in_flight(bs);
 }
 
+/*
+ * The server has other block sizes than before.  Requests that are in flight
+ * have been cut for the old ones, so the new server may refuse some of them.
+ */
+static void nbd_limits_bh(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    bdrv_ref(bs);
+    bdrv_drained_begin(bs);
+    bdrv_graph_wrlock();
+    bdrv_refresh_limits_above(bs);
+    bdrv_graph_wrunlock();
+    bdrv_drained_end(bs);
+    bdrv_unref(bs);
+}
+
+static bool nbd_same_block_sizes(const NBDInfo *a, const NBDInfo *b)
+{
+    return a->min_block == b->min_block && a->opt_block == b->opt_block &&
+           a->max_block == b->max_block;
+}
+
 /* The connector has ended, which it does not without a connection. */
 static void nbd_reconnected(void *opaque)
 {
     BlockDriverState *bs = opaque;
     BDRVNBDState *s = bs->opaque;
-    int64_t old_size = s->info.size;
+    NBDInfo old = s->info;
     struct nbd_handle *h = nbd_connector_take(s->connector, &s->info, NULL);
 
     nbd_connector_free(s->connector);
@@ -60,7 +84,10 @@ static void nbd_reconnected(void *opaque)
     if (s->give_up_ns <= nbd_now_ns() && bdrv_has_unflushed(bs)) {
         bdrv_note_flush_error(bs, -EIO);
     }
-    if (s->info.size != old_size) {
+    if (!nbd_same_block_sizes(&s->info, &old)) {
+        qemu_bh_schedule(s->limits_bh);
+    }
+    if (s->info.size != old.size) {
         bdrv_inc_in_flight(bs);
         qemu_coroutine_enter(qemu_coroutine_create(nbd_resized_entry, bs));
     }
@@ -236,6 +263,7 @@ static int nbd_open(BlockDriverState *bs, QOpts *options, int flags,
     }
     s->conn = nbd_conn_new(bs);
     nbd_conn_adopt(s->conn, h);
+    s->limits_bh = aio_bh_new(qemu_get_aio_context(), nbd_limits_bh, bs);
     bs->supported_write_flags = s->info.caps & NBD_CAP_FUA ? BDRV_REQ_FUA : 0;
     bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK |
                                bs->supported_write_flags;
@@ -284,6 +312,7 @@ static void nbd_close_node(BlockDriverState *bs)
 
     nbd_detach_aio_context(bs);
     nbd_connector_free(s->connector);
+    qemu_bh_delete(s->limits_bh);
     nbd_conn_close(s->conn);
     nbd_params_unref(s->params);
 }

@@ -19,6 +19,8 @@ static struct {
     int listener;
     int client;                 /* atomic; -1: none */
     uint64_t size;
+    uint32_t min_block;         /* 0: no block sizes are told */
+    uint32_t max_block;
 } server = { .client = -1 };
 
 /* Big-endian numbers of @n bytes. */
@@ -70,6 +72,18 @@ static bool send_option_reply(int fd, uint32_t option, uint32_t type,
            (!len || send_all(fd, data, len));
 }
 
+/* NBD_INFO_BLOCK_SIZE, 3, if there are any. */
+static bool send_block_sizes(int fd, uint32_t code)
+{
+    uint8_t info[14] = { 0, 3 };
+
+    put_be(info + 2, 4, server.min_block);
+    put_be(info + 6, 4, server.min_block);
+    put_be(info + 10, 4, server.max_block);
+    return !server.min_block ||
+           send_option_reply(fd, code, 3, info, sizeof(info));
+}
+
 /* Of all options it knows NBD_OPT_GO, 7. */
 static bool negotiate(int fd)
 {
@@ -87,6 +101,7 @@ static bool negotiate(int fd)
             /* NBD_FLAG_HAS_FLAGS and NBD_FLAG_SEND_FLUSH. */
             info[11] = 5;
             return send_option_reply(fd, code, 3, info, sizeof(info)) &&
+                   send_block_sizes(fd, code) &&
                    send_option_reply(fd, code, 1, NULL, 0);
         }
         if (!send_option_reply(fd, code, 0x80000001, NULL, 0)) {
@@ -96,7 +111,14 @@ static bool negotiate(int fd)
     return false;
 }
 
-/* All data are zeroes, and no request fails. */
+/* Whether the block sizes allow it. */
+static bool is_allowed(uint64_t offset, uint32_t len)
+{
+    return !server.min_block || ((offset | len) % server.min_block == 0 &&
+                                 len <= server.max_block);
+}
+
+/* All data are zeroes, and no request fails that the block sizes allow. */
 static void serve(int fd)
 {
     enum { READ, WRITE, DISCONNECT };
@@ -105,16 +127,17 @@ static void serve(int fd)
     while (recv_all(fd, request, sizeof(request))) {
         unsigned type = get_be(request + 6, 2);
         uint32_t len = get_be(request + 24, 4);
+        bool ok = is_allowed(get_be(request + 16, 8), len);
         g_autofree char *zeroes = g_malloc0(type == READ ? len : 0);
 
         if (type == DISCONNECT || (type == WRITE && !skip(fd, len))) {
             return;
         }
         put_be(answer, 4, 0x67446698);
-        put_be(answer + 4, 4, 0);
+        put_be(answer + 4, 4, ok ? 0 : EINVAL);
         memcpy(answer + 8, request + 8, 8);
         if (!send_all(fd, answer, sizeof(answer)) ||
-            (type == READ && !send_all(fd, zeroes, len))) {
+            (type == READ && ok && !send_all(fd, zeroes, len))) {
             return;
         }
     }
@@ -277,6 +300,34 @@ static void test_in_time(void)
     close_disk();
 }
 
+/* --- other block sizes --- */
+
+static void test_block_sizes(void)
+{
+    BlockDriverState *bs = open_disk(60);
+    g_autofree char *buf = g_malloc0(MiB);
+
+    g_assert_cmpint(write_at(512), ==, 0);
+    server_stop();
+    server.min_block = 4096;
+    server.max_block = 64 * KiB;
+    server_start(DISK);
+    /* The first ones may still be cut for the old server. */
+    wait_for_read(0);
+    g_assert_cmpint(bs->bl.request_alignment, ==, 4096);
+    g_assert_cmpint(bs->bl.max_transfer, ==, 64 * KiB);
+    g_assert_cmpint(write_at(512), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 512, MiB, buf, 0), ==, 0);
+    server_stop();
+    server.min_block = 0;
+    server_start(DISK);
+    wait_for_read(0);
+    while (bs->bl.request_alignment != 1) {
+        let_run();
+    }
+    close_disk();
+}
+
 /* --- jobs whose source has another size --- */
 
 static BlockDriverState *open_null(void)
@@ -380,6 +431,7 @@ static void add_tests(void)
     g_test_add_func("/nbd-reconnect/late", test_late);
     g_test_add_func("/nbd-reconnect/late-flushed", test_late_flushed);
     g_test_add_func("/nbd-reconnect/in-time", test_in_time);
+    g_test_add_func("/nbd-reconnect/block-sizes", test_block_sizes);
     g_test_add_func("/nbd-reconnect/backup/shorter", test_backup_shorter);
     g_test_add_func("/nbd-reconnect/backup/longer", test_backup_longer);
     g_test_add_func("/nbd-reconnect/mirror/shorter", test_mirror_shorter);
