@@ -6,6 +6,7 @@
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "qemu/cutils.h"
+#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 
 /* Under bs->dirty_bitmap_mutex, but for what does not change. */
@@ -15,6 +16,7 @@ struct BdrvDirtyBitmap {
     char *name;                 /* NULL: anonymous */
     bool busy;                  /* a job uses it */
     bool disabled;              /* writes are not seen */
+    bool inconsistent;          /* it lacks writes, and is of no use */
     int64_t size;               /* of bs */
     BdrvDirtyBitmap *successor;
     QLIST_ENTRY(BdrvDirtyBitmap) list;
@@ -189,6 +191,12 @@ bool bdrv_dirty_bitmap_busy(const BdrvDirtyBitmap *bitmap)
     return bitmap->busy;
 }
 
+bool bdrv_dirty_bitmap_inconsistent(const BdrvDirtyBitmap *bitmap)
+{
+    BITMAP_LOCK_GUARD(bitmap);
+    return bitmap->inconsistent;
+}
+
 void bdrv_dirty_bitmap_set_busy(BdrvDirtyBitmap *bitmap, bool busy)
 {
     BITMAP_LOCK_GUARD(bitmap);
@@ -232,10 +240,18 @@ void bdrv_disable_dirty_bitmap(BdrvDirtyBitmap *bitmap)
 int bdrv_dirty_bitmap_check(const BdrvDirtyBitmap *bitmap, uint32_t flags,
                             Error **errp)
 {
-    /* No image format of this tree stores bitmaps: none is read-only or bad. */
+    /* No image format of this tree stores bitmaps: none is read-only. */
     if ((flags & BDRV_BITMAP_BUSY) && bitmap->busy) {
         error_setg(errp, "Bitmap '%s' is currently in use by another "
                    "operation and cannot be used", bitmap->name);
+        return -1;
+    }
+    if ((flags & BDRV_BITMAP_INCONSISTENT) &&
+        bdrv_dirty_bitmap_inconsistent(bitmap)) {
+        error_setg(errp, "Bitmap '%s' is inconsistent and cannot be used",
+                   bitmap->name);
+        error_append_hint(errp, "Try block-dirty-bitmap-remove to delete "
+                          "this bitmap\n");
         return -1;
     }
     return 0;
@@ -308,7 +324,11 @@ BdrvDirtyBitmap *bdrv_reclaim_dirty_bitmap_locked(BdrvDirtyBitmap *parent,
         error_setg(errp, "Cannot reclaim a successor when none is present");
         return NULL;
     }
-    hbitmap_merge(parent->bitmap, successor->bitmap, parent->bitmap);
+    if (successor->inconsistent || successor->size != parent->size) {
+        parent->inconsistent = true;
+    } else {
+        hbitmap_merge(parent->bitmap, successor->bitmap, parent->bitmap);
+    }
     parent->disabled = successor->disabled;
     parent->busy = false;
     parent->successor = NULL;
@@ -390,10 +410,10 @@ bool bdrv_dirty_bitmap_status(BdrvDirtyBitmap *bitmap, int64_t offset,
                               int64_t bytes, int64_t *count)
 {
     BITMAP_LOCK_GUARD(bitmap);
-    /* The node may have become shorter meanwhile. */
+    /* The node may have become shorter, or too long for the bitmap. */
     if (offset >= bitmap->size) {
         *count = bytes;
-        return false;
+        return bitmap->inconsistent;
     }
     return hbitmap_status(bitmap->bitmap, offset, bytes, count);
 }
@@ -419,7 +439,12 @@ void bdrv_clear_dirty_bitmap(BdrvDirtyBitmap *bitmap, HBitmap **out)
 void bdrv_restore_dirty_bitmap(BdrvDirtyBitmap *bitmap, HBitmap *backup)
 {
     BITMAP_LOCK_GUARD(bitmap);
-    assert(hbitmap_size(backup) == hbitmap_size(bitmap->bitmap));
+    /* The node may have another length since then. */
+    if (!hbitmap_try_truncate(backup, bitmap->size)) {
+        bitmap->inconsistent = true;
+        hbitmap_free(backup);
+        return;
+    }
     hbitmap_free(bitmap->bitmap);
     bitmap->bitmap = backup;
 }
@@ -481,6 +506,21 @@ bool bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src,
 
 /* --- for the request path --- */
 
+/* A bitmap that cannot follow its node lacks what is written from now on. */
+static void bitmap_resize_locked(BdrvDirtyBitmap *bitmap, int64_t bytes)
+{
+    if (hbitmap_try_truncate(bitmap->bitmap, bytes)) {
+        bitmap->size = bytes;
+        return;
+    }
+    bitmap->inconsistent = true;
+    if (bitmap->name) {
+        warn_report("no memory for bitmap '%s' of node '%s', which has %"
+                    PRId64 " bytes now: the bitmap can only be removed",
+                    bitmap->name, bitmap->bs->node_name, bytes);
+    }
+}
+
 /* Under the mutex: of several changes of the size at once the last counts. */
 static void bdrv_dirty_bitmap_truncate_locked(BlockDriverState *bs)
 {
@@ -488,9 +528,8 @@ static void bdrv_dirty_bitmap_truncate_locked(BlockDriverState *bs)
     BdrvDirtyBitmap *bm;
 
     QLIST_FOREACH(bm, &bs->dirty_bitmaps, list) {
-        if (bm->size != bytes) {
-            hbitmap_truncate(bm->bitmap, bytes);
-            bm->size = bytes;
+        if (bm->size != bytes && !bm->inconsistent) {
+            bitmap_resize_locked(bm, bytes);
         }
     }
 }

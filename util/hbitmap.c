@@ -316,13 +316,17 @@ bool hbitmap_status(const HBitmap *hb, int64_t start, int64_t count,
     return set;
 }
 
-void hbitmap_truncate(HBitmap *hb, uint64_t size)
+bool hbitmap_try_truncate(HBitmap *hb, uint64_t size)
 {
-    HBitmap *new = hbitmap_alloc(size, hb->granularity);
-    uint64_t words = MIN(hb->n_words[0], new->n_words[0]);
+    HBitmap *new = size == hb->size ? NULL :
+                   hbitmap_try_alloc(size, hb->granularity);
     HBitmap old = *hb;
-    uint64_t i;
+    uint64_t words, i;
 
+    if (!new) {
+        return size == hb->size;
+    }
+    words = MIN(hb->n_words[0], new->n_words[0]);
     /* Items that go do not come back when it grows again. */
     memcpy(new->levels[0], hb->levels[0], words * sizeof(uint64_t));
     if (!new->bits) {
@@ -331,7 +335,7 @@ void hbitmap_truncate(HBitmap *hb, uint64_t size)
         new->levels[0][new->n_words[0] - 1] &=
             hb_mask(0, (new->bits - 1) & (WORD_BITS - 1));
     }
-    for (i = 0; i < new->n_words[0]; i++) {
+    for (i = 0; i < words; i++) {
         if (new->levels[0][i]) {
             new->set += ctpop64(new->levels[0][i]);
             hb_summary_set(new, 0, i);
@@ -340,6 +344,7 @@ void hbitmap_truncate(HBitmap *hb, uint64_t size)
     *hb = *new;
     *new = old;
     hbitmap_free(new);
+    return true;
 }
 
 void hbitmap_merge(const HBitmap *a, const HBitmap *b, HBitmap *result)

@@ -149,6 +149,8 @@ static BlockDirtyInfoList *query_bitmaps(BlockDriverState *bs)
         info->granularity = bdrv_dirty_bitmap_granularity(bitmap);
         info->recording = bdrv_dirty_bitmap_recording(bitmap);
         info->busy = bdrv_dirty_bitmap_busy(bitmap);
+        info->has_inconsistent = info->inconsistent =
+            bdrv_dirty_bitmap_inconsistent(bitmap);
         QAPI_LIST_APPEND(tail, info);
     }
     return list;

@@ -89,6 +89,8 @@ bool bdrv_dirty_bitmap_enabled(BdrvDirtyBitmap *bitmap);
 bool bdrv_dirty_bitmap_recording(BdrvDirtyBitmap *bitmap);
 void bdrv_dirty_bitmap_set_busy(BdrvDirtyBitmap *bitmap, bool busy);
 bool bdrv_dirty_bitmap_busy(const BdrvDirtyBitmap *bitmap);
+/* It had no memory when its node grew: it lacks writes since then. */
+bool bdrv_dirty_bitmap_inconsistent(const BdrvDirtyBitmap *bitmap);
 /* NULL: anonymous. */
 const char *bdrv_dirty_bitmap_name(const BdrvDirtyBitmap *bitmap);
 uint32_t bdrv_dirty_bitmap_granularity(const BdrvDirtyBitmap *bitmap);

@@ -22,8 +22,8 @@ HBitmap *hbitmap_try_alloc(uint64_t size, int granularity);
 /* NULL is fine. */
 void hbitmap_free(HBitmap *hb);
 
-/* The new items are clear. */
-void hbitmap_truncate(HBitmap *hb, uint64_t size);
+/* The new items are clear.  False without memory: @hb is as it was. */
+bool hbitmap_try_truncate(HBitmap *hb, uint64_t size);
 
 bool hbitmap_empty(const HBitmap *hb);
 int hbitmap_granularity(const HBitmap *hb);

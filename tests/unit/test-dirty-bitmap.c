@@ -248,6 +248,60 @@ static void test_no_memory(void)
 #endif
 }
 
+/*
+ * A node that becomes so long has a bitmap that says that it is of no use; what
+ * it has is still there.
+ */
+static void test_no_memory_to_grow(void)
+{
+#ifdef QEMU_SANITIZE_ADDRESS
+    g_test_skip("the sanitizer ends a program that asks for so much");
+#else
+    BdrvDirtyBitmap *b = bdrv_create_dirty_bitmap(bs, 512, "b", &error_abort);
+    int64_t sectors = bs->total_sectors, count;
+    Error *err = NULL;
+    HBitmap *backup;
+
+    bdrv_clear_dirty_bitmap(b, &backup);
+    bdrv_set_dirty(bs, 512, 512);
+    bdrv_dirty_bitmap_create_successor(b, &error_abort);
+    qatomic_set(&bs->total_sectors, INT64_C(1) << 53);
+    bdrv_set_dirty(bs, SIZE - 1, 2);
+    bdrv_dirty_bitmap_truncate(bs);
+    g_assert_true(bdrv_dirty_bitmap_inconsistent(b));
+    bdrv_reclaim_dirty_bitmap(b, &error_abort);
+    g_assert_cmpint(bdrv_dirty_bitmap_check(b, BDRV_BITMAP_DEFAULT, &err), ==,
+                    -1);
+    g_assert_nonnull(strstr(error_get_pretty(err), "inconsistent"));
+    error_free(err);
+    g_assert_true(bdrv_dirty_bitmap_get(b, 512));
+    g_assert_false(bdrv_dirty_bitmap_status(b, 0, 512, &count));
+    /* A client that copies what is dirty copies what is not known. */
+    g_assert_true(bdrv_dirty_bitmap_status(b, 2 * SIZE, STEP, &count));
+    g_assert_cmpint(count, ==, STEP);
+    bdrv_restore_dirty_bitmap(b, backup);
+    bdrv_release_dirty_bitmap(b);
+    qatomic_set(&bs->total_sectors, sectors);
+#endif
+}
+
+/* A transaction that fails after the node has grown. */
+static void test_restore_longer(void)
+{
+    BdrvDirtyBitmap *b = new_bitmap("b");
+    HBitmap *backup;
+
+    write_at(STEP, 1);
+    bdrv_clear_dirty_bitmap(b, &backup);
+    g_assert_cmpint(blk_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, 0,
+                                 &error_abort), ==, 0);
+    bdrv_restore_dirty_bitmap(b, backup);
+    g_assert_true(bdrv_dirty_bitmap_get(b, STEP));
+    write_at(2 * SIZE - 1, 1);
+    g_assert_cmpint(bdrv_get_dirty_count(b), ==, 2 * STEP);
+    bdrv_release_dirty_bitmap(b);
+}
+
 #define ADD(name, fn) \
     g_test_add("/dirty-bitmap/" name, int, NULL, (void *)setup, (void *)fn, \
                (void *)teardown)
@@ -268,6 +322,8 @@ int main(int argc, char **argv)
     ADD("longer", test_longer);
     ADD("thread", test_thread);
     ADD("no-memory", test_no_memory);
+    ADD("no-memory-to-grow", test_no_memory_to_grow);
+    ADD("restore-longer", test_restore_longer);
     ret = g_test_run();
     unlink(path);
     g_free(path);

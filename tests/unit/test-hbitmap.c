@@ -116,7 +116,7 @@ static void pair_truncate(Pair *p)
     if (flag[bit]) {
         memset(flag + bit, 1, MIN(p->step, size - bit));
     }
-    hbitmap_truncate(p->hb, size);
+    g_assert_true(hbitmap_try_truncate(p->hb, size));
     g_free(p->flag);
     p->flag = flag;
     p->size = size;

@@ -300,7 +300,7 @@ static void test_in_time(void)
     close_disk();
 }
 
-/* --- other block sizes --- */
+/* --- other block sizes, and a size for which there is no memory --- */
 
 static void test_block_sizes(void)
 {
@@ -326,6 +326,22 @@ static void test_block_sizes(void)
         let_run();
     }
     close_disk();
+}
+
+static void test_huge(void)
+{
+#ifdef QEMU_SANITIZE_ADDRESS
+    g_test_skip("the sanitizer ends a program that asks for so much");
+#else
+    BlockDriverState *bs = open_disk(60);
+    BdrvDirtyBitmap *b = bdrv_create_dirty_bitmap(bs, 512, "b", &error_abort);
+
+    server_restarts(INT64_C(1) << 62);
+    g_assert_cmpint(write_at(512), ==, 0);
+    g_assert_true(bdrv_dirty_bitmap_inconsistent(b));
+    bdrv_release_dirty_bitmap(b);
+    close_disk();
+#endif
 }
 
 /* --- jobs whose source has another size --- */
@@ -432,6 +448,7 @@ static void add_tests(void)
     g_test_add_func("/nbd-reconnect/late-flushed", test_late_flushed);
     g_test_add_func("/nbd-reconnect/in-time", test_in_time);
     g_test_add_func("/nbd-reconnect/block-sizes", test_block_sizes);
+    g_test_add_func("/nbd-reconnect/huge", test_huge);
     g_test_add_func("/nbd-reconnect/backup/shorter", test_backup_shorter);
     g_test_add_func("/nbd-reconnect/backup/longer", test_backup_longer);
     g_test_add_func("/nbd-reconnect/mirror/shorter", test_mirror_shorter);
