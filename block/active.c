@@ -16,6 +16,23 @@ bool bdrv_is_inactive(const BlockDriverState *bs)
     return bs->open_flags & BDRV_O_INACTIVE;
 }
 
+/*
+ * The children of @bs, with references that go with the array: what is done to
+ * one of them polls, and another may be taken from @bs meanwhile.
+ */
+static GPtrArray *bdrv_hold_children(BlockDriverState *bs)
+{
+    GPtrArray *nodes =
+        g_ptr_array_new_with_free_func((GDestroyNotify)bdrv_unref);
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->children, next) {
+        bdrv_ref(c->bs);
+        g_ptr_array_add(nodes, c->bs);
+    }
+    return nodes;
+}
+
 /* --- activating --- */
 
 static int coroutine_fn bdrv_activate_entry(void *opaque)
@@ -62,25 +79,11 @@ static int bdrv_set_inactive_perms(BlockDriverState *bs, bool inactive,
     return ret;
 }
 
-int bdrv_activate(BlockDriverState *bs, Error **errp)
+/* Its children are active. */
+static int bdrv_do_activate(BlockDriverState *bs, Error **errp)
 {
-    BdrvChild *c;
     int ret;
 
-    GLOBAL_STATE_CODE();
-    if (!bs->drv) {
-        error_setg(errp, "Node '%s' has no medium", bs->node_name);
-        return -ENOMEDIUM;
-    }
-    QLIST_FOREACH(c, &bs->children, next) {
-        ret = bdrv_activate(c->bs, errp);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    if (!bdrv_is_inactive(bs)) {
-        return 0;
-    }
     bdrv_drained_begin(bs);
     ret = bdrv_set_inactive_perms(bs, false, errp);
     if (ret == 0) {
@@ -99,6 +102,29 @@ int bdrv_activate(BlockDriverState *bs, Error **errp)
         bdrv_set_inactive_perms(bs, true, NULL);
     }
     bdrv_drained_end(bs);
+    return ret;
+}
+
+int bdrv_activate(BlockDriverState *bs, Error **errp)
+{
+    g_autoptr(GPtrArray) children = NULL;
+    int ret = 0;
+    guint i;
+
+    GLOBAL_STATE_CODE();
+    if (!bs->drv) {
+        error_setg(errp, "Node '%s' has no medium", bs->node_name);
+        return -ENOMEDIUM;
+    }
+    bdrv_ref(bs);
+    children = bdrv_hold_children(bs);
+    for (i = 0; i < children->len && ret == 0; i++) {
+        ret = bdrv_activate(g_ptr_array_index(children, i), errp);
+    }
+    if (ret == 0 && bdrv_is_inactive(bs)) {
+        ret = bdrv_do_activate(bs, errp);
+    }
+    bdrv_unref(bs);
     return ret;
 }
 
@@ -182,8 +208,9 @@ static int bdrv_do_inactivate(BlockDriverState *bs, Error **errp)
 static int bdrv_inactivate_recurse(BlockDriverState *bs, bool top,
                                    Error **errp)
 {
-    BdrvChild *c;
+    g_autoptr(GPtrArray) children = NULL;
     int ret = 0;
+    guint i;
 
     if (!bs->drv) {
         error_setg(errp, "Node '%s' has no medium", bs->node_name);
@@ -203,18 +230,23 @@ static int bdrv_inactivate_recurse(BlockDriverState *bs, bool top,
         ret = bdrv_do_inactivate(bs, errp);
         bdrv_drained_end(bs);
     }
-    QLIST_FOREACH(c, &bs->children, next) {
-        if (ret == 0) {
-            ret = bdrv_inactivate_recurse(c->bs, false, errp);
-        }
+    children = bdrv_hold_children(bs);
+    for (i = 0; i < children->len && ret == 0; i++) {
+        ret = bdrv_inactivate_recurse(g_ptr_array_index(children, i), false,
+                                      errp);
     }
     return ret;
 }
 
 int bdrv_inactivate(BlockDriverState *bs, Error **errp)
 {
+    int ret;
+
     GLOBAL_STATE_CODE();
-    return bdrv_inactivate_recurse(bs, true, errp);
+    bdrv_ref(bs);
+    ret = bdrv_inactivate_recurse(bs, true, errp);
+    bdrv_unref(bs);
+    return ret;
 }
 
 /* --- all nodes --- */
@@ -233,27 +265,29 @@ static bool bdrv_has_node_parent(BlockDriverState *bs)
 
 int bdrv_activate_all(Error **errp)
 {
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL;
     int ret = 0;
 
     GLOBAL_STATE_CODE();
-    for (bs = bdrv_next_node(NULL); bs && ret == 0; bs = bdrv_next_node(bs)) {
+    while (ret == 0 && (bs = bdrv_next_node_ref(bs))) {
         ret = bdrv_activate(bs, errp);
     }
+    bdrv_unref(bs);
     return ret;
 }
 
 int bdrv_inactivate_all(Error **errp)
 {
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL;
     int ret = 0;
 
     GLOBAL_STATE_CODE();
     /* Those at the top take the others along. */
-    for (bs = bdrv_next_node(NULL); bs && ret == 0; bs = bdrv_next_node(bs)) {
+    while (ret == 0 && (bs = bdrv_next_node_ref(bs))) {
         if (!bdrv_has_node_parent(bs)) {
             ret = bdrv_inactivate(bs, errp);
         }
     }
+    bdrv_unref(bs);
     return ret;
 }

@@ -177,6 +177,17 @@ BlockDriverState *bdrv_next_node(BlockDriverState *bs)
     return bs ? QTAILQ_NEXT(bs, node_list) : QTAILQ_FIRST(&all_nodes);
 }
 
+BlockDriverState *bdrv_next_node_ref(BlockDriverState *bs)
+{
+    BlockDriverState *next = bdrv_next_node(bs);
+
+    if (next) {
+        bdrv_ref(next);
+    }
+    bdrv_unref(bs);
+    return next;
+}
+
 int bdrv_set_node_name(BlockDriverState *bs, const char *node_name,
                        Error **errp)
 {

@@ -100,21 +100,33 @@ static ImageInfo *query_one_image(BlockDriverState *bs, Error **errp)
     return g_steal_pointer(&info);
 }
 
-/* Of @bs and, unless @flat, of what it has below. */
+/*
+ * Of @bs and, unless @flat, of what it has below.  Each image is held while it
+ * is asked: that polls, and a job that ends may take it out of the chain.
+ */
 static ImageInfo *query_image(BlockDriverState *bs, bool flat, Error **errp)
 {
     g_autoptr(ImageInfo) head = NULL;
     ImageInfo **tail = &head;
 
-    for (; bs; bs = bdrv_backing_chain_next(bs)) {
+    bdrv_ref(bs);
+    while (bs) {
+        BlockDriverState *next = NULL;
+
         *tail = query_one_image(bs, errp);
         if (!*tail) {
+            bdrv_unref(bs);
             return NULL;
         }
         tail = &(*tail)->backing_image;
-        if (flat) {
-            break;
+        if (!flat) {
+            next = bdrv_backing_chain_next(bs);
         }
+        if (next) {
+            bdrv_ref(next);
+        }
+        bdrv_unref(bs);
+        bs = next;
     }
     return g_steal_pointer(&head);
 }
@@ -203,10 +215,11 @@ BlockDeviceInfoList *qmp_query_named_block_nodes(bool has_flat, bool flat,
     BlockDeviceInfoList *list = NULL;
     BlockDriverState *bs = NULL;
 
-    while ((bs = bdrv_next_node(bs))) {
+    while ((bs = bdrv_next_node_ref(bs))) {
         BlockDeviceInfo *info = query_node(NULL, bs, has_flat && flat, errp);
 
         if (!info) {
+            bdrv_unref(bs);
             qapi_free_BlockDeviceInfoList(list);
             return NULL;
         }

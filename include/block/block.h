@@ -160,6 +160,12 @@ void bdrv_unref(BlockDriverState *bs);
 
 BlockDriverState *bdrv_find_node(const char *node_name);
 BlockDriverState *bdrv_next_node(BlockDriverState *bs);
+/*
+ * The same for a walk that polls: the next node gets a reference, so that it
+ * stays listed, and that of @bs is given up.  Who ends the walk before the last
+ * node gives up that of the node where it ends.
+ */
+BlockDriverState *bdrv_next_node_ref(BlockDriverState *bs);
 const char *bdrv_get_node_name(const BlockDriverState *bs);
 const char *bdrv_get_format_name(BlockDriverState *bs);
 /* Of the first user that has a name; "" if none has. */

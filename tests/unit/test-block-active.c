@@ -56,6 +56,36 @@ static void test_children(void)
     bdrv_unref(file);
 }
 
+/* The last request of a node, and then its last user, end. */
+static void node_goes(void *opaque)
+{
+    bdrv_dec_in_flight(opaque);
+    bdrv_unref(opaque);
+}
+
+static void check_going(int (*func)(Error **errp), bool inactive)
+{
+    BlockDriverState *a = open_node("driver=null-co,node-name=a");
+    BlockDriverState *b = open_node("driver=null-co,node-name=b");
+
+    if (!inactive) {
+        g_assert_cmpint(bdrv_inactivate_all(&error_abort), ==, 0);
+    }
+    bdrv_inc_in_flight(a);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), node_goes, a);
+    g_assert_cmpint(func(&error_abort), ==, 0);
+    g_assert_null(bdrv_find_node("a"));
+    g_assert_cmpint(bdrv_is_inactive(b), ==, inactive);
+    bdrv_unref(b);
+}
+
+/* What runs while a node is drained may let it go. */
+static void test_going(void)
+{
+    check_going(bdrv_activate_all, false);
+    check_going(bdrv_inactivate_all, true);
+}
+
 /* Users that write keep a node active, unless they say that they can wait. */
 static void test_users(void)
 {
@@ -205,6 +235,7 @@ int main(int argc, char **argv)
     bdrv_init();
 
     g_test_add_func("/block-active/children", test_children);
+    g_test_add_func("/block-active/going", test_going);
     g_test_add_func("/block-active/users", test_users);
     g_test_add_func("/block-active/open", test_open);
     g_test_add_func("/block-active/metadata", test_metadata);
