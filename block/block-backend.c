@@ -611,6 +611,26 @@ int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset,
                           flags | BDRV_REQ_ZERO_WRITE);
 }
 
+/*
+ * A request of two backends.  While it waits for the end of the drained section
+ * of one it does not count for the other, whose drained section would wait for
+ * it.
+ */
+static void coroutine_fn blk_begin_request_of_two(BlockBackend *a,
+                                                  BlockBackend *b)
+{
+    for (;;) {
+        blk_begin_request(a);
+        blk_inc_in_flight(b);
+        if (likely(!blk_is_drained(b) || b->disable_request_queuing)) {
+            return;
+        }
+        blk_dec_in_flight(a);
+        blk_wait_drained_end(b);
+        blk_dec_in_flight(b);
+    }
+}
+
 int coroutine_fn blk_co_copy_range(BlockBackend *blk_in, int64_t off_in,
                                    BlockBackend *blk_out, int64_t off_out,
                                    int64_t bytes, BdrvRequestFlags read_flags,
@@ -618,8 +638,7 @@ int coroutine_fn blk_co_copy_range(BlockBackend *blk_in, int64_t off_in,
 {
     int ret;
 
-    blk_begin_request(blk_in);
-    blk_begin_request(blk_out);
+    blk_begin_request_of_two(blk_in, blk_out);
     ret = blk_check_byte_request(blk_in, off_in, bytes);
     if (ret == 0) {
         ret = blk_check_byte_request(blk_out, off_out, bytes);

@@ -88,6 +88,25 @@ end:
     bdrv_release_dirty_bitmap(bitmap);
 }
 
+/* While one of both is drained the request is none of the other's. */
+static void test_drained(void)
+{
+    BlockBackend *out = user(target);
+    Copy c = { blk, out, 0, 0, STEP, 1 };
+
+    bdrv_drained_begin(target);
+    qemu_coroutine_enter(qemu_coroutine_create(copy_entry, &c));
+    bdrv_drained_begin(source);
+    bdrv_drained_end(target);
+    g_assert_cmpint(c.ret, ==, 1);
+    bdrv_drained_end(source);
+    while (c.ret == 1) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_true(c.ret == 0 || c.ret == -ENOTSUP);
+    blk_unref(out);
+}
+
 /* Windows of a raw image move the range on both sides. */
 static void test_window(void)
 {
@@ -151,6 +170,7 @@ static void test_refused(void)
 static void add_tests(void)
 {
     ADD("copy", test_copy);
+    ADD("drained", test_drained);
     ADD("window", test_window);
     ADD("refused", test_refused);
 }
