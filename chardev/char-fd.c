@@ -238,6 +238,12 @@ typedef struct CharStdio {
 } CharStdio;
 
 static bool stdio_in_use;
+static bool stdio_forbidden;
+
+void qemu_chr_forbid_stdio(void)
+{
+    stdio_forbidden = true;
+}
 
 /* A terminal without echo and lines; Ctrl-C only ends the program if asked. */
 static void stdio_set_raw(CharStdio *stdio, bool signals)
@@ -265,6 +271,10 @@ static bool stdio_open(Chardev *chr, ChardevBackend *backend, Error **errp)
     ChardevStdio *opts = backend->u.stdio.data;
     CharStdio *stdio;
 
+    if (stdio_forbidden) {
+        error_setg(errp, "cannot use stdio with -daemonize");
+        return false;
+    }
     if (stdio_in_use) {
         error_setg(errp, "cannot use stdio by multiple character devices");
         return false;

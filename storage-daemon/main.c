@@ -325,9 +325,12 @@ int main(int argc, char *argv[])
 
     program_set_name(argv[0]);
     first_pass(argc, argv);
-    if (wants_daemon && !daemonize(&err)) {
-        error_report_err(err);
-        return EXIT_FAILURE;
+    if (wants_daemon) {
+        if (!daemonize(&err)) {
+            error_report_err(err);
+            return EXIT_FAILURE;
+        }
+        qemu_chr_forbid_stdio();
     }
     if (!program_init()) {
         return EXIT_FAILURE;

@@ -44,6 +44,8 @@ Chardev *qemu_chardev_new(const char *id, ChardevBackend *backend,
  * on stdout and ends the program.  False with @errp set on failure.
  */
 bool qemu_chr_new_from_opts(const char *params, Error **errp);
+/* A daemon has no terminal: from now on no chardev can be standard I/O. */
+void qemu_chr_forbid_stdio(void);
 Chardev *qemu_chr_find(const char *id);
 const char *qemu_chr_label(const Chardev *chr);
 /* Delete all; no frontend may be left. */

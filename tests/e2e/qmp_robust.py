@@ -618,6 +618,9 @@ def test_daemonize():
     assert not os.path.exists(pidfile) and not os.path.exists(path)
     got = run('--daemonize', '--blockdev', 'raw')
     assert got.returncode == 1 and 'is missing' in got.stderr, got
+    got = run('--daemonize', '--chardev', 'stdio,id=x')
+    assert got.returncode == 1 and \
+        'cannot use stdio with -daemonize' in got.stderr, got
 
 
 def test_notify():
