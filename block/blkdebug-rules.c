@@ -74,9 +74,11 @@ static bool take_sector(QOpts *opts, int64_t *offset, Error **errp)
 
 static bool fill_inject_error(BlkdebugRule *rule, QOpts *opts, Error **errp)
 {
+    uint64_t delay;
     int type;
 
     if (!take_int(opts, "errno", EIO, &rule->error, errp) ||
+        !qopts_take_number(opts, "delay-ns", 0, &delay, errp) ||
         !take_sector(opts, &rule->offset, errp) ||
         !qopts_take_bool(opts, "once", false, &rule->once, errp) ||
         !qopts_take_bool(opts, "immediately", false, &rule->immediately,
@@ -85,6 +87,7 @@ static bool fill_inject_error(BlkdebugRule *rule, QOpts *opts, Error **errp)
         return false;
     }
     rule->io_types = type < 0 ? BLKDEBUG_IO_DEFAULT : 1 << type;
+    rule->delay_ns = MIN(delay, INT64_MAX);
     return true;
 }
 

@@ -282,30 +282,34 @@ static BlkdebugRule *find_active(BDRVBlkdebugState *s, int64_t offset,
     return NULL;
 }
 
-/* 0, or the -errno that the request is to fail with. */
+/* 0, or the -errno that the request is to fail with, after its delay. */
 static int coroutine_fn blkdebug_check(BlockDriverState *bs, int64_t offset,
                                        int64_t bytes, BlkdebugIoType type)
 {
     BDRVBlkdebugState *s = bs->opaque;
     BlkdebugRule *rule;
     bool immediately;
+    int64_t delay_ns;
     int event, error;
 
     qemu_mutex_lock(&s->lock);
     rule = find_active(s, offset, bytes, type, &event);
-    if (!rule || !rule->error) {
+    if (!rule || (!rule->error && !rule->delay_ns)) {
         qemu_mutex_unlock(&s->lock);
         return 0;
     }
     immediately = rule->immediately;
     error = rule->error;
+    delay_ns = rule->delay_ns;
     if (rule->once) {
         QTAILQ_REMOVE(&s->rules[event], rule, next);
         blkdebug_rule_free(rule);
     }
     qemu_mutex_unlock(&s->lock);
 
-    if (!immediately) {
+    if (delay_ns) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, delay_ns);
+    } else if (!immediately) {
         /* As real hardware does: not before the submitter has gone on. */
         aio_co_give_way();
     }

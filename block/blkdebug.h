@@ -35,6 +35,7 @@ typedef struct BlkdebugRule {
     int64_t offset;             /* a byte the request contains; -1: any */
     bool once;
     bool immediately;           /* fail without a turn of the event loop */
+    int64_t delay_ns;           /* before it fails, or goes on */
     /* set-state */
     int new_state;
     /* suspend */
