@@ -9,6 +9,7 @@
 
 #include <sys/ioctl.h>
 #include <linux/fs.h>
+#include <json-c/json.h>
 
 #ifndef FS_NOCOW_FL
 #define FS_NOCOW_FL 0x00800000
@@ -276,6 +277,25 @@ int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs)
     struct stat st;
 
     return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
+}
+
+struct json_object *file_get_specific_info(BlockDriverState *bs, Error **errp)
+{
+    struct json_object *info = json_object_new_object();
+    struct json_object *data = json_object_new_object();
+#ifdef FS_IOC_FSGETXATTR
+    BDRVFileState *s = bs->opaque;
+    struct fsxattr xattr;
+
+    if (ioctl(s->fd, FS_IOC_FSGETXATTR, &xattr) == 0 &&
+        (xattr.fsx_xflags & FS_XFLAG_EXTSIZE)) {
+        json_object_object_add(data, "extent-size-hint",
+                               json_object_new_int64(xattr.fsx_extsize));
+    }
+#endif
+    json_object_object_add(info, "type", json_object_new_string("file"));
+    json_object_object_add(info, "data", data);
+    return info;
 }
 
 /* --- create --- */

@@ -431,6 +431,7 @@ static BlockDriver bdrv_file = {
     .bdrv_co_truncate = file_co_truncate,
     .bdrv_co_getlength = file_co_getlength,
     .bdrv_co_get_allocated_file_size = file_co_get_allocated_file_size,
+    .bdrv_get_specific_info = file_get_specific_info,
     .bdrv_co_block_status = file_co_block_status,
     .bdrv_refresh_limits = file_refresh_limits,
     .bdrv_has_zero_init = file_has_zero_init,
@@ -450,6 +451,7 @@ static void bdrv_file_init(void)
     bdrv_host_device.bdrv_co_create = NULL;
     bdrv_host_device.bdrv_co_create_opts = hdev_co_create_opts;
     bdrv_host_device.bdrv_probe_device = hdev_probe_device;
+    bdrv_host_device.bdrv_get_specific_info = NULL;
     bdrv_register(&bdrv_file);
     bdrv_register(&bdrv_host_device);
 }

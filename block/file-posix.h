@@ -159,6 +159,7 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset,
                                   BdrvRequestFlags flags, Error **errp);
 int64_t coroutine_fn file_co_getlength(BlockDriverState *bs);
 int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs);
+struct json_object *file_get_specific_info(BlockDriverState *bs, Error **errp);
 
 /* Strip "file:" and the like. */
 const char *file_strip_prefix(const char *filename);

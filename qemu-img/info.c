@@ -90,19 +90,6 @@ static struct json_object *info_children(BlockDriverState *bs)
     return list;
 }
 
-/* A format's driver tells something; a file's does not. */
-static struct json_object *info_specific(BlockDriverState *bs)
-{
-    struct json_object *specific = bdrv_get_specific_info(bs, NULL);
-
-    if (!specific && !strcmp(bdrv_get_format_name(bs), "file")) {
-        specific = json_object_new_object();
-        add_str(specific, "type", "file");
-        json_object_object_add(specific, "data", json_object_new_object());
-    }
-    return specific;
-}
-
 /* The BlockGraphInfo of @bs; NULL after an error was reported. */
 static struct json_object *info_collect(BlockDriverState *bs, bool limits)
 {
@@ -136,7 +123,7 @@ static struct json_object *info_collect(BlockDriverState *bs, bool limits)
     if (allocated >= 0) {
         add_int(obj, "actual-size", allocated);
     }
-    specific = info_specific(bs);
+    specific = bdrv_get_specific_info(bs, NULL);
     if (specific) {
         json_object_object_add(obj, "format-specific", specific);
     }
