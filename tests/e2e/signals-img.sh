@@ -102,6 +102,32 @@ new_images()
     gone convert -p -f raw -O raw -o preallocation=full source.raw new.img
 }
 
+# A copy at one byte per second sleeps nearly all the time, for days.
+slow_copy()
+{
+    for slow_signal in INT TERM; do
+        timeout --foreground -k 5 60 env --default-signal=INT \
+            "$IMG" convert -m 1 -r 1 -f raw -O raw source.raw new.img \
+            > ../out.log 2> ../err.log &
+        slow_pid=$!
+        until [ "$(stat -c %b new.img 2> /dev/null || echo 0)" -ge 64 ]; do
+            kill -0 $slow_pid 2> /dev/null || break
+            sleep 0.02
+        done
+        kill -s $slow_signal $slow_pid 2> /dev/null
+        wait $slow_pid 2> /dev/null
+        slow_status=$?
+        if [ $slow_status -ne 130 ] && [ $slow_status -ne 143 ]; then
+            fail "a slow copy and $slow_signal: status $slow_status" ../err.log
+        elif [ -e new.img ]; then
+            fail "a slow copy and $slow_signal: the target is left"
+            rm new.img
+        else
+            pass
+        fi
+    done
+}
+
 # What is there stays, and the same command completes it.
 old_images()
 {
@@ -175,6 +201,7 @@ comparison()
 says
 comparison
 new_images
+slow_copy
 old_images
 chains
 summary
