@@ -6,12 +6,17 @@
 #include "qemu/osdep.h"
 #include "block-io.h"
 
-/* The range is the request's own: no one writes to it meanwhile. */
+/*
+ * The range is the request's own: no one writes to it meanwhile.  The user may
+ * have the permission for writes that change nothing, and no other; a filter
+ * passes the flag on, and needs no more of its child either.
+ */
 static int coroutine_fn bdrv_co_do_copy_up(BdrvChild *child,
                                            BdrvTrackedRequest *req,
                                            int64_t offset, int64_t bytes,
                                            void *buf)
 {
+    const BdrvRequestFlags flags = BDRV_REQ_WRITE_UNCHANGED;
     BlockDriverState *bs = child->bs;
 
     while (bytes) {
@@ -32,9 +37,10 @@ static int coroutine_fn bdrv_co_do_copy_up(BdrvChild *child,
             ret = bdrv_aligned_preadv(child, req, offset, pnum, &qiov, 0, 0);
             if (ret == 0 && qemu_iovec_is_zero(&qiov, 0, pnum)) {
                 bdrv_status_forget(bs, offset, pnum);
-                ret = bdrv_co_do_pwrite_zeroes(bs, offset, pnum, 0);
+                ret = bdrv_co_do_pwrite_zeroes(bs, offset, pnum, flags);
             } else if (ret == 0) {
-                ret = bdrv_driver_pwritev(bs, offset, pnum, &qiov, 0, 0);
+                ret = bdrv_driver_pwritev(bs, offset, pnum, &qiov, 0,
+                                          flags);
             }
             if (ret < 0) {
                 return ret;

@@ -168,14 +168,19 @@ static int coroutine_fn preallocate_grow_locked(BlockDriverState *bs,
     return 0;
 }
 
-/* Before a write that ends at @end. */
+/*
+ * Before a write that ends at @end.  One that changes nothing needs no room,
+ * and its user may have no permission by which the filter owns the length.
+ */
 static int coroutine_fn preallocate_for_write(BlockDriverState *bs,
-                                              int64_t end)
+                                              int64_t end,
+                                              BdrvRequestFlags flags)
 {
     BDRVPreallocateState *s = bs->opaque;
     int ret;
 
-    if (likely(end <= qatomic_read(&s->data_end))) {
+    if (likely(end <= qatomic_read(&s->data_end)) ||
+        (flags & BDRV_REQ_WRITE_UNCHANGED)) {
         return 0;
     }
     QEMU_LOCK_GUARD(&s->lock);
@@ -213,7 +218,7 @@ static int coroutine_fn preallocate_co_pwritev_part(BlockDriverState *bs,
                                                     size_t qiov_offset,
                                                     BdrvRequestFlags flags)
 {
-    int ret = preallocate_for_write(bs, offset + bytes);
+    int ret = preallocate_for_write(bs, offset + bytes, flags);
 
     return ret < 0 ? ret : bdrv_co_pwritev_part(bs->file, offset, bytes, qiov,
                                                 qiov_offset, flags);
@@ -224,7 +229,7 @@ static int coroutine_fn preallocate_co_pwrite_zeroes(BlockDriverState *bs,
                                                      int64_t bytes,
                                                      BdrvRequestFlags flags)
 {
-    int ret = preallocate_for_write(bs, offset + bytes);
+    int ret = preallocate_for_write(bs, offset + bytes, flags);
 
     return ret < 0 ? ret : bdrv_co_pwrite_zeroes(bs->file, offset, bytes,
                                                  flags);

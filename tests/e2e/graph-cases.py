@@ -6,13 +6,15 @@ usage: graph-cases.py DAEMON IMG IO FOLDER
 Each case is one order of events in which something was forgotten once.
 """
 
+import json
 import os
 import struct
+import subprocess
 import sys
 import time
 
-from nbd_wire import (Client, Spy, FLUSH, FUA, SET_META, STATUS, STRUCTURED,
-                      WRITE, ZEROES)
+from nbd_wire import (Client, Spy, FLUSH, FUA, READ, SET_META, STATUS,
+                      STRUCTURED, WRITE, ZEROES)
 from qsd import Daemon, HasDaemon, QmpError, run, run_tests
 
 PROGRAM, IMG, IO, FOLDER = sys.argv[1:]
@@ -285,7 +287,44 @@ def test_closed_meanwhile():
         assert 'error' not in w.daemon.qmp.wait_job('j')['data']
 
 
+def test_copy_on_read_through_filters():
+    """Of a node that nobody else writes to: the copies change nothing."""
+    for name, below in (('low', None), ('mid', 'low'), ('top', 'mid')):
+        run(IMG, 'create', '-q', '-f', 'vmdk', *(
+            ('-b', path(below), '-F', 'vmdk', path(name)) if below else
+            (path(name), '4M')))
+        if name == 'low':
+            # A grain of data, and one of zeroes, which are copied as such.
+            run(IO, '-f', 'vmdk', '-c', 'write -q -P 5 0 64k', '-c',
+                'write -q -P 0 64k 64k', path(name))
+    with World() as w:
+        w.cmd('blockdev-add', {'driver': 'file', 'node-name': 'file',
+                               'filename': path('mid')})
+        w.add('mid', 'vmdk', 'file')
+        w.cmd('object-add', {'qom-type': 'throttle-group', 'id': 'group'})
+        w.add('throttle', 'throttle', 'mid', **{'throttle-group': 'group'})
+        w.add('preallocate', 'preallocate', 'throttle')
+        w.cmd('blockdev-add', {'driver': 'blkdebug', 'node-name': 'blkdebug',
+                               'image': 'preallocate', 'align': 4096})
+        w.add('copy', 'copy-on-read', 'blkdebug')
+        w.cmd('blockdev-add', {
+            'driver': 'vmdk', 'node-name': 'top', 'backing': 'copy', 'file': {
+                'driver': 'file', 'filename': path('top')}})
+        client = w.export('top')
+        for at, byte in ((0, 5), (65536, 0)):
+            client.request(READ, at, 65536)
+            error = client.simple()
+            assert error == 0, (at, error)
+            assert client.read(65536) == bytes([byte]) * 65536, at
+        client.close()
+    extents = json.loads(subprocess.check_output(
+        [IMG, 'map', '--output=json', '-f', 'vmdk', path('mid')]))
+    missing = [e for e in extents if e['start'] < 131072 and e['depth']]
+    assert not missing, missing
+
+
 run_tests((test_size_of_no_blocks, test_zeroes_fua, test_reopened_longer,
            test_other_child, test_window, test_preallocated_other_file,
            test_contexts_of_another_export, test_refused_export,
-           test_bitmap_of_another_node, test_closed_meanwhile))
+           test_bitmap_of_another_node, test_closed_meanwhile,
+           test_copy_on_read_through_filters))

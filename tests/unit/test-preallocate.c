@@ -211,6 +211,33 @@ static void test_unsupported(void)
     bdrv_unref(source);
 }
 
+/* Who may write only what is there does not own the length. */
+static void test_unchanged(void)
+{
+    g_autofree uint8_t *buf = g_malloc0(64 * KiB);
+    BlockDriverState *p;
+    BlockBackend *other;
+
+    create("source", "raw", MiB);
+    open_filter("raw", "");
+    p = bdrv_find_node("p");
+    blk_unref(blk);
+    blk = blk_new(qemu_get_aio_context(), BLK_PERM_CONSISTENT_READ |
+                  BLK_PERM_WRITE_UNCHANGED, BLK_PERM_ALL);
+    blk_insert_bs(blk, p, &error_abort);
+    g_assert_cmpint(blk_pwrite(blk, 0, 64 * KiB, buf,
+                               BDRV_REQ_WRITE_UNCHANGED), ==, 0);
+
+    other = blk_new(qemu_get_aio_context(), BLK_PERM_RESIZE, BLK_PERM_ALL);
+    blk_insert_bs(other, bdrv_find_node("f"), &error_abort);
+    g_assert_cmpint(blk_truncate(other, 2 * MiB, true, PREALLOC_MODE_OFF, 0,
+                                 &error_abort), ==, 0);
+    blk_unref(other);
+    g_assert_cmpint(bdrv_getlength(p), ==, 2 * MiB);
+    close_filter();
+    g_assert_cmpint(file_size(), ==, 2 * MiB);
+}
+
 static void add_tests(void)
 {
     g_test_add_func("/preallocate/grow", test_grow);
@@ -218,6 +245,7 @@ static void add_tests(void)
     g_test_add_func("/preallocate/truncate", test_truncate);
     g_test_add_func("/preallocate/inactive", test_inactive);
     g_test_add_func("/preallocate/unsupported", test_unsupported);
+    g_test_add_func("/preallocate/unchanged", test_unchanged);
 }
 
 int main(int argc, char **argv)
