@@ -71,12 +71,17 @@ tracked_request_end(BdrvTrackedRequest *req)
  */
 void coroutine_fn bdrv_make_request_serialising(BdrvTrackedRequest *req,
                                                 uint64_t align);
-/* Wait for serialising requests that overlap @req. */
+/*
+ * Wait for serialising requests that overlap @req.  One that is serialising has
+ * its range already: others would take it for one that waits, and go on within
+ * its read-modify-write cycle.
+ */
 void coroutine_fn bdrv_wait_serialising_slow(BdrvTrackedRequest *req);
 static inline void coroutine_fn
 bdrv_wait_serialising_requests(BdrvTrackedRequest *req)
 {
-    if (unlikely(qatomic_read(&req->bs->serialising_in_flight))) {
+    if (unlikely(qatomic_read(&req->bs->serialising_in_flight) &&
+                 !req->serialising)) {
         bdrv_wait_serialising_slow(req);
     }
 }

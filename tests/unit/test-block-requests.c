@@ -5,6 +5,7 @@
 #include "qemu/osdep.h"
 #include <json-c/json.h>
 #include "block/blk-int.h"
+#include "block/block-io.h"
 #include "qapi/qapi-emit-events.h"
 #include "qapi/qmp-event.h"
 #include "qemu/main-loop.h"
@@ -375,6 +376,77 @@ static void test_first_come(void)
     blk_unref(blk);
 }
 
+/* A request by itself: what the request path does with it, step by step. */
+typedef struct {
+    BdrvTrackedRequest req;
+    uint64_t align;             /* 0: it is serialising already, and writes */
+    bool has_range;
+} Tracked;
+
+static void begin_tracked(Tracked *t, BlockDriverState *bs, int64_t offset)
+{
+    tracked_request_begin(&t->req, bs, offset, 512, BDRV_TRACKED_WRITE);
+}
+
+static void coroutine_fn take_range_entry(void *opaque)
+{
+    Tracked *t = opaque;
+
+    if (t->align) {
+        bdrv_make_request_serialising(&t->req, t->align);
+    } else {
+        bdrv_wait_serialising_requests(&t->req);
+    }
+    t->has_range = true;
+}
+
+static bool take_range(Tracked *t, uint64_t align)
+{
+    t->align = align;
+    t->has_range = false;
+    qemu_coroutine_enter(qemu_coroutine_create(take_range_entry, t));
+    return t->has_range;
+}
+
+static void coroutine_fn end_tracked_entry(void *opaque)
+{
+    Tracked *t = opaque;
+
+    tracked_request_end(&t->req);
+}
+
+static void end_tracked(Tracked *t)
+{
+    qemu_coroutine_enter(qemu_coroutine_create(end_tracked_entry, t));
+}
+
+/*
+ * One that came first takes a wider range while another is within its
+ * read-modify-write cycle, and has a third one to wait for.
+ */
+static void test_wider_range(void)
+{
+    BlockBackend *blk = open_mem("driver=mem", BLK_PERM_CONSISTENT_READ |
+                                 BLK_PERM_WRITE);
+    BlockDriverState *bs = blk_bs(blk);
+    Tracked wide = { .align = 0 }, cycle = { .align = 0 };
+    Tracked third = { .align = 0 };
+
+    begin_tracked(&wide, bs, 61440);
+    begin_tracked(&cycle, bs, 0);
+    g_assert_true(take_range(&cycle, 4096));
+    begin_tracked(&third, bs, 32768);
+    g_assert_false(take_range(&wide, 65536));
+    /* It has read, and writes. */
+    g_assert_true(take_range(&cycle, 0));
+    end_tracked(&third);
+    g_assert_false(wide.has_range);
+    end_tracked(&cycle);
+    g_assert_true(wide.has_range);
+    end_tracked(&wide);
+    blk_unref(blk);
+}
+
 /* --- the threshold of writes --- */
 
 static unsigned exceeded;       /* events */
@@ -457,6 +529,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-requests/odd-size", test_odd_size);
     g_test_add_func("/block-requests/serialising", test_serialising);
     g_test_add_func("/block-requests/first-come", test_first_come);
+    g_test_add_func("/block-requests/wider-range", test_wider_range);
     g_test_add_func("/block-requests/threshold", test_threshold);
     ret = g_test_run();
 
