@@ -118,3 +118,17 @@ void defer_call_end(void)
     ts->first = 0;
     ts->count = 0;
 }
+
+bool defer_call_flush(void)
+{
+    DeferCallThreadState *ts = get_ptr_defer_call_state();
+    unsigned nesting = ts->nesting;
+
+    if (likely(ts->first == ts->count)) {
+        return false;
+    }
+    ts->nesting = 1;
+    defer_call_end();
+    ts->nesting = nesting;
+    return true;
+}

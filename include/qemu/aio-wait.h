@@ -6,6 +6,7 @@
 #define QEMU_AIO_WAIT_H
 
 #include "qemu/aio.h"
+#include "qemu/defer-call.h"
 #include "qemu/main-loop.h"
 
 typedef struct AioWait {
@@ -14,17 +15,26 @@ typedef struct AioWait {
 
 extern AioWait global_aio_wait;
 
+/* A part of AIO_WAIT_WHILE(), before the condition is looked at again. */
+static inline void aio_wait_step(AioContext *ctx)
+{
+    if (!defer_call_flush()) {
+        aio_poll(ctx, true);
+    }
+}
+
 /*
  * Poll until @cond is false.  @ctx is the context whose progress changes it:
  * when that is the caller's own it is polled; otherwise the main context is,
- * and aio_wait_kick() from the other thread wakes it.
+ * and aio_wait_kick() from the other thread wakes it.  Within a section of
+ * defer_call() what was recorded does not wait for the end of the section.
  */
 #define AIO_WAIT_WHILE(ctx, cond) ({                                    \
         bool waited_ = false;                                           \
         AioContext *wait_ctx_ = (ctx);                                  \
         if (wait_ctx_ && in_aio_context_home_thread(wait_ctx_)) {       \
             while ((cond)) {                                            \
-                aio_poll(wait_ctx_, true);                              \
+                aio_wait_step(wait_ctx_);                               \
                 waited_ = true;                                         \
             }                                                           \
         } else {                                                        \
@@ -34,7 +44,7 @@ extern AioWait global_aio_wait;
             qatomic_inc(&global_aio_wait.num_waiters);                  \
             smp_mb__after_rmw();                                        \
             while ((cond)) {                                            \
-                aio_poll(qemu_get_aio_context(), true);                 \
+                aio_wait_step(qemu_get_aio_context());                  \
                 waited_ = true;                                         \
             }                                                           \
             qatomic_dec(&global_aio_wait.num_waiters);                  \

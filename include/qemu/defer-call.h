@@ -21,6 +21,13 @@ void defer_call_begin(void);
  */
 void defer_call_end(void);
 
+/*
+ * Run what was recorded now, within the section, which goes on: for who waits
+ * there for what only such a call may do.  False: nothing was.  Outside of
+ * coroutines.
+ */
+bool defer_call_flush(void);
+
 /* Call fn(opaque) once at the end of the section, or now outside of one. */
 void defer_call(void (*fn)(void *), void *opaque);
 

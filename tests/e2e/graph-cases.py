@@ -69,12 +69,12 @@ class World(HasDaemon):
         return [b['count'] for b in self.node(name)['dirty-bitmaps']]
 
 
-def add_remote(w, name):
-    """Why there is no node of the spy."""
+def add_remote(w, name, **options):
+    """Why there is no node of what is served at that socket."""
     try:
         w.cmd('blockdev-add', {
             'driver': 'nbd', 'node-name': 'remote', 'server': {
-                'type': 'unix', 'path': path(name)}})
+                'type': 'unix', 'path': path(name)}, **options})
     except QmpError as error:
         return error.desc
     return None
@@ -323,8 +323,37 @@ def test_copy_on_read_through_filters():
     assert not missing, missing
 
 
+def test_own_server():
+    """A node is drained whose requests the daemon itself answers."""
+    with World() as w:
+        w.add_file('disk', 1)
+        w.cmd('object-add', {'qom-type': 'throttle-group', 'id': 'group',
+                             'limits': {'iops-total': 2}})
+        w.add('slow', 'throttle', 'disk', **{'throttle-group': 'group'})
+        w.export('slow').close()
+        why = add_remote(w, 'nbd', export='slow')
+        if has_no_client(why):
+            return why
+        assert why is None, why
+        client = w.export('remote')
+        w.cmd('block-export-add', {'type': 'nbd', 'id': 'other',
+                                   'name': 'other', 'node-name': 'remote'})
+        # The second one waits for the limit.
+        for _ in range(2):
+            client.request(READ, 0, 4096)
+        assert client.simple() == 0
+        w.cmd('block-export-del', id='other', mode='hard')
+        w.daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', {'id': 'other'}, 30)
+        client.read(4096)
+        assert client.simple() == 0
+        client.close()
+        w.remove('remote')
+        w.cmd('blockdev-del', {'node-name': 'remote'})
+    return None
+
+
 run_tests((test_size_of_no_blocks, test_zeroes_fua, test_reopened_longer,
            test_other_child, test_window, test_preallocated_other_file,
            test_contexts_of_another_export, test_refused_export,
            test_bitmap_of_another_node, test_closed_meanwhile,
-           test_copy_on_read_through_filters))
+           test_copy_on_read_through_filters, test_own_server))

@@ -192,6 +192,53 @@ static void test_per_thread(void)
     assert_ran("main");
 }
 
+/* In the midst of a section; one that a call opens begins anew. */
+static void test_flush(void)
+{
+    char *a = g_strdup("a"), *b = g_strdup("b");
+
+    g_assert_false(defer_call_flush());
+    defer_call_begin();
+    defer_call_begin();
+    g_assert_false(defer_call_flush());
+    defer_call(note, a);
+    defer_call(note, b);
+    g_assert_true(defer_call_flush());
+    assert_ran("ab");
+    g_assert_false(defer_call_flush());
+    /* The section goes on, and so does the one around it. */
+    defer_call(note, b);
+    defer_call_end();
+    assert_ran("");
+    defer_call(note, a);
+    defer_call_end();
+    assert_ran("ba");
+    defer_call(note, a);
+    assert_ran("a");
+    g_free(a);
+    g_free(b);
+}
+
+static void flush_from_call(void *opaque)
+{
+    g_string_append(ran, "<");
+    defer_call_flush();
+    g_string_append(ran, ">");
+}
+
+/* Who waits within a recorded call has those that follow run. */
+static void test_flush_within_call(void)
+{
+    char *a = g_strdup("a");
+
+    defer_call_begin();
+    defer_call(flush_from_call, a);
+    defer_call(note, a);
+    defer_call_end();
+    assert_ran("<a>");
+    g_free(a);
+}
+
 static void count(void *opaque)
 {
     (*(int *)opaque)++;
@@ -227,6 +274,8 @@ int main(int argc, char **argv)
     g_test_add_func("/defer-call/section-within-call",
                     test_section_within_call);
     g_test_add_func("/defer-call/per-thread", test_per_thread);
+    g_test_add_func("/defer-call/flush", test_flush);
+    g_test_add_func("/defer-call/flush-within-call", test_flush_within_call);
     g_test_add_func("/defer-call/again-after-run", test_again_after_run);
     ret = g_test_run();
     g_string_free(ran, true);
