@@ -13,8 +13,7 @@ import subprocess
 import sys
 import time
 
-from nbd_wire import (Client, Spy, FLUSH, FUA, READ, SET_META, STATUS,
-                      STRUCTURED, WRITE, ZEROES)
+from nbd_wire import Client, Spy, FLUSH, FUA, READ, STATUS, WRITE, ZEROES
 from qsd import Daemon, HasDaemon, QmpError, run, run_tests
 
 PROGRAM, IMG, IO, FOLDER = sys.argv[1:]
@@ -194,16 +193,6 @@ def test_preallocated_other_file():
     assert os.path.getsize(path('one')) == 4 * MIB + 65536
 
 
-def set_context(client, name):
-    query = b'base:allocation'
-    client.send_option(STRUCTURED)
-    assert client.reply()[1] == 1
-    client.send_option(SET_META, struct.pack('>I', len(name)) + name +
-                       struct.pack('>II', 1, len(query)) + query)
-    while client.reply()[1] != 1:
-        pass
-
-
 def test_contexts_of_another_export():
     """Another export of the same name, with more bitmaps, has come between."""
     with World() as w:
@@ -213,7 +202,7 @@ def test_contexts_of_another_export():
             w.cmd('block-dirty-bitmap-add', node='disk', name=name)
         w.export('disk').close()
         client = Client(path('nbd'))
-        set_context(client, b'disk')
+        client.set_context(b'disk', b'base:allocation')
         w.remove('disk')
         w.export('disk', bitmaps=names).close()
         client.go(b'disk')

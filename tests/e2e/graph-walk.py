@@ -26,9 +26,9 @@ import sys
 import threading
 import time
 
-from nbd_wire import (Client, FLUSH, FUA, NO_HOLE, READ, SET_META, STATUS,
-                      STRUCTURED, TRIM, WRITE, ZEROES, GO)
-from qsd import Daemon, has_engine, run
+from nbd_wire import (Client, FLUSH, FUA, NO_HOLE, READ, STATUS, TRIM, WRITE,
+                      ZEROES)
+from qsd import Daemon, Qmp, describe_threads, has_engine, run, sleep_counts
 
 PROGRAM, IMG, FOLDER = sys.argv[1:4]
 SECONDS = float(sys.argv[4])
@@ -41,6 +41,9 @@ MAX_SIZE = SIZE + 4 * MIB
 GRANULARITY = 64 * KIB
 MAX_FILTERS, MAX_OVERLAYS, MAX_EXPORTS = 5, 3, 4
 THREADS = ('io0', 'io1')
+# Seconds until an answer.  A disk, and a machine with other work, may take
+# their time, and a process that was stopped has had none: see watch().
+PATIENCE = 600
 # The option in which a driver has what is below it.
 EDGE = {'blkdebug': 'image'}
 
@@ -52,11 +55,8 @@ def path(name):
 def connect(name):
     """A client of an export; ConnectionError: it has gone."""
     client = Client(path('nbd'))
-    client.send_option(GO, struct.pack('>I', len(name)) + name.encode() +
-                       b'\0\0')
-    kind = 3
-    while kind == 3:
-        kind = client.reply()[1]
+    client.socket.settimeout(PATIENCE)
+    kind = client.try_go(name.encode())
     if kind != 1:
         client.close()
         raise ConnectionError('refused: %x' % kind)
@@ -78,7 +78,7 @@ class User(threading.Thread):
 
     def run(self):
         try:
-            while not self.walk.over:
+            while not self.walk.no_more:
                 while self.walk.paused:
                     time.sleep(0.001)
                 with self.walk.pause[self.start_at // PART]:
@@ -87,14 +87,13 @@ class User(threading.Thread):
             self.error = error
 
     def reconnect(self):
-        end = time.monotonic() + 30
-        while True:
+        for i in range(3000, -1, -1):
             try:
                 self.export = self.rng.choice(self.walk.exports)
                 self.client = connect(self.export)
                 return
             except (OSError, EOFError, IndexError):
-                if time.monotonic() > end:
+                if i == 0 or self.walk.over:
                     raise
                 time.sleep(0.01)
 
@@ -114,7 +113,8 @@ class User(threading.Thread):
             self.client.close()
             self.client = None
             # Until then it may still be done.
-            while self.export in self.walk.exports and not self.walk.over:
+            while (self.export in self.walk.exports and
+                   not self.walk.no_more):
                 time.sleep(0.001)
             return None
 
@@ -178,8 +178,12 @@ class Walk:
 
     def __init__(self, rng):
         self.rng = rng
-        self.over = False
-        self.daemon = Daemon(PROGRAM, FOLDER)
+        self.no_more = False            # requests; they end
+        self.over = self.asleep = False
+        self.daemon = Daemon(PROGRAM, FOLDER, (
+            '--chardev', 'socket,id=aside,path=%s,server=on,wait=off' %
+            path('aside'), '--monitor', 'chardev=aside'), timeout=PATIENCE)
+        self.why = []                   # what explain() has found
         self.number = 0
         self.log = []
         self.refused = 0
@@ -269,6 +273,42 @@ class Walk:
         name = self.chain[place]
         return self.options(name, **{self.edge(name): below})
 
+    # --- what has gone wrong ---
+
+    def explain(self):
+        """What the daemon has, and does, at the moment."""
+        if self.why or self.daemon.process.poll() is not None:
+            return
+        self.why.append('clients: %s' % [(u.export, u.requests)
+                                         for u in self.users])
+        self.why.append(describe_threads(self.daemon.process.pid))
+        try:
+            qmp = Qmp(path('aside'), 10)
+            for command in ('query-jobs', 'query-block-exports',
+                            'query-named-block-nodes',
+                            'x-debug-query-block-graph'):
+                self.why.append('%s: %s' % (command, qmp.cmd(command)))
+        except (OSError, EOFError) as error:
+            self.why.append('the monitor: %s' % error)
+
+    def watch(self):
+        """
+        In a thread: there is always a request, or a command, so a daemon that
+        sleeps for some time has forgotten it.  It is killed, for us to go on.
+        """
+        process = self.daemon.process
+        last, times = None, 0
+        while times < 5:
+            time.sleep(2)
+            if self.over or process.poll() is not None:
+                return
+            counts = sleep_counts(process.pid)
+            times = times + 1 if counts is not None and counts == last else 0
+            last = counts
+        self.explain()
+        self.asleep = self.no_more = self.over = True
+        process.kill()
+
     # --- the beginning ---
 
     def begin(self, fmt):
@@ -294,6 +334,7 @@ class Walk:
         self.add_export()
         for user in self.users:
             user.start()
+        threading.Thread(target=self.watch, daemon=True).start()
 
     def make_disk(self, fmt):
         if fmt == 'raw':
@@ -400,24 +441,19 @@ class Walk:
     def step_resize(self):
         name = self.rng.choice([self.chain[0], self.chain[0],
                                 self.rng.choice(self.chain)])
-        size = self.top_size() + self.rng.randint(0, 8) * 64 * KIB
-        if size > MAX_SIZE or (name != 'top' and self.is_shorter(name, size)):
+        size = self.size_of('top') + self.rng.randint(0, 8) * 64 * KIB
+        if size > MAX_SIZE or (name != 'top' and size < self.size_of(name)):
             return
         self.attempt('block_resize', {'node-name': name, 'size': size})
-        assert self.top_size() >= self.size, (self.top_size(), self.size)
-        self.size = self.top_size()
+        size = self.size_of('top')
+        assert size >= self.size, (size, self.size)
+        self.size = size
 
-    def is_shorter(self, name, size):
-        return size < next(
-            n['image']['virtual-size']
-            for n in self.daemon.cmd('query-named-block-nodes', flat=True)
-            if n['node-name'] == name)
-
-    def top_size(self):
+    def size_of(self, name):
         return next(n['image']['virtual-size']
                     for n in self.daemon.cmd('query-named-block-nodes',
                                              flat=True)
-                    if n['node-name'] == 'top')
+                    if n['node-name'] == name)
 
     def step_backing_name(self):
         overlays = [n for n in self.chain if n.startswith('overlay')]
@@ -522,7 +558,7 @@ class Walk:
         self.attempt('qom-set', {
             'path': '/objects/' + group, 'property': 'limits',
             'value': self.rng.choice((
-                {}, {'iops-total': 0}, {'iops-total': 2000},
+                {}, {'iops-total': 0}, {'iops-total': 400},
                 {'bps-total': 50 * MIB}, {'bps-total': 0}, {'bps-read': -1},
                 {'iops-total': 3000, 'iops-total-max': 5000,
                  'iops-total-max-length': 2}, {'iops-total-max': 10}))})
@@ -569,6 +605,10 @@ class Walk:
             for lock in self.pause:
                 lock.release()
 
+    def step_pause(self):
+        """What waits must not wait for the next command."""
+        self.all_pause(lambda: None)
+
     def step_bitmap(self):
         bitmap = {'node': 'top', 'name': 'b'}
         if self.has_bitmap:
@@ -599,19 +639,12 @@ class Walk:
 
     def dirty_blocks(self):
         """Read through an export."""
-        context = b'qemu:dirty-bitmap:b'
         name = self.new('bitmap')
         self.must('block-export-add', {
             'type': 'nbd', 'id': name, 'name': name, 'node-name': 'top',
             'bitmaps': ['b']})
         client = Client(path('nbd'))
-        client.send_option(STRUCTURED)
-        assert client.reply()[1] == 1
-        client.send_option(SET_META, struct.pack(
-            '>I', len(name)) + name.encode() + struct.pack(
-                '>II', 1, len(context)) + context)
-        while client.reply()[1] != 1:
-            pass
+        client.set_context(name.encode(), b'qemu:dirty-bitmap:b')
         client.go(name.encode())
         client.request(STATUS, 0, self.size)
         _, _, kind, _, length = struct.unpack('>IHHQI', client.read(20))
@@ -647,7 +680,7 @@ class Walk:
             'insert': 6, 'remove': 5, 'swap': 2, 'snapshot': 1, 'resize': 3,
             'backing_name': 1, 'options': 6, 'bad_options': 5, 'thread': 4,
             'object': 2, 'group': 3, 'export': 4, 'bitmap': 3, 'threshold': 1,
-            'query': 2}
+            'query': 2, 'pause': 8}
         name = self.rng.choices(list(weights), list(weights.values()))[0]
         getattr(self, 'step_' + name)()
         for user in self.users:
@@ -657,12 +690,11 @@ class Walk:
             self.add_export()
 
     def end(self):
-        self.over = True
+        self.no_more = True
         for user in self.users:
-            user.join(60)
+            user.join()
             if user.error:
                 raise user.error
-            assert not user.is_alive(), 'a client waits'
             user.compare(0, PART)
             user.client.close()
         for name in self.exports:
@@ -717,17 +749,21 @@ def walk(seed, seconds, fmt):
         print('%s, seed %d: %d steps, %d commands refused, %d requests' % (
             fmt, seed, steps, w.refused, sum(u.requests for u in w.users)),
             flush=True)
-    except BaseException:
-        w.over = True
+    except BaseException as error:
+        w.explain()
         print('seed %d, %s; the last commands:' % (seed, fmt))
         for line in w.log[-12:]:
             print('   ', *line)
+        print(*w.why, sep='\n')
         print(w.daemon.output()[-6000:])
+        if w.asleep:
+            raise RuntimeError('the daemon sleeps, and does not answer'
+                               ) from error
         raise
     finally:
-        w.over = True
+        w.no_more = w.over = True
         w.daemon.cleanup()
-        for name in [n for n, _ in w.images] + [path('nbd')]:
+        for name in (*(n for n, _ in w.images), path('nbd'), path('aside')):
             if os.path.exists(name):
                 os.unlink(name)
 

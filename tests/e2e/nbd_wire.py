@@ -45,13 +45,27 @@ class Client:
         assert magic == 0x3e889045565a9, hex(magic)
         return option, kind, self.read(length)
 
-    def go(self, name=b'disk'):
+    def try_go(self, name):
+        """1, or how it is refused."""
         self.send_option(GO, struct.pack('>I', len(name)) + name + b'\0\0')
-        while True:
+        kind = 3
+        while kind == 3:
             kind = self.reply()[1]
-            if kind != 3:
-                assert kind == 1, hex(kind)
-                return self
+        return kind
+
+    def go(self, name=b'disk'):
+        kind = self.try_go(name)
+        assert kind == 1, hex(kind)
+        return self
+
+    def set_context(self, name, context):
+        """Structured replies, and one context of status of that export."""
+        self.send_option(STRUCTURED)
+        assert self.reply()[1] == 1
+        self.send_option(SET_META, struct.pack('>I', len(name)) + name +
+                         struct.pack('>II', 1, len(context)) + context)
+        while self.reply()[1] != 1:
+            pass
 
     def request(self, kind, offset, length, data=b'', flags=0, cookie=1,
                 magic=0x25609513):

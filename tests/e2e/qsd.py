@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,12 +46,39 @@ def sleep_counts(pid):
     """How often each thread has gone to sleep; None if one is awake."""
     counts = []
     for task in os.scandir('/proc/%d/task' % pid):
-        with open(task.path + '/status') as file:
-            status = dict(line.split(':', 1) for line in file)
+        try:
+            with open(task.path + '/status') as file:
+                status = dict(line.split(':', 1) for line in file)
+        except (FileNotFoundError, ProcessLookupError):
+            return None                 # it has just ended
         if not status['State'].lstrip().startswith('S'):
             return None
-        counts.append(int(status['voluntary_ctxt_switches']))
+        # The kernel's threads of io_uring wake up by themselves.
+        if not status['Name'].strip().startswith('iou-'):
+            counts.append(int(status['voluntary_ctxt_switches']))
     return counts
+
+
+def describe_threads(pid):
+    """What each thread of the process does, as the kernel, and gdb, see it."""
+    lines = []
+    for task in sorted(os.scandir('/proc/%d/task' % pid),
+                       key=lambda task: int(task.name)):
+        texts = [task.name]
+        for name in ('comm', 'wchan', 'syscall'):
+            try:
+                with open(os.path.join(task.path, name)) as file:
+                    texts.append(file.read().strip())
+            except OSError as error:
+                texts.append(str(error))
+        lines.append(', '.join(texts))
+    if shutil.which('gdb'):
+        done = subprocess.run(['gdb', '-p', str(pid), '-batch', '-ex',
+                               'thread apply all bt 30'], check=False,
+                              stdin=subprocess.DEVNULL, timeout=120,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        lines.append(done.stdout.decode(errors='replace'))
+    return '\n'.join(lines)
 
 
 def wait_asleep(pid):
