@@ -124,7 +124,7 @@ bool defer_call_flush(void)
     DeferCallThreadState *ts = get_ptr_defer_call_state();
     unsigned nesting = ts->nesting;
 
-    if (likely(ts->first == ts->count)) {
+    if (ts->first == ts->count) {
         return false;
     }
     ts->nesting = 1;
