@@ -261,7 +261,7 @@ void bdrv_drain_all_begin(void)
 
 void bdrv_drain_all_end(void)
 {
-    BlockDriverState *bs, *next;
+    BlockDriverState *bs = NULL;
 
     if (qemu_in_coroutine()) {
         bdrv_co_drain(NULL, false);
@@ -270,21 +270,11 @@ void bdrv_drain_all_end(void)
     GLOBAL_STATE_CODE();
     assert(drain_all_count > 0);
     drain_all_count--;
-    /* A node with a reference stays listed, and so does its link. */
-    bs = bdrv_next_node(NULL);
-    if (bs) {
-        bdrv_ref(bs);
-    }
-    for (; bs; bs = next) {
+    while ((bs = bdrv_next_node_ref(bs))) {
         while (bs->drain_all_count > drain_all_count) {
             bs->drain_all_count--;
             bdrv_unquiesce(bs);
         }
-        next = bdrv_next_node(bs);
-        if (next) {
-            bdrv_ref(next);
-        }
-        bdrv_unref(bs);
     }
 }
 

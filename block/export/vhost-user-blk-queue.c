@@ -282,7 +282,7 @@ void coroutine_fn vu_blk_queue_set_call(VuBlkQueue *q, int fd)
     aio_co_reschedule_self(q->common.ctx);
     old = q->call_fd;
     q->call_fd = fd;
-    /* What was told by the old one, or by none, may not have been heard. */
+    /* The driver may not have heard of what was completed before. */
     if (q->running) {
         signal_fd(fd);
     }

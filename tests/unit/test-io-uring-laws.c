@@ -486,7 +486,7 @@ static unsigned fixed_reads(Owner *w)
     return uk.nb_fixed - before;
 }
 
-/* What is registered is used, where the kernel has it; @refuse: it does not. */
+/* The engine uses what is registered, unless the kernel may @refuse it. */
 static void check_fixed(bool refuse)
 {
     Owner *w = &owners[0], *other = &owners[1];

@@ -211,7 +211,7 @@ static void test_unsupported(void)
     bdrv_unref(source);
 }
 
-/* Who may write only what is there does not own the length. */
+/* The filter owns no length for a user that may only write what is there. */
 static void test_unchanged(void)
 {
     g_autofree uint8_t *buf = g_malloc0(64 * KiB);
